@@ -1,0 +1,129 @@
+//! What can go wrong in the controller's calls. The gRPC code of each error is in [`crate::status`].
+
+use crate::efs::EfsError;
+use crate::volume::{AccessPointId, FileSystemId, VolumeId};
+
+use super::parameters::Problems;
+
+/// A failed controller call.
+#[derive(Debug, thiserror::Error)]
+pub enum ControllerError {
+    /// A field of the request is missing or has a value that is not allowed.
+    #[error("{0}")]
+    Invalid(String),
+    /// StorageClass parameters are wrong; all problems at once.
+    #[error("{0}")]
+    Parameters(#[from] Problems),
+    /// The capacity range can't be met.
+    #[error("{0}")]
+    OutOfRange(String),
+    /// The provisioner secret is unusable.
+    #[error("{0}")]
+    Secret(String),
+    /// The ConfigMap or Secret that holds the file system id can't be read just now.
+    #[error("cannot read {what}: {reason}")]
+    Cluster {
+        /// The object, `ConfigMap ns/name` or `Secret ns/name`.
+        what: String,
+        /// Why.
+        reason: String,
+        /// Whether it is worth another try.
+        transient: bool,
+        /// Whether the API server refused it.
+        forbidden: bool,
+    },
+    /// An AWS call failed.
+    #[error("{doing}: {source}")]
+    Efs {
+        /// What the driver was about to do.
+        doing: String,
+        /// The failure.
+        #[source]
+        source: EfsError,
+    },
+    /// A volume of this name exists and differs from what was asked.
+    #[error("volume {name:?} exists as {existing} with {difference}")]
+    Conflict {
+        /// The volume's name.
+        name: String,
+        /// The access point or directory that has the name.
+        existing: String,
+        /// What differs, with both values.
+        difference: String,
+    },
+    /// The volume's access point is in a state that AWS names no way out of.
+    #[error(
+        "access point {access_point} of volume {name:?} is in state error; delete it (aws efs delete-access-point \
+         --access-point-id {access_point}), then it is made anew"
+    )]
+    Broken {
+        /// The volume's name.
+        name: String,
+        /// Its access point.
+        access_point: AccessPointId,
+    },
+    /// Another call for the same volume runs, or AWS is still removing its predecessor.
+    #[error("{0}; the call can be repeated")]
+    Busy(String),
+    /// No id is free in the range.
+    #[error(
+        "no free id on {file_system}: all {size} ids of gidRangeStart={start}..gidRangeEnd={end} are in use by access points \
+         or being given out; widen the range, or delete volumes, or use another file system"
+    )]
+    IdsExhausted {
+        /// The file system.
+        file_system: FileSystemId,
+        /// First id of the range.
+        start: u32,
+        /// Last id of the range.
+        end: u32,
+        /// Ids in the range.
+        size: u64,
+    },
+    /// The file system is in a zone that the request doesn't allow.
+    #[error("file system {file_system} is in zone {zone}, which is not among the requisite zones {requisite:?}")]
+    Topology {
+        /// The file system.
+        file_system: FileSystemId,
+        /// Its zone.
+        zone: String,
+        /// The zones that were asked for.
+        requisite: Vec<String>,
+    },
+    /// The volume does not exist.
+    #[error("volume {0:?} does not exist: {1}")]
+    NotFound(String, String),
+    /// The access point of a handle belongs to another file system.
+    #[error("access point {access_point} belongs to {actual}, not to the file system of volume {volume}")]
+    WrongFileSystem {
+        /// The handle.
+        volume: VolumeId,
+        /// Its access point.
+        access_point: AccessPointId,
+        /// The file system that has the access point.
+        actual: FileSystemId,
+    },
+    /// No mount target can be used.
+    #[error("{0}")]
+    MountTarget(String),
+    /// A paging token that this driver did not give out.
+    #[error("starting_token {0:?} is not one of this driver's; start again without a token")]
+    Token(String),
+    /// A directory could not be made or removed through NFS.
+    #[error("{doing}: {reason}")]
+    Directory {
+        /// What the driver was about to do.
+        doing: String,
+        /// Why it failed.
+        reason: String,
+        /// Whether it is worth another try.
+        transient: bool,
+    },
+}
+
+impl ControllerError {
+    /// Wraps an AWS failure with what was being done.
+    pub(crate) fn efs(doing: impl Into<String>) -> impl FnOnce(EfsError) -> Self {
+        move |source| Self::Efs { doing: doing.into(), source }
+    }
+}

@@ -1,0 +1,365 @@
+//! Ids for access points: no two volumes of a file system get the same one, at any concurrency.
+//!
+//! The Go driver lists all access points for every volume and picks the first free id, without keeping it until the
+//! access point exists; concurrent calls get the same id. Here one listing fills a table, an id is reserved before the
+//! access point is made, and the table follows what this controller makes and deletes. It is read again when it may be out
+//! of date: after a conflict, after a pause in which another replica may have led, and on a slow timer.
+//!
+//! The search for a free id begins at a place that the volume's name decides. A repeated call so gets the same id, two
+//! controllers at once rarely the same one for different volumes, and an id that was given back is not used again at once.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+
+use super::ControllerError;
+use super::paths::is_hashed;
+use crate::efs::{AccessPoint, EfsApi, EfsError, PosixUser};
+use crate::metrics::Metrics;
+use crate::volume::{AccessPointId, FileSystemId};
+
+/// A pause after which another replica may have made access points: less than the 15 s lease of csi-provisioner.
+const PAUSE: Duration = Duration::from_secs(12);
+
+/// Age at which the table is read again under steady use.
+const MOST_AGE: Duration = Duration::from_secs(15 * 60);
+
+/// Age at which the table is read again before it is believed that no id is free.
+const DOUBTED_AGE: Duration = Duration::from_secs(5);
+
+/// How long an id rests after its access point was deleted, because its directory may still be there.
+const REST: Duration = Duration::from_secs(10 * 60);
+
+/// How long a listing of EFS may not show an access point that was just made.
+const LISTING_LAG: Duration = Duration::from_secs(60);
+
+/// Access points that are remembered for a file system whose access points nobody has asked for yet.
+const MOST_UNLISTED: usize = 4096;
+
+/// The ids of one access point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Ids {
+    uid: u32,
+    gid: u32,
+}
+
+/// What is remembered of one access point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Member {
+    ids: Option<Ids>,
+    /// Its token is a hash, as that of one that several claims may share.
+    may_be_shared: bool,
+}
+
+impl Member {
+    fn of(access_point: &AccessPoint) -> Self {
+        let user = access_point.posix_user.as_ref();
+        Self {
+            ids: user.map(|user| Ids { uid: user.uid, gid: user.gid }),
+            may_be_shared: is_hashed(&access_point.client_token),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Access points by id, as listed and as changed since.
+    known: HashMap<AccessPointId, Member>,
+    /// How many access points use an id.
+    used: HashMap<u32, u32>,
+    /// Ids given out for access points that are being made.
+    reserved: HashSet<u32>,
+    /// Ids of deleted access points, until this time.
+    resting: HashMap<u32, Instant>,
+    /// Ids of calls whose outcome is unknown, and since when. They may be in use until a listing that can't lag behind shows that
+    /// they are not, however few others are free.
+    uncertain: HashMap<u32, Instant>,
+    /// Access points that this controller made since the last listing began, and when.
+    made: HashMap<AccessPointId, (Member, Instant)>,
+    /// Access points that this controller deleted since the last listing began.
+    deleted: HashSet<AccessPointId>,
+    listed_at: Option<Instant>,
+    used_at: Option<Instant>,
+    stale: bool,
+}
+
+impl State {
+    fn learn(&mut self, id: AccessPointId, member: Member) {
+        self.forget(&id);
+        for id in member.ids.iter().flat_map(|ids| [ids.uid, ids.gid]) {
+            *self.used.entry(id).or_default() += 1;
+            self.uncertain.remove(&id);
+        }
+        self.known.insert(id, member);
+    }
+
+    fn forget(&mut self, id: &AccessPointId) -> Option<Ids> {
+        let ids = self.known.remove(id)?.ids?;
+        for id in [ids.uid, ids.gid] {
+            if let Some(count) = self.used.get_mut(&id) {
+                *count -= 1;
+                if *count == 0 {
+                    self.used.remove(&id);
+                }
+            }
+        }
+        Some(ids)
+    }
+
+    fn needs_listing(&self, now: Instant) -> bool {
+        let older = |at: Option<Instant>, age| at.is_none_or(|at| now.duration_since(at) >= age);
+        self.stale || older(self.listed_at, MOST_AGE) || older(self.used_at, PAUSE)
+    }
+
+    fn take(&mut self, range: &RangeInclusive<u32>, start: u32, now: Instant) -> Option<u32> {
+        self.resting.retain(|_, until| *until > now);
+        let (first, last) = (*range.start(), *range.end());
+        let around = || (start..=last).chain(first..start);
+        let free =
+            |id: &u32| !self.used.contains_key(id) && !self.reserved.contains(id) && !self.uncertain.contains_key(id);
+        let id = around()
+            .find(|id| free(id) && !self.resting.contains_key(id))
+            // A range that is all but exhausted is better served with a rested id than not at all.
+            .or_else(|| around().find(free))?;
+        self.reserved.insert(id);
+        Some(id)
+    }
+}
+
+/// The ids of one file system.
+#[derive(Debug, Default)]
+struct Pool {
+    state: Mutex<State>,
+    /// Held while the access points are listed, so that concurrent calls share one listing.
+    listing: tokio::sync::Mutex<()>,
+}
+
+impl Pool {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, range: &RangeInclusive<u32>, start: u32) -> Option<u32> {
+        let now = Instant::now();
+        let mut state = self.state();
+        state.used_at = Some(now);
+        state.take(range, start, now)
+    }
+
+    /// Calls for another listing, unless the last one is too young to be worth one.
+    fn doubt(&self) -> bool {
+        let mut state = self.state();
+        let old = state.listed_at.is_none_or(|at| at.elapsed() >= DOUBTED_AGE);
+        state.stale |= old;
+        old
+    }
+
+    fn is_listing(&self) -> bool {
+        self.listing.try_lock().is_err()
+    }
+
+    async fn refresh(&self, api: &dyn EfsApi, file_system: &FileSystemId) -> Result<(), EfsError> {
+        if !self.state().needs_listing(Instant::now()) {
+            return Ok(());
+        }
+        let _listing = self.listing.lock().await;
+        let began = Instant::now();
+        {
+            let mut state = self.state();
+            if !state.needs_listing(began) {
+                return Ok(());
+            }
+            state.deleted.clear();
+            state.made.retain(|_, (_, at)| began.duration_since(*at) < LISTING_LAG);
+        }
+        let mut listed = Vec::new();
+        let mut token = None;
+        loop {
+            let page = api.access_points(Some(file_system), crate::efs::api::LARGEST_PAGE, token.as_deref()).await?;
+            listed.extend(page.access_points.into_iter().map(|it| (it.id.clone(), Member::of(&it))));
+            match page.next_token {
+                Some(next) => token = Some(next),
+                None => break,
+            }
+        }
+        let mut state = self.state();
+        state.known.clear();
+        state.used.clear();
+        for (id, member) in listed {
+            if !state.deleted.contains(&id) {
+                state.learn(id, member);
+            }
+        }
+        for (id, (member, _)) in state.made.clone() {
+            if !state.deleted.contains(&id) {
+                state.learn(id, member);
+            }
+        }
+        state.uncertain.retain(|_, since| began.duration_since(*since) < LISTING_LAG);
+        state.stale = false;
+        state.listed_at = Some(began);
+        state.used_at = Some(began);
+        Ok(())
+    }
+}
+
+/// The pools of all file systems.
+#[derive(Debug)]
+pub struct GidPools {
+    pools: Mutex<HashMap<FileSystemId, Arc<Pool>>>,
+    metrics: Metrics,
+}
+
+/// Ids for one access point that is being made. Dropped without a word (the call was cut off, the outcome is unknown),
+/// its id is not given out before a listing has shown that it is free.
+#[derive(Debug)]
+pub struct Reservation {
+    pool: Arc<Pool>,
+    id: Option<u32>,
+}
+
+impl Reservation {
+    /// The id.
+    pub fn id(&self) -> u32 {
+        self.id.expect("the id is taken out only by release and drop")
+    }
+
+    /// Gives the id back: nothing was made with it.
+    pub fn release(mut self) {
+        if let Some(id) = self.id.take() {
+            self.pool.state().reserved.remove(&id);
+        }
+    }
+
+    /// Gives the id back because the volume exists already. When it has other ids than this one, another replica or a call
+    /// of long ago made it, and the table may be out of date.
+    pub fn release_for(self, existing: &AccessPoint) {
+        let user = existing.posix_user.as_ref();
+        if user.is_none_or(|user| user.uid != self.id() && user.gid != self.id()) {
+            self.pool.state().stale = true;
+        }
+        self.release();
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if let Some(id) = self.id.take() {
+            let mut state = self.pool.state();
+            state.reserved.remove(&id);
+            if !state.used.contains_key(&id) {
+                state.uncertain.insert(id, Instant::now());
+            }
+        }
+    }
+}
+
+impl GidPools {
+    /// Empty pools; each is filled when it is first needed.
+    pub fn new(metrics: Metrics) -> Self {
+        Self { pools: Mutex::default(), metrics }
+    }
+
+    fn pool(&self, file_system: &FileSystemId) -> Arc<Pool> {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(pools.entry(file_system.clone()).or_default())
+    }
+
+    /// Reserves an id of `range` that no access point of the file system uses as user or group id, for the volume `name`.
+    ///
+    /// # Errors
+    /// When the access points can't be listed, or no id is free.
+    pub async fn reserve(
+        &self,
+        api: &dyn EfsApi,
+        file_system: &FileSystemId,
+        range: &RangeInclusive<u32>,
+        name: &str,
+    ) -> Result<Reservation, ControllerError> {
+        let pool = self.pool(file_system);
+        let listing =
+            || ControllerError::efs(format!("cannot list the access points of {file_system} to find a free id"));
+        pool.refresh(api, file_system).await.map_err(listing())?;
+        let size = u64::from(*range.end()) - u64::from(*range.start()) + 1;
+        let digest = Sha256::digest(name.as_bytes());
+        let mut seed = [0; 8];
+        seed.copy_from_slice(&digest[..8]);
+        let offset = u32::try_from(u64::from_be_bytes(seed) % size).expect("a remainder of at most 2^32 ids fits");
+        let mut id = pool.take(range, range.start() + offset);
+        if id.is_none() && pool.doubt() {
+            pool.refresh(api, file_system).await.map_err(listing())?;
+            id = pool.take(range, range.start() + offset);
+        }
+        {
+            let state = pool.state();
+            self.metrics.ids_used(file_system.as_str(), state.used.len() + state.reserved.len());
+        }
+        match id {
+            Some(id) => Ok(Reservation { pool, id: Some(id) }),
+            None => Err(ControllerError::IdsExhausted {
+                file_system: file_system.clone(),
+                start: *range.start(),
+                end: *range.end(),
+                size,
+            }),
+        }
+    }
+
+    /// Notes an access point that was made or found.
+    pub fn made(&self, access_point: &AccessPoint) {
+        let pool = self.pool(&access_point.file_system);
+        let mut state = pool.state();
+        let member = Member::of(access_point);
+        let now = Instant::now();
+        if state.listed_at.is_none() && state.made.len() >= MOST_UNLISTED {
+            state.made.retain(|_, (_, at)| now.duration_since(*at) < LISTING_LAG);
+        }
+        state.made.insert(access_point.id.clone(), (member, now));
+        state.deleted.remove(&access_point.id);
+        if state.listed_at.is_some() {
+            state.learn(access_point.id.clone(), member);
+        }
+    }
+
+    /// Whether the access point is known as one of this file system that a single volume has. Neither ever changes, so
+    /// that it can be deleted without being looked at first.
+    pub fn is_sole(&self, file_system: &FileSystemId, id: &AccessPointId) -> bool {
+        let pool = self.pool(file_system);
+        let state = pool.state();
+        let member = state.known.get(id).or_else(|| state.made.get(id).map(|(member, _)| member));
+        member.is_some_and(|member| !member.may_be_shared)
+    }
+
+    /// Notes that an access point was deleted; its ids rest.
+    pub fn deleted(&self, file_system: &FileSystemId, id: &AccessPointId, user: Option<&PosixUser>) {
+        let pool = self.pool(file_system);
+        let mut state = pool.state();
+        let known = state.forget(id).or_else(|| user.map(|user| Ids { uid: user.uid, gid: user.gid }));
+        state.made.remove(id);
+        if state.listed_at.is_none() && !pool.is_listing() {
+            return;
+        }
+        state.deleted.insert(id.clone());
+        let until = Instant::now() + REST;
+        for id in known.iter().flat_map(|ids| [ids.uid, ids.gid]) {
+            if !state.used.contains_key(&id) {
+                state.resting.insert(id, until);
+            }
+        }
+    }
+
+    /// How many access points the file system has, from the table or by listing them.
+    ///
+    /// # Errors
+    /// When they can't be listed.
+    pub async fn count(&self, api: &dyn EfsApi, file_system: &FileSystemId) -> Result<usize, EfsError> {
+        let pool = self.pool(file_system);
+        pool.refresh(api, file_system).await?;
+        let count = pool.state().known.len();
+        Ok(count)
+    }
+}

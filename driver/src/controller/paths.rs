@@ -1,0 +1,353 @@
+//! Root directories: where a volume's directory is, and names short enough for AWS.
+//!
+//! EFS allows 100 bytes of path, and no component that begins with a dot or holds one of ``$#<>;`|&?{}^*`` (EFS API,
+//! `RootDirectory.Path`).
+
+use sha2::{Digest, Sha256};
+
+use super::parameters::Claim;
+
+/// Most bytes of an access point's path (EFS API).
+pub const LONGEST_ROOT: usize = 100;
+
+/// Most components of a path that are sent to AWS. The API model says 4, the Go driver lets 5 pass; AWS decides.
+pub const MOST_COMPONENTS: usize = 5;
+
+/// Most characters of a client token (EFS API).
+const LONGEST_TOKEN: usize = 64;
+
+/// The words that a pattern may use, in the order that messages list them.
+const TOKENS: [&str; 3] = ["${.PV.name}", "${.PVC.name}", "${.PVC.namespace}"];
+
+/// Why a path was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PathError {
+    /// A component is `..`.
+    #[error("must not contain \"..\", which could lead out of the base path")]
+    Parent,
+    /// A component begins with a dot.
+    #[error("component {0:?} begins with a dot, which EFS does not allow")]
+    Hidden(String),
+    /// A component holds a character that EFS refuses.
+    #[error("component {0:?} holds {1:?}, which EFS does not allow in a path")]
+    Character(String, char),
+    /// Something like `${…}` is left after the known words were replaced.
+    #[error("{0:?} holds an unknown or broken ${{…}}; known are ${{.PV.name}}, ${{.PVC.name}} and ${{.PVC.namespace}}")]
+    UnknownToken(String),
+    /// A word of the pattern has no value.
+    #[error("{0} has no value; run csi-provisioner with --extra-create-metadata")]
+    NoMetadata(&'static str),
+    /// The path is the file system's root.
+    #[error(
+        "gives the root of the file system itself; name a directory, set basePath, or drop ensureUniqueDirectory=false"
+    )]
+    Root,
+    /// The path is too long.
+    #[error("root directory {path:?} has {length} bytes; EFS allows 100")]
+    Long {
+        /// The path.
+        path: String,
+        /// Its bytes.
+        length: usize,
+    },
+    /// The path has too many components.
+    #[error("root directory {0:?} is too deep; EFS allows 4 subdirectories")]
+    Deep(String),
+}
+
+/// The components of a path, checked one by one.
+fn components(path: &str) -> Result<Vec<String>, PathError> {
+    path.split('/')
+        .filter(|part| !part.is_empty() && *part != ".")
+        .map(|part| check_component(part).map(|()| part.to_owned()))
+        .collect()
+}
+
+fn check_component(part: &str) -> Result<(), PathError> {
+    if part == ".." {
+        return Err(PathError::Parent);
+    }
+    if part.starts_with('.') {
+        return Err(PathError::Hidden(part.to_owned()));
+    }
+    match part.chars().find(|c| c.is_control() || "$#<>;`|&?{}^*/".contains(*c)) {
+        Some(c) => Err(PathError::Character(part.to_owned(), c)),
+        None => Ok(()),
+    }
+}
+
+/// The directory below which all directories of a StorageClass are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BasePath(Vec<String>);
+
+impl BasePath {
+    /// Parses `basePath`; a leading slash makes no difference.
+    ///
+    /// # Errors
+    /// A component that EFS doesn't allow, or `..`.
+    pub fn parse(text: &str) -> Result<Self, PathError> {
+        components(text.trim()).map(Self)
+    }
+}
+
+/// A `subPathPattern` with its words filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern {
+    filled: String,
+    unique: bool,
+}
+
+impl Pattern {
+    /// Replaces the words of a pattern by the claim's names. With `unique`, each volume gets a suffix of its own.
+    ///
+    /// # Errors
+    /// An unknown word, a known one without a value, or a component that EFS doesn't allow.
+    pub fn fill(pattern: &str, claim: &Claim, unique: bool) -> Result<Self, PathError> {
+        let mut filled = pattern.to_owned();
+        for (token, value) in TOKENS.into_iter().zip([&claim.volume, &claim.name, &claim.namespace]) {
+            if filled.contains(token) {
+                filled = filled.replace(token, value.as_deref().ok_or(PathError::NoMetadata(token))?);
+            }
+        }
+        if filled.contains("${") || filled.contains('}') {
+            return Err(PathError::UnknownToken(pattern.to_owned()));
+        }
+        components(&filled)?;
+        Ok(Self { filled, unique })
+    }
+
+    /// Whether the pattern gives the root of the file system.
+    pub(crate) fn is_root(&self, base: &BasePath) -> bool {
+        !self.unique && base.0.is_empty() && components(&self.filled).is_ok_and(|parts| parts.is_empty())
+    }
+}
+
+/// How the root directories of a StorageClass are named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Naming {
+    /// The directory that holds them.
+    pub base: BasePath,
+    /// The pattern; the volume's name without one.
+    pub pattern: Option<Pattern>,
+}
+
+/// A volume's root directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Root {
+    /// The absolute path.
+    pub path: String,
+    /// The path without the unique suffix, if it has one.
+    stem: Option<String>,
+}
+
+impl Root {
+    /// Whether `existing` is the directory of the same volume: the same path, or the same but for a random suffix that the
+    /// Go driver has chosen.
+    pub fn matches(&self, existing: &str) -> bool {
+        let suffix =
+            self.stem.as_deref().and_then(|stem| existing.strip_prefix(stem)).and_then(|s| s.strip_prefix('-'));
+        existing == self.path || suffix.is_some_and(|suffix| uuid::Uuid::parse_str(suffix).is_ok())
+    }
+}
+
+impl Naming {
+    /// The root directory of the volume `name`.
+    ///
+    /// # Errors
+    /// When a pattern gives a path that is too long, too deep or the root itself. A volume's own name never does: it is
+    /// replaced by its hash where EFS would refuse it.
+    pub fn root(&self, name: &str) -> Result<Root, PathError> {
+        let mut parts = self.base.0.clone();
+        let mut stem = None;
+        match &self.pattern {
+            None => {
+                parts.push(name.to_owned());
+                if check_component(name).is_err() || join(&parts).len() > LONGEST_ROOT {
+                    parts.pop();
+                    parts.push(sha256_hex(name));
+                }
+            }
+            Some(Pattern { filled, unique: false }) => parts.extend(components(filled)?),
+            Some(Pattern { filled, unique: true }) => {
+                stem = Some(join(&[parts.clone(), trailing_kept(filled)].concat()));
+                parts.extend(components(&format!("{filled}-{}", stable_uuid(name)))?);
+            }
+        }
+        let path = join(&parts);
+        if parts.is_empty() {
+            Err(PathError::Root)
+        } else if path.len() > LONGEST_ROOT {
+            Err(PathError::Long { length: path.len(), path })
+        } else if parts.len() > MOST_COMPONENTS {
+            Err(PathError::Deep(path))
+        } else {
+            Ok(Root { path, stem })
+        }
+    }
+}
+
+/// The components before a suffix, with an empty last one when the suffix is a component of its own.
+fn trailing_kept(filled: &str) -> Vec<String> {
+    let mut parts = components(filled).unwrap_or_default();
+    if filled.is_empty() || filled.ends_with('/') {
+        parts.push(String::new());
+    }
+    parts
+}
+
+fn join(parts: &[String]) -> String {
+    format!("/{}", parts.join("/"))
+}
+
+/// The SHA-256 of a text, 64 hex digits.
+pub fn sha256_hex(text: &str) -> String {
+    hex::encode(Sha256::digest(text.as_bytes()))
+}
+
+/// Whether a client token is a hash, as that of a reused access point; a volume's name is one only if it is too long for EFS.
+pub(super) fn is_hashed(token: &str) -> bool {
+    token.len() == LONGEST_TOKEN && token.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// A UUID that is the same for the same volume name, so that a repeated call finds the directory of the first one.
+pub(super) fn stable_uuid(name: &str) -> uuid::Uuid {
+    let digest = Sha256::digest(name.as_bytes());
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest[..16]);
+    uuid::Builder::from_random_bytes(bytes).into_uuid()
+}
+
+/// The client token of a volume: its name, or the name's hash when EFS would refuse it.
+pub fn client_token(name: &str) -> String {
+    if name.chars().count() <= LONGEST_TOKEN && name.is_ascii() { name.to_owned() } else { sha256_hex(name) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn claim() -> Claim {
+        Claim { name: Some("data".into()), namespace: Some("team-a".into()), volume: Some("pvc-1".into()) }
+    }
+
+    fn naming(base: &str, pattern: Option<(&str, bool)>) -> Naming {
+        Naming {
+            base: BasePath::parse(base).unwrap(),
+            pattern: pattern.map(|(text, unique)| Pattern::fill(text, &claim(), unique).unwrap()),
+        }
+    }
+
+    fn path(base: &str, pattern: Option<(&str, bool)>) -> String {
+        naming(base, pattern).root("pvc-1").unwrap().path
+    }
+
+    #[test]
+    fn a_volume_without_a_pattern_is_named_like_itself() {
+        assert_eq!(path("", None), "/pvc-1");
+        assert_eq!(path("/dynamic", None), "/dynamic/pvc-1");
+        assert_eq!(path("a//b/", None), "/a/b/pvc-1");
+    }
+
+    #[test]
+    fn a_name_that_efs_refuses_is_replaced_by_its_hash() {
+        for name in ["x".repeat(128), "a/../../etc".into(), "..".into(), ".hidden".into(), "a*b".into()] {
+            let root = naming("/base", None).root(&name).unwrap();
+            assert_eq!(root.path, format!("/base/{}", sha256_hex(&name)));
+            assert!(root.path.len() <= LONGEST_ROOT);
+        }
+    }
+
+    #[test]
+    fn patterns_are_filled_with_the_claims_names() {
+        let pattern = "${.PVC.namespace}/${.PVC.name}/${.PV.name}/${.PVC.name}";
+        assert_eq!(path("", Some((pattern, false))), "/team-a/data/pvc-1/data");
+        assert_eq!(path("/base", Some(("", false))), "/base");
+    }
+
+    #[test]
+    fn a_unique_directory_is_the_same_on_every_retry() {
+        let root = naming("/b", Some(("/foo", true))).root("pvc-1").unwrap();
+        assert_eq!(root, naming("/b", Some(("foo", true))).root("pvc-1").unwrap());
+        assert_ne!(root.path, naming("/b", Some(("foo", true))).root("pvc-2").unwrap().path);
+        let suffix = root.path.strip_prefix("/b/foo-").unwrap();
+        assert_eq!(uuid::Uuid::parse_str(suffix).unwrap().get_version_num(), 4);
+    }
+
+    #[test]
+    fn a_directory_with_the_go_drivers_random_suffix_is_recognised() {
+        let uuid = "0f8fad5b-d9cb-469f-a165-70867728950e";
+        let root = naming("/b", Some(("foo", true))).root("pvc-1").unwrap();
+        assert!(root.matches(&root.path) && root.matches(&format!("/b/foo-{uuid}")));
+        assert!(!root.matches("/b/foo") && !root.matches("/b/foo-x") && !root.matches(&format!("/b/food-{uuid}")));
+        let empty = naming("/b", Some(("", true))).root("pvc-1").unwrap();
+        assert!(empty.path.starts_with("/b/-") && empty.matches(&format!("/b/-{uuid}")));
+        let exact = naming("/b", Some(("foo", false))).root("pvc-1").unwrap();
+        assert!(!exact.matches(&format!("/b/foo-{uuid}")));
+    }
+
+    #[test]
+    fn patterns_that_lead_elsewhere_are_refused() {
+        let fill = |pattern: &str| Pattern::fill(pattern, &claim(), false).unwrap_err();
+        assert_eq!(fill("../x"), PathError::Parent);
+        assert_eq!(fill("a/../../x"), PathError::Parent);
+        assert!(matches!(fill("${.PVC.annotations}"), PathError::UnknownToken(_)));
+        assert!(matches!(fill("a}"), PathError::UnknownToken(_)));
+        assert!(matches!(fill("a/.b"), PathError::Hidden(_)));
+        assert!(matches!(fill("a*"), PathError::Character(_, '*')));
+        let hostile = Claim { name: Some("../../etc".into()), ..claim() };
+        assert_eq!(Pattern::fill("${.PVC.name}", &hostile, false).unwrap_err(), PathError::Parent);
+        assert_eq!(
+            Pattern::fill("${.PVC.name}", &Claim::default(), true).unwrap_err(),
+            PathError::NoMetadata("${.PVC.name}")
+        );
+        assert_eq!(BasePath::parse("/a/..").unwrap_err(), PathError::Parent);
+    }
+
+    #[test]
+    fn the_file_systems_root_is_never_a_volume() {
+        for pattern in ["", "/", "./"] {
+            let naming = naming("", Some((pattern, false)));
+            assert!(naming.pattern.as_ref().unwrap().is_root(&naming.base));
+            assert_eq!(naming.root("pvc-1"), Err(PathError::Root));
+        }
+    }
+
+    #[test]
+    fn long_and_deep_patterns_are_refused() {
+        let long = "x".repeat(100);
+        assert!(matches!(naming("", Some((&long, false))).root("v"), Err(PathError::Long { length: 101, .. })));
+        assert!(matches!(naming("a/b/c", Some(("d/e/f", false))).root("v"), Err(PathError::Deep(_))));
+        assert_eq!(path("a/b/c", Some(("d/e", false))), "/a/b/c/d/e");
+    }
+
+    #[test]
+    fn client_tokens_fit_64_characters() {
+        assert_eq!(client_token("pvc-1"), "pvc-1");
+        assert_eq!(client_token(&"x".repeat(64)), "x".repeat(64));
+        assert_eq!(client_token(&"x".repeat(65)), sha256_hex(&"x".repeat(65)));
+        assert_eq!(client_token("größe").len(), 64);
+    }
+
+    proptest! {
+        #[test]
+        fn every_name_gets_a_root_that_efs_takes(name in "\\PC{1,128}", base in "([a-z]{1,9}/){0,3}") {
+            let root = Naming { base: BasePath::parse(&base).unwrap(), pattern: None }.root(&name).unwrap();
+            prop_assert!(root.path.len() <= LONGEST_ROOT);
+            let below = format!("/{base}");
+            prop_assert!(root.path.starts_with(&below));
+            prop_assert!(components(&root.path).unwrap().len() == base.matches('/').count() + 1);
+        }
+
+        #[test]
+        fn no_pattern_escapes_the_base_path(text in "[a-z./${}*]{0,20}", unique: bool) {
+            if let Ok(pattern) = Pattern::fill(&text, &claim(), unique) {
+                let naming = Naming { base: BasePath::parse("/base").unwrap(), pattern: Some(pattern) };
+                if let Ok(root) = naming.root("pvc-1") {
+                    prop_assert!(root.path == "/base" || root.path.starts_with("/base/"), "{}", root.path);
+                    prop_assert!(root.matches(&root.path));
+                }
+            }
+        }
+    }
+}

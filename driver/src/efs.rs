@@ -1,0 +1,17 @@
+//! The AWS side: the EFS API as a narrow trait, the AWS SDK behind it, and what its errors mean.
+
+pub mod api;
+pub mod aws;
+pub mod clients;
+pub mod endpoints;
+pub mod errors;
+pub mod http_client;
+mod lost_attempts;
+pub mod metadata;
+pub mod mount_targets;
+
+pub use api::{
+    AccessPoint, AccessPointPage, EfsApi, FileSystem, LifeCycle, MountTarget, NewAccessPoint, Owner, PosixUser,
+};
+pub use clients::{AwsClients, EfsClients, Role};
+pub use errors::{EfsError, EfsErrorKind};

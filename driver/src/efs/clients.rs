@@ -1,0 +1,257 @@
+//! AWS clients: made when first needed, one for the driver's own account and one for each assumed role.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use aws_config::retry::RetryConfig;
+use aws_config::sts::AssumeRoleProvider;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_efs::config::{
+    ConfigBag, Intercept, RuntimeComponents,
+    interceptors::{BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef},
+    retry::RetryPartition,
+};
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_types::config_bag::{Storable, StoreReplace};
+use tokio::sync::OnceCell;
+
+use super::api::{EfsApi, MountTarget};
+use super::aws::{AwsEfs, OperationClients, is_throttle};
+use super::errors::{EfsError, EfsErrorKind};
+use super::http_client::http_client;
+use super::mount_targets::ListMountTargets;
+use crate::config::AwsConfig;
+use crate::metrics::Metrics;
+use crate::rpc::STRIPPED;
+use crate::volume::FileSystemId;
+
+/// Roles whose clients are kept; the least used ones beyond are made anew.
+const MOST_ROLES: u64 = 64;
+
+/// Limit of one attempt of a call, from connect to the last byte.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Limit of a call with its retries. csi-provisioner's own limit is 15 s by default and ends a call earlier.
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(50);
+
+/// Limit of a TCP connect.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A role of another account, to be assumed for its file systems.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Role {
+    /// The role's ARN.
+    pub arn: String,
+    /// The external id that the role's trust policy may ask for. It comes from a Secret and is never shown.
+    pub external_id: Option<String>,
+}
+
+impl fmt::Debug for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let external_id = self.external_id.as_ref().map(|_| STRIPPED);
+        f.debug_struct("Role").field("arn", &self.arn).field("external_id", &external_id).finish()
+    }
+}
+
+/// Gives EFS clients by account.
+#[async_trait]
+pub trait EfsClients: std::fmt::Debug + Send + Sync + 'static {
+    /// The client for the driver's own account, or for the account of `role`.
+    ///
+    /// # Errors
+    /// When no region can be found. Wrong credentials show at the first call.
+    async fn client(&self, role: Option<&Role>) -> Result<Arc<dyn EfsApi>, EfsError>;
+
+    /// The region of all clients.
+    ///
+    /// # Errors
+    /// When no region can be found.
+    async fn region(&self) -> Result<String, EfsError>;
+}
+
+/// [`EfsClients`] with the AWS SDK. Nothing is looked up before the first call, so that the driver starts at once.
+#[derive(Debug)]
+pub struct AwsClients {
+    config: AwsConfig,
+    metrics: Metrics,
+    base: OnceCell<SdkConfig>,
+    own: OnceCell<Arc<dyn EfsApi>>,
+    roles: moka::future::Cache<Role, Arc<dyn EfsApi>>,
+}
+
+impl AwsClients {
+    /// Clients for the region of `config`, or the one that the SDK finds; each attempt is counted in `metrics`.
+    pub fn new(config: AwsConfig, metrics: Metrics) -> Self {
+        Self {
+            config,
+            metrics,
+            base: OnceCell::new(),
+            own: OnceCell::new(),
+            roles: moka::future::Cache::new(MOST_ROLES),
+        }
+    }
+
+    /// Clients with a configuration that is loaded already.
+    pub fn with_base(base: SdkConfig, metrics: Metrics) -> Self {
+        Self { base: OnceCell::new_with(Some(base)), ..Self::new(AwsConfig::default(), metrics) }
+    }
+
+    /// The SDK's configuration: region, credentials, endpoints, timeouts.
+    ///
+    /// # Errors
+    /// When no region can be found, or it has no FIPS endpoint although one is demanded.
+    pub async fn base(&self) -> Result<&SdkConfig, EfsError> {
+        self.base.get_or_try_init(|| load(&self.config)).await
+    }
+
+    fn connect(&self, config: &SdkConfig) -> Arc<dyn EfsApi> {
+        let client = |partition: &'static str| {
+            let config = aws_sdk_efs::config::Builder::from(config)
+                .retry_partition(RetryPartition::new(partition))
+                .interceptor(AttemptMetrics(self.metrics.clone()))
+                .build();
+            aws_sdk_efs::Client::from_conf(config)
+        };
+        Arc::new(AwsEfs::new(OperationClients {
+            create: client("efs-create-access-point"),
+            delete: client("efs-delete-access-point"),
+            access_points: client("efs-describe-access-points"),
+            file_systems: client("efs-describe-file-systems"),
+            mount_targets: client("efs-describe-mount-targets"),
+            tags: client("efs-tags"),
+        }))
+    }
+}
+
+#[async_trait]
+impl EfsClients for AwsClients {
+    async fn region(&self) -> Result<String, EfsError> {
+        let region = self.base().await?.region();
+        Ok(region.map(ToString::to_string).unwrap_or_default())
+    }
+
+    async fn client(&self, role: Option<&Role>) -> Result<Arc<dyn EfsApi>, EfsError> {
+        let base = self.base().await?;
+        match role {
+            None => Ok(self.own.get_or_init(|| async { self.connect(base) }).await.clone()),
+            Some(role) => {
+                let make = async {
+                    let mut provider =
+                        AssumeRoleProvider::builder(&role.arn).session_name("efs-csi-driver").configure(base);
+                    if let Some(id) = &role.external_id {
+                        provider = provider.external_id(id);
+                    }
+                    let provider = provider.build().await;
+                    let config = base
+                        .to_builder()
+                        .credentials_provider(aws_credential_types::provider::SharedCredentialsProvider::new(provider))
+                        .identity_cache(aws_config::identity::IdentityCache::lazy().build())
+                        .build();
+                    self.connect(&config)
+                };
+                Ok(self.roles.get_with_by_ref(role, make).await)
+            }
+        }
+    }
+}
+
+/// The node asks with the driver's own credentials only: the mount targets of other accounts stand in the volume context.
+#[async_trait]
+impl ListMountTargets for AwsClients {
+    async fn mount_targets(&self, file_system: &FileSystemId) -> Result<Vec<MountTarget>, EfsError> {
+        self.client(None).await?.mount_targets(file_system).await
+    }
+}
+
+async fn load(config: &AwsConfig) -> Result<SdkConfig, EfsError> {
+    let retries = match config.adaptive_retry {
+        true => RetryConfig::adaptive().with_max_attempts(5),
+        false => RetryConfig::standard().with_max_attempts(3),
+    };
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .operation_timeout(OPERATION_TIMEOUT)
+        .build();
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http_client())
+        .retry_config(retries)
+        .timeout_config(timeouts);
+    if let Some(region) = &config.region {
+        loader = loader.region(Region::new(region.clone()));
+    }
+    let loaded = loader.load().await;
+    let wrong = |message: String| EfsError {
+        operation: "AWS configuration",
+        kind: EfsErrorKind::Other("no usable region".to_owned()),
+        message,
+        request_id: None,
+    };
+    let Some(region) = loaded.region() else {
+        return Err(wrong("give --region, AWS_REGION, or access to the instance metadata service".to_owned()));
+    };
+    let has_fips = region.as_ref().starts_with("us-") || region.as_ref().starts_with("ca-");
+    if loaded.use_fips() == Some(true) && !has_fips {
+        return Err(wrong(format!("AWS_USE_FIPS_ENDPOINT=true, but region {region} has no FIPS endpoint; unset it")));
+    }
+    Ok(loaded)
+}
+
+/// Counts every attempt of every call.
+#[derive(Debug)]
+struct AttemptMetrics(Metrics);
+
+#[derive(Debug, Clone)]
+struct AttemptStart(Instant);
+
+impl Storable for AttemptStart {
+    type Storer = StoreReplace<Self>;
+}
+
+#[aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint]
+impl Intercept for AttemptMetrics {
+    fn name(&self) -> &'static str {
+        "AttemptMetrics"
+    }
+
+    fn read_before_attempt(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        cfg: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        cfg.interceptor_state().store_put(AttemptStart(Instant::now()));
+        Ok(())
+    }
+
+    fn read_after_attempt(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        cfg: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let took = cfg.load::<AttemptStart>().map(|start| start.0.elapsed()).unwrap_or_default();
+        let operation = cfg
+            .load::<aws_smithy_runtime_api::client::orchestrator::Metadata>()
+            .map(|metadata| metadata.name().to_owned())
+            .unwrap_or_default();
+        // Errors without an answer (network, credentials) count nowhere, as in the Go driver.
+        let Some(response) = context.response() else { return Ok(()) };
+        let status = response.status().as_u16();
+        let outcome = if response.status().is_success() {
+            Ok(())
+        } else {
+            let code = response.headers().get("x-amzn-errortype").unwrap_or_default();
+            let code = code.split([':', '#']).next().unwrap_or_default();
+            let code = if code.is_empty() { status.to_string() } else { code.to_owned() };
+            let throttled = is_throttle(&code) || code == "429";
+            Err((code, throttled))
+        };
+        let outcome = outcome.as_ref().copied().map_err(|(code, throttled)| (code.as_str(), *throttled));
+        self.0.api_attempt(&operation, took, outcome);
+        Ok(())
+    }
+}

@@ -1,0 +1,128 @@
+//! What an AWS call failed with, independent of the SDK's types.
+
+use std::fmt;
+
+use crate::volume::AccessPointId;
+
+/// The failures that the driver tells apart. The variants carry AWS's own error names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EfsErrorKind {
+    /// `AccessPointAlreadyExists`: the client token is taken by this access point.
+    AccessPointAlreadyExists(Option<AccessPointId>),
+    /// `AccessPointLimitExceeded`: the file system holds as many access points as the account allows.
+    AccessPointLimitExceeded,
+    /// `AccessPointNotFound`.
+    AccessPointNotFound,
+    /// `FileSystemNotFound`.
+    FileSystemNotFound,
+    /// `MountTargetNotFound`.
+    MountTargetNotFound,
+    /// `IncorrectFileSystemLifeCycleState`: the file system is not `available`.
+    IncorrectFileSystemLifeCycleState,
+    /// `BadRequest` or `ValidationException`: AWS refuses the values.
+    BadRequest,
+    /// `ThrottlingException` and its kin: too many calls, after the client's own retries.
+    Throttled,
+    /// `AccessDeniedException` or `AccessDenied` (STS): the principal lacks a permission.
+    AccessDenied,
+    /// Missing, expired or wrong credentials.
+    Unauthenticated,
+    /// `InternalServerError` or another 5xx: AWS failed; the outcome of a mutation is unknown.
+    Server,
+    /// The call took longer than its limit; the outcome of a mutation is unknown.
+    Timeout,
+    /// The endpoint could not be reached, or the connection broke; the outcome of a mutation is unknown.
+    Connection,
+    /// An answer that cannot be read; the outcome of a mutation is unknown.
+    Unreadable,
+    /// The last attempt of a mutation was refused with this, but the answer of an earlier one was lost: the outcome is unknown.
+    AfterLostAttempt(Box<EfsErrorKind>),
+    /// An error with this code, which the driver does not know, or a fault on this side before anything was sent.
+    Other(String),
+}
+
+/// A failed call of the EFS API (or of STS on the way to it), after all retries.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct EfsError {
+    /// The API operation, such as `CreateAccessPoint`.
+    pub operation: &'static str,
+    /// What it failed with.
+    pub kind: EfsErrorKind,
+    /// AWS's message, or the chain of causes below the SDK.
+    pub message: String,
+    /// `x-amzn-RequestId` of the last answer; AWS support asks for it.
+    pub request_id: Option<String>,
+}
+
+impl EfsError {
+    /// Whether the thing that the call was about does not exist (any more).
+    pub fn is_not_found(&self) -> bool {
+        matches!(
+            self.kind,
+            EfsErrorKind::AccessPointNotFound | EfsErrorKind::FileSystemNotFound | EfsErrorKind::MountTargetNotFound
+        )
+    }
+}
+
+impl EfsErrorKind {
+    /// Whether the error means for sure that the call changed nothing.
+    pub fn made_nothing(&self) -> bool {
+        match self {
+            Self::Server | Self::Timeout | Self::Connection | Self::Unreadable | Self::AfterLostAttempt(_) => false,
+            // The token is taken: by an earlier volume, or by an earlier attempt of the same call.
+            Self::AccessPointAlreadyExists(_) => false,
+            Self::AccessPointLimitExceeded
+            | Self::AccessPointNotFound
+            | Self::FileSystemNotFound
+            | Self::MountTargetNotFound
+            | Self::IncorrectFileSystemLifeCycleState
+            | Self::BadRequest
+            | Self::Throttled
+            | Self::AccessDenied
+            | Self::Unauthenticated
+            | Self::Other(_) => true,
+        }
+    }
+
+    /// AWS's name of the error, or a word for what went wrong on the way.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::AccessPointAlreadyExists(_) => "AccessPointAlreadyExists",
+            Self::AccessPointLimitExceeded => "AccessPointLimitExceeded",
+            Self::AccessPointNotFound => "AccessPointNotFound",
+            Self::FileSystemNotFound => "FileSystemNotFound",
+            Self::MountTargetNotFound => "MountTargetNotFound",
+            Self::IncorrectFileSystemLifeCycleState => "IncorrectFileSystemLifeCycleState",
+            Self::BadRequest => "BadRequest",
+            Self::Throttled => "ThrottlingException",
+            Self::AccessDenied => "AccessDeniedException",
+            Self::Unauthenticated => "invalid credentials",
+            Self::Server => "InternalServerError",
+            Self::Timeout => "timeout",
+            Self::Connection => "connection failure",
+            Self::Unreadable => "an unreadable answer",
+            Self::AfterLostAttempt(last) => last.name(),
+            Self::Other(code) => code,
+        }
+    }
+}
+
+impl fmt::Display for EfsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} failed with {}", self.operation, self.kind.name())?;
+        if let EfsErrorKind::AfterLostAttempt(_) = self.kind {
+            f.write_str(" after an attempt whose answer was lost")?;
+        }
+        if !self.message.is_empty() {
+            write!(f, ": {}", self.message)?;
+        }
+        if self.kind == EfsErrorKind::AccessDenied && self.operation != "AssumeRole" {
+            // Kubernetes shows this text in an event; whoever reads it wants to know what to put into the policy.
+            write!(f, "; the IAM policy must allow elasticfilesystem:{}", self.operation)?;
+        }
+        match &self.request_id {
+            Some(id) => write!(f, " (AWS request id {id})"),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Finding a mount target's address.
+//!
+//! In this order: the address that the volume names, the address that it names for our zone, the file system's DNS name,
+//! the EFS API. Several candidates are given best first, so that a dead zone costs one failed connection, not the mount.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use tokio::net::lookup_host;
+use tokio::time::timeout;
+
+use super::api::{LifeCycle, MountTarget};
+use super::errors::EfsError;
+use super::metadata::Metadata;
+use crate::tunnel::{Locate, LocateError, TunnelSpec};
+use crate::volume::FileSystemId;
+
+/// A name that isn't resolved by then counts as unknown.
+const DNS_WITHIN: Duration = Duration::from_secs(3);
+/// The API has this long, all pages and retries included.
+const API_WITHIN: Duration = Duration::from_secs(6);
+/// Found addresses are used this long before they are looked up again.
+const FRESH_FOR: Duration = Duration::from_secs(300);
+/// At most this many file systems are remembered.
+const REMEMBERED: usize = 4096;
+
+/// Lists the mount targets of a file system.
+#[async_trait]
+pub trait ListMountTargets: Send + Sync {
+    /// All of them, in any state.
+    async fn mount_targets(&self, file_system: &FileSystemId) -> Result<Vec<MountTarget>, EfsError>;
+}
+
+/// Finds mount targets for the tunnels of a node.
+pub struct MountTargets {
+    efs: Arc<dyn ListMountTargets>,
+    metadata: Arc<Metadata>,
+    port: u16,
+    known: Mutex<HashMap<TunnelSpec, (Instant, Vec<SocketAddr>)>>,
+}
+
+impl MountTargets {
+    /// Mount targets listen on `port` (2049, except in tests).
+    pub fn new(efs: Arc<dyn ListMountTargets>, metadata: Arc<Metadata>, port: u16) -> Self {
+        Self { efs, metadata, port, known: Mutex::default() }
+    }
+
+    async fn find(&self, spec: &TunnelSpec) -> Result<Vec<SocketAddr>, LocateError> {
+        let zone = match &spec.route.zone {
+            Some(zone) => Some(zone.clone()),
+            None => self.metadata.zone().await,
+        };
+        if !spec.route.by_zone.is_empty() {
+            let zone_id = self.metadata.zone_id().await;
+            return Ok(self.ports(from_map(spec, zone.as_deref(), zone_id.as_deref())));
+        }
+        let name = match (spec.route.cross_account, &spec.route.zone) {
+            (true, _) => {
+                let zone_id = self.metadata.zone_id().await.ok_or_else(|| LocateError {
+                    message: "crossaccount needs this node's availability zone id, which is unknown".to_owned(),
+                    missing: false,
+                })?;
+                format!("{zone_id}.{}", spec.server_name)
+            }
+            (false, Some(zone)) => format!("{zone}.{}", spec.server_name),
+            (false, None) => spec.server_name.clone(),
+        };
+        let unresolved = match self.resolve(&name).await {
+            Ok(addresses) => return Ok(addresses),
+            Err(reason) => format!("{name} does not resolve ({reason})"),
+        };
+        if spec.route.cross_account {
+            let message = format!("{unresolved}; make a private hosted zone with that name");
+            return Err(LocateError { message, missing: false });
+        }
+        self.ask_api(spec, zone.as_deref(), &unresolved).await
+    }
+
+    async fn resolve(&self, name: &str) -> Result<Vec<SocketAddr>, String> {
+        // The trailing dot keeps the resolver from trying every search domain of the pod.
+        let lookup = lookup_host((format!("{name}."), self.port));
+        match timeout(DNS_WITHIN, lookup).await {
+            Ok(Ok(addresses)) => {
+                let addresses: Vec<SocketAddr> = addresses.collect();
+                if addresses.is_empty() { Err("no address".to_owned()) } else { Ok(addresses) }
+            }
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("no answer within {} s", DNS_WITHIN.as_secs())),
+        }
+    }
+
+    async fn ask_api(
+        &self,
+        spec: &TunnelSpec,
+        zone: Option<&str>,
+        unresolved: &str,
+    ) -> Result<Vec<SocketAddr>, LocateError> {
+        let failed = |reason: &str, missing| LocateError { message: format!("{unresolved}, and {reason}"), missing };
+        let file_system = spec.file_system.parse().map_err(|_| failed("the file system's id is malformed", true))?;
+        let targets = timeout(API_WITHIN, self.efs.mount_targets(&file_system))
+            .await
+            .map_err(|_| failed(&format!("the EFS API gave no answer within {} s", API_WITHIN.as_secs()), false))?
+            .map_err(|error| failed(&error.to_string(), error.is_not_found()))?;
+        let zone_id = self.metadata.zone_id().await;
+        let addresses = self.ports(usable(targets, zone, zone_id.as_deref()));
+        if addresses.is_empty() {
+            let reason = "the file system has no available mount target; create one in this node's availability zone";
+            return Err(failed(reason, false));
+        }
+        Ok(addresses)
+    }
+
+    fn ports(&self, addresses: Vec<IpAddr>) -> Vec<SocketAddr> {
+        addresses.into_iter().map(|address| SocketAddr::new(address, self.port)).collect()
+    }
+}
+
+#[async_trait]
+impl Locate for MountTargets {
+    async fn locate(&self, spec: &TunnelSpec) -> Result<Vec<SocketAddr>, LocateError> {
+        if let Some(address) = spec.route.address {
+            return Ok(vec![SocketAddr::new(address, self.port)]);
+        }
+        let key = TunnelSpec { access_point: None, iam: None, ..spec.clone() };
+        if let Some((found, addresses)) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&key)
+            && found.elapsed() < FRESH_FOR
+        {
+            return Ok(addresses.clone());
+        }
+        let addresses = self.find(spec).await?;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        known.insert(key, (Instant::now(), addresses.clone()));
+        Ok(addresses)
+    }
+
+    fn forget(&self, spec: &TunnelSpec) {
+        let key = TunnelSpec { access_point: None, iam: None, ..spec.clone() };
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+    }
+}
+
+/// The addresses of the volume's map: our zone's first, then the others as a way out when that one is dead.
+fn from_map(spec: &TunnelSpec, zone: Option<&str>, zone_id: Option<&str>) -> Vec<IpAddr> {
+    let ours = |key: &str| Some(key) == zone || Some(key) == zone_id;
+    let (mine, others): (Vec<_>, Vec<_>) = spec.route.by_zone.iter().partition(|(key, _)| ours(key));
+    if mine.is_empty() {
+        tracing::warn!(tunnel = %spec, ?zone, "mounttargetip map has no entry for this node's zone, using another zone's");
+    }
+    mine.into_iter().chain(others).map(|(_, address)| *address).collect()
+}
+
+/// Addresses of available mount targets: those of our zone first. The id counts before the name, which means another zone in
+/// every account.
+fn usable(targets: Vec<MountTarget>, zone: Option<&str>, zone_id: Option<&str>) -> Vec<IpAddr> {
+    let mut targets: Vec<MountTarget> =
+        targets.into_iter().filter(|target| target.state == LifeCycle::Available && target.address.is_some()).collect();
+    targets.sort_by_key(|target| {
+        if zone_id.is_some() && target.availability_zone_id.as_deref() == zone_id {
+            0
+        } else if zone.is_some()
+            && (target.availability_zone.as_deref() == zone || target.availability_zone_id.as_deref() == zone)
+        {
+            1
+        } else {
+            2
+        }
+    });
+    targets.into_iter().filter_map(|target| target.address).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(zone: &str, id: &str, state: LifeCycle, last: u8) -> MountTarget {
+        MountTarget {
+            id: format!("fsmt-{last}"),
+            state,
+            availability_zone: Some(zone.to_owned()),
+            availability_zone_id: Some(id.to_owned()),
+            address: Some([10, 0, 0, last].into()),
+        }
+    }
+
+    #[test]
+    fn targets_of_our_zone_come_first_and_unavailable_ones_not_at_all() {
+        let list = || {
+            vec![
+                target("us-east-1a", "use1-az1", LifeCycle::Available, 1),
+                target("us-east-1b", "use1-az2", LifeCycle::Available, 2),
+                target("us-east-1c", "use1-az3", LifeCycle::Creating, 3),
+            ]
+        };
+        let last = |zone, id| usable(list(), zone, id).iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(last(None, None), ["10.0.0.1", "10.0.0.2"]);
+        assert_eq!(last(Some("us-east-1b"), None), ["10.0.0.2", "10.0.0.1"]);
+        assert_eq!(last(Some("us-east-1a"), Some("use1-az2")), ["10.0.0.2", "10.0.0.1"]);
+        assert_eq!(last(Some("us-east-1c"), None), ["10.0.0.1", "10.0.0.2"]);
+    }
+}

@@ -1,0 +1,30 @@
+//! An Amazon EFS CSI driver: a drop-in replacement for the Go driver in one binary.
+//!
+//! [`process`] starts and stops it; [`cli`] and [`config`] say what it should do; [`server`] serves the CSI services on one
+//! socket, beginning with [`identity`]; [`efs`] is the AWS side, [`volume`] holds the types that all of them share.
+//! [`tunnel`] and [`mount`] are what the node needs: encrypted ways to EFS and kernel mounts; [`durable`] writes files that
+//! survive a crash, [`socket`] puts sockets at fixed paths.
+
+pub mod admin;
+pub mod cli;
+pub mod config;
+pub mod controller;
+pub mod debug;
+pub mod durable;
+pub mod efs;
+pub mod fips;
+pub mod health;
+pub mod identity;
+pub mod locks;
+pub mod metrics;
+pub mod mount;
+pub mod node;
+pub mod orphans;
+pub mod process;
+pub mod recent;
+pub mod rpc;
+pub mod server;
+pub mod socket;
+pub mod status;
+pub mod tunnel;
+pub mod volume;

@@ -1,0 +1,18 @@
+//! The `efs-csi-driver` binary.
+
+use std::process::ExitCode;
+
+use efs_csi_driver::node::walker;
+use efs_csi_driver::tunnel::keeper;
+use efs_csi_driver::{mount, process};
+
+fn main() -> ExitCode {
+    // The driver's helpers must start fast and stay small: no flags, no logging, no runtime.
+    let mut arguments = std::env::args_os().skip(1);
+    match arguments.next() {
+        Some(word) if word == mount::worker::COMMAND => mount::worker::main(arguments.next()),
+        Some(word) if word == walker::COMMAND => walker::main(),
+        Some(word) if word == keeper::COMMAND => keeper::process::main(arguments.next()),
+        _ => process::run(std::env::args_os()),
+    }
+}

@@ -1,0 +1,178 @@
+//! Metrics: the Go driver's names for AWS calls, and ours for CSI calls.
+//!
+//! All metrics live in a [`Registry`] that is passed around by value; there is no global.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use csi_proto::code_name;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+/// The default buckets of the Prometheus client libraries, in seconds; the Go driver uses them too.
+const BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// The AWS operations that the driver calls, so that their series exist from the start.
+const OPERATIONS: [&str; 6] = [
+    "CreateAccessPoint",
+    "DeleteAccessPoint",
+    "DescribeAccessPoints",
+    "DescribeFileSystems",
+    "DescribeMountTargets",
+    "TagResource",
+];
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ApiLabels {
+    request: String,
+    service: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ApiErrorLabels {
+    request: String,
+    service: &'static str,
+    code: String,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RpcLabels {
+    method: String,
+    code: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct FileSystemLabels {
+    file_system: String,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct MountLabels {
+    operation: &'static str,
+    outcome: &'static str,
+}
+
+/// The driver's metrics. Clones share their values.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    registry: Arc<Mutex<Registry>>,
+    api_duration: Family<ApiLabels, Histogram, fn() -> Histogram>,
+    api_errors: Family<ApiErrorLabels, Counter>,
+    api_throttles: Family<ApiLabels, Counter>,
+    rpc_duration: Family<RpcLabels, Histogram, fn() -> Histogram>,
+    gids_used: Family<FileSystemLabels, Gauge>,
+    mount_duration: Family<MountLabels, Histogram, fn() -> Histogram>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Fresh metrics in a registry of their own.
+    pub fn new() -> Self {
+        let histogram: fn() -> Histogram = || Histogram::new(BUCKETS);
+        let metrics = Self {
+            registry: Arc::default(),
+            api_duration: Family::new_with_constructor(histogram),
+            api_errors: Family::default(),
+            api_throttles: Family::default(),
+            rpc_duration: Family::new_with_constructor(histogram),
+            gids_used: Family::default(),
+            mount_duration: Family::new_with_constructor(histogram),
+        };
+        for request in OPERATIONS {
+            drop(metrics.api_duration.get_or_create(&ApiLabels { request: request.to_owned(), service: "efs" }));
+        }
+        metrics.register(|registry| {
+            registry.register(
+                "aws_efs_csi_api_request_duration_seconds",
+                "Latency of each attempt of an AWS API call",
+                metrics.api_duration.clone(),
+            );
+            registry.register(
+                "aws_efs_csi_api_request_errors",
+                "Attempts of AWS API calls that failed, throttling aside",
+                metrics.api_errors.clone(),
+            );
+            registry.register(
+                "aws_efs_csi_api_request_throttles",
+                "Attempts of AWS API calls that were throttled",
+                metrics.api_throttles.clone(),
+            );
+            registry.register(
+                "efs_csi_rpc_duration_seconds",
+                "Time that CSI calls took, by method and gRPC code",
+                metrics.rpc_duration.clone(),
+            );
+            registry.register(
+                "efs_csi_ids_used",
+                "Group and user ids in use by access points of a file system, as far as the pool knows",
+                metrics.gids_used.clone(),
+            );
+            registry.register(
+                "efs_csi_mount_duration_seconds",
+                "Time that the kernel took to mount, to unmount and to tell how full a file system is, by outcome",
+                metrics.mount_duration.clone(),
+            );
+        });
+        metrics
+    }
+
+    /// Adds further metrics, such as those of the node service.
+    pub fn register(&self, add: impl FnOnce(&mut Registry)) {
+        // A panic elsewhere while metrics were added is no reason to go without metrics.
+        add(&mut self.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+    }
+
+    /// The page that Prometheus reads (OpenMetrics text 1.0).
+    ///
+    /// # Errors
+    /// When a value can't be printed.
+    pub fn page(&self) -> Result<String, std::fmt::Error> {
+        let mut page = String::new();
+        let registry = self.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        encode(&mut page, &registry)?;
+        Ok(page)
+    }
+
+    /// Records one attempt of an AWS call; `code` is AWS's error name.
+    pub(crate) fn api_attempt(&self, request: &str, took: Duration, outcome: Result<(), (&str, bool)>) {
+        let labels = ApiLabels { request: request.to_owned(), service: "efs" };
+        self.api_duration.get_or_create(&labels).observe(took.as_secs_f64());
+        match outcome {
+            Ok(()) => {}
+            Err((_, true)) => {
+                self.api_throttles.get_or_create(&labels).inc();
+            }
+            Err((code, false)) => {
+                let labels = ApiErrorLabels { request: request.to_owned(), service: "efs", code: code.to_owned() };
+                self.api_errors.get_or_create(&labels).inc();
+            }
+        }
+    }
+
+    /// Records one CSI call.
+    pub fn rpc(&self, method: &str, code: tonic::Code, took: Duration) {
+        let labels = RpcLabels { method: method.to_owned(), code: code_name(code) };
+        self.rpc_duration.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// Records one job of a mount worker; `operation` and `outcome` are of a few fixed words.
+    pub fn mount_job(&self, operation: &'static str, outcome: &'static str, took: Duration) {
+        self.mount_duration.get_or_create(&MountLabels { operation, outcome }).observe(took.as_secs_f64());
+    }
+
+    /// Records how many ids of a file system are in use.
+    pub(crate) fn ids_used(&self, file_system: &str, count: usize) {
+        let labels = FileSystemLabels { file_system: file_system.to_owned() };
+        self.gids_used.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+}

@@ -1,0 +1,469 @@
+//! Mount options as types.
+//!
+//! What a user writes under `mountOptions` is sorted into three kinds before anything happens: what EFS means by it
+//! (`tls`, `iam`, `accesspoint=…`), what the VFS means by it (`ro`, `noatime`), and what the kernel's NFS client knows. Anything
+//! else is an error that names the option. Values keep their case; the keys are compared in lower case.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use rustix::mount::MountAttrFlags;
+use serde::{Deserialize, Serialize};
+
+/// Why an option can't be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("mount option {option:?}: {reason}")]
+pub struct OptionError {
+    /// The option as written.
+    pub option: String,
+    /// What is wrong, and what to do.
+    pub reason: String,
+}
+
+/// Options of the NFS client and the VFS, ready for the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MountOptions {
+    /// Options of the NFS client: key, and value unless it is a flag.
+    pub nfs: BTreeMap<String, Option<String>>,
+    /// `MOUNT_ATTR_*` bits, `ro` among them.
+    pub attributes: u32,
+}
+
+/// What EFS-specific options ask for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EfsOptions {
+    /// `tls` was written out.
+    pub tls: bool,
+    /// `iam`: authorize with IAM credentials.
+    pub iam: bool,
+    /// `accesspoint=fsap-…`, not yet checked.
+    pub access_point: Option<String>,
+    /// `az=…`: the availability zone whose mount target to use.
+    pub zone: Option<String>,
+    /// `region=…`: the file system's region.
+    pub region: Option<String>,
+    /// `mounttargetip=…`.
+    pub mount_target: Option<IpAddr>,
+    /// `awsprofile=…`.
+    pub profile: Option<String>,
+    /// `rolearn=…`.
+    pub role: Option<String>,
+    /// `jwtpath=…`.
+    pub token_file: Option<String>,
+}
+
+/// A user's mount options, sorted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ParsedOptions {
+    /// For us.
+    pub efs: EfsOptions,
+    /// For the kernel.
+    pub kernel: MountOptions,
+    /// Options that were understood and have no effect here, for a line in the log.
+    pub ignored: Vec<String>,
+}
+
+/// Flags of the kernel's NFS client (fs/nfs/fs_context.c) that make sense for EFS.
+const NFS_FLAGS: &[&str] = &[
+    "ac",
+    "noac",
+    "cto",
+    "nocto",
+    "fsc",
+    "nofsc",
+    "hard",
+    "soft",
+    "softerr",
+    "softreval",
+    "nosoftreval",
+    "lock",
+    "nolock",
+    "rdirplus",
+    "nordirplus",
+    "resvport",
+    "noresvport",
+    "sharecache",
+    "nosharecache",
+    "migration",
+    "nomigration",
+    "trunkdiscovery",
+    "notrunkdiscovery",
+    "sync",
+    "dirsync",
+    "lazytime",
+    "posix",
+    "noposix",
+    "tcp",
+];
+/// Its options with a number.
+const NFS_NUMBERS: &[&str] = &[
+    "acdirmax",
+    "acdirmin",
+    "acregmax",
+    "acregmin",
+    "actimeo",
+    "bsize",
+    "max_connect",
+    "namlen",
+    "nconnect",
+    "retrans",
+    "rsize",
+    "timeo",
+    "wsize",
+];
+/// Its options with one of a few words.
+const NFS_WORDS: &[(&str, &[&str])] = &[
+    ("local_lock", &["none", "all", "flock", "posix"]),
+    ("lookupcache", &["all", "none", "pos", "positive"]),
+    ("write", &["lazy", "eager", "wait"]),
+    ("rdirplus", &["none", "force"]),
+    ("fsc", &[]),
+    ("proto", &["tcp", "tcp6"]),
+    ("sec", &["sys"]),
+    ("vers", &["4", "4.0", "4.1", "4.2"]),
+    ("nfsvers", &["4", "4.0", "4.1", "4.2"]),
+    ("minorversion", &["0", "1", "2"]),
+];
+/// Options that mean something to mount(8), fstab or AWS's helper programs and nothing here.
+const IGNORED: &[&str] = &[
+    "defaults",
+    "_netdev",
+    "auto",
+    "noauto",
+    "nofail",
+    "user",
+    "nouser",
+    "users",
+    "owner",
+    "group",
+    "async",
+    "intr",
+    "nointr",
+    "bg",
+    "fg",
+    "retry",
+    "stunnel",
+    "tlsport",
+    "awscredsuri",
+    "ocsp",
+    "noocsp",
+    "fsap",
+    "sloppy",
+    "suid",
+    "dev",
+    "exec",
+    "iversion",
+    "noiversion",
+    "silent",
+    "loud",
+    "mand",
+    "nomand",
+    "relatime",
+    "norelatime",
+    "diratime",
+    "atime",
+    "nostrictatime",
+];
+/// Options that the driver sets itself or that would weaken it.
+const REFUSED: &[(&str, &str)] = &[
+    ("addr", "the driver chooses the address; use mounttargetip"),
+    ("port", "the driver chooses the port"),
+    ("clientaddr", "the kernel chooses it"),
+    ("source", "the volume handle says what is mounted"),
+    ("verify", "the server's certificate is always verified; give a private authority with --tls-ca-file"),
+    ("cafile", "give a private certificate authority to the driver with --tls-ca-file"),
+    ("capath", "give a private certificate authority to the driver with --tls-ca-file"),
+    ("netns", "the node plug-in mounts in its own network namespace"),
+    ("notls", "use the volume attribute encryptInTransit: \"false\""),
+    ("xprtsec", "the driver encrypts; use the volume attribute encryptInTransit"),
+    ("udp", "EFS speaks TCP only"),
+    ("rdma", "EFS speaks TCP only"),
+    ("azid", "use az"),
+    ("crossaccount", "use the volume attribute crossaccount: \"true\""),
+    ("bind", "the driver mounts file systems only"),
+    ("rbind", "the driver mounts file systems only"),
+    ("move", "the driver mounts file systems only"),
+    ("remount", "the driver mounts file systems only"),
+];
+
+impl ParsedOptions {
+    /// Sorts `flags`. An entry may hold several options with commas between them; of contradicting ones the last counts,
+    /// as with mount(8).
+    pub fn parse<S: AsRef<str>>(flags: &[S]) -> Result<Self, OptionError> {
+        let mut parsed = Self::default();
+        for option in flags.iter().flat_map(|flag| flag.as_ref().split(',')).map(str::trim) {
+            if !option.is_empty() {
+                parsed.add(option).map_err(|reason| OptionError { option: option.to_owned(), reason })?;
+            }
+        }
+        if parsed.efs.role.is_some() != parsed.efs.token_file.is_some() {
+            let option = if parsed.efs.role.is_some() { "rolearn" } else { "jwtpath" };
+            let reason = "rolearn and jwtpath go together".to_owned();
+            return Err(OptionError { option: option.to_owned(), reason });
+        }
+        Ok(parsed)
+    }
+
+    fn add(&mut self, option: &str) -> Result<(), String> {
+        if let Some(bad) = option.chars().find(|c| c.is_control() || c.is_whitespace()) {
+            return Err(format!("holds the character {bad:?}"));
+        }
+        let (key, value) = match option.split_once('=') {
+            Some((key, value)) => (key.to_ascii_lowercase(), Some(value)),
+            None => (option.to_ascii_lowercase(), None),
+        };
+        let key = key.as_str();
+        if let Some((_, why)) = REFUSED.iter().find(|(name, _)| *name == key) {
+            return Err(format!("is not allowed: {why}"));
+        }
+        if self.add_efs(key, value)? || self.add_attribute(key, value) || self.add_nfs(key, value)? {
+            return Ok(());
+        }
+        if IGNORED.contains(&key) || key.starts_with("x-") || key.starts_with("comment") {
+            self.ignored.push(option.to_owned());
+            return Ok(());
+        }
+        Err(match closest(key) {
+            Some(name) => format!("unknown; did you mean {name:?}?"),
+            None => "unknown to this driver and to the NFSv4 client".to_owned(),
+        })
+    }
+
+    fn add_efs(&mut self, key: &str, value: Option<&str>) -> Result<bool, String> {
+        let flag = |slot: &mut bool| match value {
+            None => {
+                *slot = true;
+                Ok(true)
+            }
+            Some(_) => Err("takes no value".to_owned()),
+        };
+        let text = |slot: &mut Option<String>| match value {
+            Some(value) if !value.is_empty() => {
+                *slot = Some(value.to_owned());
+                Ok(true)
+            }
+            _ => Err("needs a value".to_owned()),
+        };
+        let efs = &mut self.efs;
+        match key {
+            "tls" => flag(&mut efs.tls),
+            "iam" => flag(&mut efs.iam),
+            "accesspoint" => text(&mut efs.access_point),
+            "az" => text(&mut efs.zone),
+            "region" => text(&mut efs.region),
+            "awsprofile" => text(&mut efs.profile),
+            "rolearn" => text(&mut efs.role),
+            "jwtpath" => text(&mut efs.token_file),
+            "mounttargetip" => {
+                let address = value.unwrap_or_default().parse().map_err(|_| "is not an IP address".to_owned())?;
+                efs.mount_target = Some(address);
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    fn add_attribute(&mut self, key: &str, value: Option<&str>) -> bool {
+        if value.is_some() {
+            return false;
+        }
+        let times = MountAttrFlags::MOUNT_ATTR__ATIME;
+        let (clear, set) = match key {
+            "ro" => (MountAttrFlags::empty(), MountAttrFlags::MOUNT_ATTR_RDONLY),
+            "rw" => (MountAttrFlags::MOUNT_ATTR_RDONLY, MountAttrFlags::empty()),
+            "nosuid" => (MountAttrFlags::empty(), MountAttrFlags::MOUNT_ATTR_NOSUID),
+            "nodev" => (MountAttrFlags::empty(), MountAttrFlags::MOUNT_ATTR_NODEV),
+            "noexec" => (MountAttrFlags::empty(), MountAttrFlags::MOUNT_ATTR_NOEXEC),
+            "noatime" => (times, MountAttrFlags::MOUNT_ATTR_NOATIME),
+            "strictatime" => (times, MountAttrFlags::MOUNT_ATTR_STRICTATIME),
+            "nodiratime" => (MountAttrFlags::empty(), MountAttrFlags::MOUNT_ATTR_NODIRATIME),
+            _ => return false,
+        };
+        let attributes = MountAttrFlags::from_bits_retain(self.kernel.attributes);
+        self.kernel.attributes = ((attributes - clear) | set).bits();
+        true
+    }
+
+    fn add_nfs(&mut self, key: &str, value: Option<&str>) -> Result<bool, String> {
+        match value {
+            None if NFS_FLAGS.contains(&key) => {
+                self.kernel.nfs.retain(|other, _| !contradict(key, other));
+            }
+            None if NFS_NUMBERS.contains(&key) || NFS_WORDS.iter().any(|(name, _)| *name == key) => {
+                return Err("needs a value".to_owned());
+            }
+            Some(value) if NFS_NUMBERS.contains(&key) => {
+                if value.parse::<u32>().is_err() {
+                    return Err("needs a number".to_owned());
+                }
+            }
+            Some(value) => {
+                let Some((_, words)) = NFS_WORDS.iter().find(|(name, _)| *name == key) else {
+                    return if NFS_FLAGS.contains(&key) { Err("takes no value".to_owned()) } else { Ok(false) };
+                };
+                if !words.is_empty() && !words.contains(&value) {
+                    return Err(format!("must be one of {}", words.join(", ")));
+                }
+            }
+            None => return Ok(false),
+        }
+        self.kernel.nfs.insert(key.to_owned(), value.map(str::to_owned));
+        Ok(true)
+    }
+}
+
+impl MountOptions {
+    /// Whether the mount refuses writes.
+    pub fn read_only(&self) -> bool {
+        MountAttrFlags::from_bits_retain(self.attributes).contains(MountAttrFlags::MOUNT_ATTR_RDONLY)
+    }
+
+    /// Makes the mount refuse writes.
+    pub fn set_read_only(&mut self) {
+        self.attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY.bits();
+    }
+
+    /// The read size in bytes that will be asked for.
+    pub fn read_size(&self) -> u32 {
+        let given = self.nfs.get("rsize").and_then(|value| value.as_deref()?.parse().ok());
+        given.unwrap_or(DEFAULT_TRANSFER)
+    }
+
+    /// The complete list for the kernel: what the user gave, AWS's recommended values for what he didn't, and the server.
+    pub fn for_server(&self, address: IpAddr, port: u16) -> Vec<(String, Option<String>)> {
+        let given = |names: &[&str]| names.iter().any(|name| self.nfs.contains_key(*name));
+        let mut list = Vec::new();
+        let mut default = |names: &[&str], key: &str, value: Option<&str>| {
+            if !given(names) {
+                list.push((key.to_owned(), value.map(str::to_owned)));
+            }
+        };
+        default(&["vers", "nfsvers", "minorversion"], "vers", Some("4.1"));
+        default(&["rsize"], "rsize", Some("1048576"));
+        default(&["wsize"], "wsize", Some("1048576"));
+        default(&["hard", "soft", "softerr"], "hard", None);
+        default(&["timeo"], "timeo", Some("600"));
+        default(&["retrans"], "retrans", Some("2"));
+        default(&["resvport", "noresvport"], "noresvport", None);
+        list.extend(self.nfs.iter().map(|(key, value)| (key.clone(), value.clone())));
+        if address.is_ipv6() && !given(&["proto"]) {
+            list.push(("proto".to_owned(), Some("tcp6".to_owned())));
+        }
+        list.push(("addr".to_owned(), Some(address.to_string())));
+        list.push(("port".to_owned(), Some(port.to_string())));
+        list
+    }
+}
+
+/// Bytes per read and write call; the kernel's and EFS's maximum.
+const DEFAULT_TRANSFER: u32 = 1_048_576;
+
+/// Whether two different flags can't hold both.
+fn contradict(one: &str, other: &str) -> bool {
+    const HARDNESS: [&str; 3] = ["hard", "soft", "softerr"];
+    one.strip_prefix("no") == Some(other)
+        || other.strip_prefix("no") == Some(one)
+        || (one != other && HARDNESS.contains(&one) && HARDNESS.contains(&other))
+}
+
+/// A known option that `key` may be a misspelling of.
+fn closest(key: &str) -> Option<&'static str> {
+    const EFS: &[&str] = &["tls", "iam", "accesspoint", "region", "awsprofile", "rolearn", "jwtpath", "mounttargetip"];
+    let known = NFS_FLAGS.iter().chain(NFS_NUMBERS).chain(EFS).copied().chain(NFS_WORDS.iter().map(|(name, _)| *name));
+    known
+        .map(|name| (strsim::damerau_levenshtein(key, name), name))
+        .filter(|(distance, name)| *distance <= 2 && *distance < name.len() / 2)
+        .min()
+        .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(flags: &[&str]) -> ParsedOptions {
+        ParsedOptions::parse(flags).unwrap_or_else(|error| panic!("{flags:?}: {error}"))
+    }
+
+    fn text(options: &[(String, Option<String>)]) -> String {
+        let words: Vec<String> =
+            options.iter().map(|(k, v)| v.as_ref().map_or_else(|| k.clone(), |v| format!("{k}={v}"))).collect();
+        words.join(",")
+    }
+
+    #[test]
+    fn the_defaults_are_those_that_aws_recommends() {
+        let options = MountOptions::default().for_server([127, 0, 0, 1].into(), 20049);
+        assert_eq!(
+            text(&options),
+            "vers=4.1,rsize=1048576,wsize=1048576,hard,timeo=600,retrans=2,noresvport,addr=127.0.0.1,port=20049"
+        );
+    }
+
+    #[test]
+    fn what_the_user_gives_replaces_the_default() {
+        let parsed = parse(&["nfsvers=4.0", "soft", "rsize=65536,timeo=150", "resvport", "NConnect=4"]);
+        assert_eq!(
+            text(&parsed.kernel.for_server("fd00::1".parse().expect("ip"), 2049)),
+            "wsize=1048576,retrans=2,nconnect=4,nfsvers=4.0,resvport,rsize=65536,soft,timeo=150,proto=tcp6,addr=fd00::1,port=2049"
+        );
+        assert_eq!(parsed.kernel.read_size(), 65536);
+    }
+
+    #[test]
+    fn options_of_efs_are_recognized_and_keep_the_case_of_their_values() {
+        let parsed = parse(&["tls", "IAM", "awsprofile=TeamA", "az=us-east-1b", "mounttargetip=10.0.0.9", "_netdev"]);
+        assert!(parsed.efs.tls && parsed.efs.iam);
+        assert_eq!(parsed.efs.profile.as_deref(), Some("TeamA"));
+        assert_eq!(parsed.efs.mount_target, Some([10, 0, 0, 9].into()));
+        assert_eq!(parsed.ignored, ["_netdev"]);
+        assert!(parsed.kernel.nfs.is_empty());
+    }
+
+    #[test]
+    fn of_contradicting_options_the_last_counts() {
+        assert!(!parse(&["ro", "rw"]).kernel.read_only());
+        assert!(parse(&["rw", "ro"]).kernel.read_only());
+        assert_eq!(parse(&["soft", "hard"]).kernel.nfs.keys().collect::<Vec<_>>(), ["hard"]);
+        assert_eq!(parse(&["noac", "ac"]).kernel.nfs.keys().collect::<Vec<_>>(), ["ac"]);
+        let parsed = parse(&["noatime", "strictatime"]);
+        assert_eq!(parsed.kernel.attributes, MountAttrFlags::MOUNT_ATTR_STRICTATIME.bits());
+    }
+
+    #[test]
+    fn bad_options_are_refused_with_the_reason() {
+        for (option, reason) in [
+            ("rsise=1", "did you mean \"rsize\"?"),
+            ("bogus", "unknown to this driver"),
+            ("port=9", "the driver chooses the port"),
+            ("addr=1.2.3.4", "mounttargetip"),
+            ("rsize=big", "needs a number"),
+            ("rsize", "needs a value"),
+            ("vers=3", "must be one of 4"),
+            ("tls=1", "takes no value"),
+            ("verify=0", "--tls-ca-file"),
+            ("mounttargetip=10.0.0.1:22", "not an IP address"),
+            ("accesspoint=fsap 1", "holds the character ' '"),
+            ("rolearn=arn:aws:iam::1:role/x", "rolearn and jwtpath go together"),
+        ] {
+            let error = ParsedOptions::parse(&[option]).expect_err(option);
+            assert!(error.to_string().contains(reason), "{option}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_unknown_ever_reaches_the_kernel(flags in proptest::collection::vec(".{0,30}", 0..4)) {
+            if let Ok(parsed) = ParsedOptions::parse(&flags) {
+                for (key, value) in parsed.kernel.for_server([127, 0, 0, 1].into(), 1) {
+                    prop_assert!(key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
+                    let value = value.unwrap_or_default();
+                    prop_assert!(!value.contains([',', ' ', '\n']) && !value.chars().any(char::is_control));
+                }
+            }
+        }
+    }
+}

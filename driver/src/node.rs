@@ -1,0 +1,413 @@
+//! The CSI node service: publishes volumes as kernel mounts, most of them through a tunnel.
+//!
+//! - [`request`]: what a request asks for
+//! - [`publish`], [`unpublish`]: the two calls that change something
+//! - [`stats`]: how full a volume is and whether it is well
+//! - [`usage`], [`walker`]: adding up what a volume holds
+//! - [`recovery`]: picking up the mounts of an earlier process, and keeping state and mounts in step
+//! - [`report`]: what the service tells about itself
+//! - [`metrics`]: the same for Prometheus
+//! - [`cluster`]: what Kubernetes knows about this node
+//! - [`startup_taint`]: taking the start-up taint off
+//! - [`registration`]: making the kubelet know the driver
+//! - [`records`]: what survives a restart
+//! - [`target`]: target directories
+//! - [`efs_utils`]: settings of the Go driver's helpers that mean something here
+//! - [`errors`]: what can go wrong, with gRPC codes
+
+use std::collections::HashMap;
+use std::io;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use csi_proto::csi::{self, node_server::Node};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use crate::config::NodeConfig;
+use crate::efs::metadata::{Given, Metadata, NodeObject};
+use crate::efs::mount_targets::{ListMountTargets, MountTargets};
+use crate::metrics::Metrics;
+use crate::mount::Worker;
+use crate::rpc;
+use crate::tunnel::keeper::Keeper;
+use crate::tunnel::roots::{self, RootsError};
+use crate::tunnel::{Admission, DialDeps, DialLimits, IssuerSlot, Locate, ProvideCredentials, TunnelLease, Tunnels};
+
+pub mod cluster;
+pub mod efs_utils;
+pub mod errors;
+pub mod metrics;
+pub mod publish;
+pub mod records;
+pub mod recovery;
+pub mod registration;
+pub mod report;
+pub mod request;
+pub mod startup_taint;
+pub mod stats;
+pub mod target;
+pub mod unpublish;
+pub mod usage;
+pub mod walker;
+
+use cluster::ThisNode;
+use efs_utils::Settings;
+use errors::NodeError;
+use records::{Record, Records};
+use report::NodeReport;
+use usage::Walks;
+
+/// First local port of tunnels, as in AWS's client.
+const FIRST_PORT: u16 = 20049;
+/// Last local port unless `PORT_RANGE_UPPER_BOUND` says otherwise.
+const LAST_PORT: u16 = 21048;
+/// What this client calls itself in certificates; EFS shows it in its logs.
+const CLIENT_SOURCE: &str = "k8s";
+/// Topology key of the availability zone.
+const ZONE_KEY: &str = "topology.kubernetes.io/zone";
+
+/// What the node service needs from outside.
+pub struct NodeDeps {
+    /// The EFS API, for finding mount targets.
+    pub efs: Arc<dyn ListMountTargets>,
+    /// Credentials for mounts with IAM authorization.
+    pub credentials: Arc<dyn ProvideCredentials>,
+    /// Starts mount workers.
+    pub worker: Worker,
+    /// Local ports for tunnels.
+    pub ports: RangeInclusive<u16>,
+    /// Where the metrics of tunnels and mounts are registered.
+    pub metrics: Metrics,
+    /// This node in Kubernetes; `None` outside a cluster.
+    pub kubernetes: Option<Arc<ThisNode>>,
+    /// Whether the instance metadata service may be asked, and is about this node.
+    pub imds: bool,
+    /// Whether the start-up taint is this driver's to remove.
+    pub remove_taint: bool,
+    /// The region that the environment names (`AWS_REGION`, `AWS_DEFAULT_REGION`).
+    pub region_variable: Option<String>,
+}
+
+/// The range of local ports, given the value of `PORT_RANGE_UPPER_BOUND`, of which anything below the default counts as not
+/// given, like in the Go driver; overrides of efs-utils.conf come before that.
+pub fn port_range(upper_bound: Option<&str>, overrides: &Settings) -> RangeInclusive<u16> {
+    let given = upper_bound.and_then(|text| text.trim().parse::<u16>().ok()).filter(|last| *last > LAST_PORT);
+    let bound = overrides.port_bound.or(given).unwrap_or(LAST_PORT + 1);
+    let first = overrides.first_port.unwrap_or(FIRST_PORT);
+    first..=(bound - 1).max(first)
+}
+
+/// Why the node service could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state directory can't be used.
+    #[error("cannot use the state directory {path}: {source}; --state-dir must be a writable, persistent directory")]
+    StateDir {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// `--tls-ca-file` can't be used.
+    #[error("--tls-ca-file: {0}")]
+    Roots(#[from] RootsError),
+    /// The mount table can't be read.
+    #[error("cannot read /proc/self/mountinfo: {0}")]
+    Mountinfo(io::Error),
+}
+
+/// The node service.
+#[derive(Clone)]
+pub struct NodeService {
+    node: Arc<State>,
+}
+
+/// What all calls share.
+struct State {
+    config: NodeConfig,
+    metadata: Arc<Metadata>,
+    locate: Arc<dyn Locate>,
+    limits: DialLimits,
+    worker: Worker,
+    tunnels: Tunnels,
+    keeper: Keeper,
+    records: Records,
+    published: Mutex<HashMap<PathBuf, Published>>,
+    /// Targets that a call is working on, with the volume.
+    busy: Arc<Mutex<HashMap<PathBuf, String>>>,
+    mounting: Option<(Arc<Semaphore>, usize)>,
+    /// Walks for statistics, when they are switched on.
+    walks: Option<Walks>,
+}
+
+/// A published target.
+#[derive(Clone)]
+struct Published {
+    record: Record,
+    /// The tunnel, unless the mount is unencrypted or its port can't be had (yet).
+    lease: Option<TunnelLease>,
+}
+
+/// The right to work on a target; given back on drop.
+struct Claim {
+    target: PathBuf,
+    busy: Arc<Mutex<HashMap<PathBuf, String>>>,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        lock(&self.busy).remove(&self.target);
+    }
+}
+
+impl NodeService {
+    /// Starts the service: reads the state directory, serves the mounts of an earlier process again, and goes on keeping
+    /// state and mounts in step until `shutdown`. When this returns, every recorded tunnel listens that can.
+    pub async fn start(config: NodeConfig, deps: NodeDeps, shutdown: CancellationToken) -> Result<Self, StartError> {
+        let state_error = |source| StartError::StateDir { path: config.state_dir.clone(), source };
+        let records = Records::open(&config.state_dir).map_err(state_error)?;
+        let roots = match &config.tls_ca_file {
+            Some(path) => roots::from_file(path)?,
+            None => roots::amazon(),
+        };
+        let given = Given {
+            node_id: config.node_id.clone(),
+            region: config.region.clone(),
+            availability_zone: config.availability_zone.clone(),
+        };
+        let object = deps.kubernetes.clone().map(|node| node as Arc<dyn NodeObject>);
+        let metadata = Metadata::new(given, deps.region_variable).with_node_object(object);
+        let metadata = Arc::new(if deps.imds { metadata } else { metadata.without_imds() });
+        let locate: Arc<dyn Locate> =
+            Arc::new(MountTargets::new(deps.efs, Arc::clone(&metadata), config.mount_target_port));
+        let issuer = IssuerSlot::new(Some(config.state_dir.clone()));
+        issuer.prepare();
+        let default = DialLimits::default();
+        let renew_after = config.efs_utils.renew_after.unwrap_or(default.renew_after);
+        let limits = DialLimits { renew_after, ..default };
+        let dial = DialDeps {
+            issuer,
+            roots: Arc::new(roots),
+            locate: Arc::clone(&locate),
+            credentials: deps.credentials,
+            source: config.efs_utils.source.clone().unwrap_or_else(|| CLIENT_SOURCE.to_owned()),
+            limits,
+        };
+        let tunnels = Tunnels::new(dial, deps.ports, Admission::OnlyUid(0), shutdown.clone());
+        let keeper = Keeper::new(deps.worker.program().to_owned(), &config.state_dir);
+        tunnels.inherit(keeper.inherit());
+        let mounting = config.max_inflight_mounts.map(|limit| (Arc::new(Semaphore::new(limit)), limit));
+        let walks = config
+            .volume_metrics
+            .map(|settings| Walks::new(deps.worker.program().to_owned(), settings, usage::GENTLY, shutdown.clone()));
+        let node = Arc::new(State {
+            walks,
+            config,
+            metadata,
+            locate,
+            limits,
+            worker: deps.worker,
+            tunnels,
+            keeper,
+            records,
+            published: Mutex::default(),
+            busy: Arc::default(),
+            mounting,
+        });
+        node.recover().map_err(|error| match error {
+            recovery::RecoverError::Records(source) => {
+                StartError::StateDir { path: node.config.state_dir.clone(), source }
+            }
+            recovery::RecoverError::Mountinfo(source) => StartError::Mountinfo(source),
+        })?;
+        deps.metrics.register(|registry| {
+            registry.register_collector(Box::new(metrics::NodeCollector::new(Arc::downgrade(&node))));
+        });
+        tokio::spawn(recovery::keep_in_step(Arc::clone(&node), shutdown.clone()));
+        if let Some(this) = deps.kubernetes.filter(|_| deps.remove_taint) {
+            let limited = node.config.volume_attach_limit.is_some();
+            tokio::spawn(async move { startup_taint::remove(&this, limited, shutdown).await });
+        }
+        Ok(Self { node })
+    }
+
+    /// The state of tunnels, mounts and walks now.
+    pub fn report(&self) -> NodeReport {
+        self.node.report()
+    }
+
+    /// The capabilities that the node service declares.
+    pub fn capabilities() -> Vec<csi::NodeServiceCapability> {
+        use csi::node_service_capability::rpc::Type as Kind;
+        use csi::node_service_capability::{Rpc, Type};
+        [Kind::GetVolumeStats, Kind::VolumeCondition, Kind::SingleNodeMultiWriter]
+            .into_iter()
+            .map(|kind| csi::NodeServiceCapability { r#type: Some(Type::Rpc(Rpc { r#type: kind.into() })) })
+            .collect()
+    }
+}
+
+impl State {
+    /// Claims a target for one call.
+    fn claim(&self, target: &Path, volume: &str) -> Result<Claim, NodeError> {
+        let mut busy = lock(&self.busy);
+        if busy.contains_key(target) {
+            return Err(NodeError::InProgress(target.to_owned()));
+        }
+        busy.insert(target.to_owned(), volume.to_owned());
+        Ok(Claim { target: target.to_owned(), busy: Arc::clone(&self.busy) })
+    }
+
+    /// Has the keeper hold the port of a tunnel that a mount depends on.
+    fn keep_port(&self, lease: &TunnelLease) {
+        let (keeper, port) = (self.keeper.clone(), lease.port());
+        let Some(socket) = lease.socket() else { return };
+        tokio::task::spawn_blocking(move || keeper.keep(port, socket));
+    }
+
+    /// Has the keeper close a port unless a mount depends on it.
+    fn release_port(&self, port: u16) {
+        if self.published().values().all(|published| published.record.port() != Some(port)) {
+            let keeper = self.keeper.clone();
+            tokio::task::spawn_blocking(move || keeper.release(port));
+        }
+    }
+
+    fn published(&self) -> MutexGuard<'_, HashMap<PathBuf, Published>> {
+        lock(&self.published)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs a call to its end even if the caller hangs up: half a mount is worse than one that nobody waits for.
+async fn to_the_end<T: Send + 'static>(
+    call: impl Future<Output = Result<T, NodeError>> + Send + 'static,
+) -> Result<T, Status> {
+    use tracing::Instrument;
+    let task = tokio::spawn(call.in_current_span());
+    let result = task.await.unwrap_or_else(|error| Err(NodeError::Internal(error.to_string())));
+    result.map_err(Status::from)
+}
+
+#[tonic::async_trait]
+impl Node for NodeService {
+    async fn node_publish_volume(
+        &self,
+        request: Request<csi::NodePublishVolumeRequest>,
+    ) -> Result<Response<csi::NodePublishVolumeResponse>, Status> {
+        let request = request.into_inner();
+        let (volume, target) = (request.volume_id.clone(), request.target_path.clone());
+        let shown = csi::NodePublishVolumeRequest { secrets: rpc::blanked(&request.secrets), ..request.clone() };
+        let node = Arc::clone(&self.node);
+        let call = to_the_end(async move { publish::publish(&node, &request).await });
+        let response = async { call.await.map(|()| csi::NodePublishVolumeResponse {}) };
+        rpc::observe_target("NodePublishVolume", &volume, &target, shown, response).await
+    }
+
+    async fn node_unpublish_volume(
+        &self,
+        request: Request<csi::NodeUnpublishVolumeRequest>,
+    ) -> Result<Response<csi::NodeUnpublishVolumeResponse>, Status> {
+        let request = request.into_inner();
+        let (volume, target, shown) = (request.volume_id.clone(), request.target_path.clone(), request.clone());
+        let node = Arc::clone(&self.node);
+        let call = to_the_end(async move {
+            let walks = node.walks.as_ref();
+            let pause = match walks {
+                Some(walks) => Some(walks.pause(&request.volume_id).await),
+                None => None,
+            };
+            let result = unpublish::unpublish(&node, &request).await;
+            drop(pause);
+            if let Some(walks) = walks {
+                let published = node.published();
+                walks.forget_unless(|volume| published.values().any(|it| it.record.volume == volume));
+            }
+            result
+        });
+        let response = async { call.await.map(|()| csi::NodeUnpublishVolumeResponse {}) };
+        rpc::observe_target("NodeUnpublishVolume", &volume, &target, shown, response).await
+    }
+
+    async fn node_get_volume_stats(
+        &self,
+        request: Request<csi::NodeGetVolumeStatsRequest>,
+    ) -> Result<Response<csi::NodeGetVolumeStatsResponse>, Status> {
+        let request = request.into_inner();
+        let (volume, shown) = (request.volume_id.clone(), request.clone());
+        let call = async { stats::stats(&self.node, &request).await.map_err(Status::from) };
+        rpc::observe_target("NodeGetVolumeStats", &volume, &request.volume_path, shown, call).await
+    }
+
+    async fn node_get_capabilities(
+        &self,
+        _: Request<csi::NodeGetCapabilitiesRequest>,
+    ) -> Result<Response<csi::NodeGetCapabilitiesResponse>, Status> {
+        Ok(Response::new(csi::NodeGetCapabilitiesResponse { capabilities: Self::capabilities() }))
+    }
+
+    async fn node_get_info(
+        &self,
+        request: Request<csi::NodeGetInfoRequest>,
+    ) -> Result<Response<csi::NodeGetInfoResponse>, Status> {
+        let call = async {
+            let unknown = |error: crate::efs::metadata::UnknownError| NodeError::Unknown(error.to_string());
+            let node_id = self.node.metadata.node_id().await.map_err(unknown)?;
+            let zone = self.node.metadata.zone().await;
+            Ok(csi::NodeGetInfoResponse {
+                node_id,
+                max_volumes_per_node: self.node.config.volume_attach_limit.unwrap_or(0),
+                accessible_topology: zone
+                    .map(|zone| csi::Topology { segments: HashMap::from([(ZONE_KEY.to_owned(), zone)]) }),
+            })
+        };
+        rpc::observe("NodeGetInfo", "", request.into_inner(), call).await
+    }
+
+    async fn node_stage_volume(
+        &self,
+        _: Request<csi::NodeStageVolumeRequest>,
+    ) -> Result<Response<csi::NodeStageVolumeResponse>, Status> {
+        Err(Status::unimplemented("volumes are published without staging"))
+    }
+
+    async fn node_unstage_volume(
+        &self,
+        _: Request<csi::NodeUnstageVolumeRequest>,
+    ) -> Result<Response<csi::NodeUnstageVolumeResponse>, Status> {
+        Err(Status::unimplemented("volumes are published without staging"))
+    }
+
+    async fn node_expand_volume(
+        &self,
+        _: Request<csi::NodeExpandVolumeRequest>,
+    ) -> Result<Response<csi::NodeExpandVolumeResponse>, Status> {
+        Err(Status::unimplemented("EFS volumes are elastic, there is nothing to expand on a node"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_range_follows_the_environment_like_in_the_go_driver() {
+        let none = Settings::default();
+        assert_eq!(port_range(None, &none), 20049..=21048);
+        assert_eq!(port_range(Some("21049"), &none), 20049..=21048);
+        assert_eq!(port_range(Some("22049"), &none), 20049..=22048);
+        for ignored in ["", "many", "20050", "99999"] {
+            assert_eq!(port_range(Some(ignored), &none), 20049..=21048);
+        }
+        let overrides = Settings { first_port: Some(30000), port_bound: Some(30010), ..none.clone() };
+        assert_eq!(port_range(Some("22049"), &overrides), 30000..=30009);
+        let above = Settings { first_port: Some(30000), ..none };
+        assert_eq!(port_range(None, &above), 30000..=30000);
+    }
+}

@@ -1,0 +1,300 @@
+//! What can go wrong on the node, and the gRPC code of each.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use tonic::{Code, Status};
+
+use crate::mount::{JobError, WorkerError};
+use crate::tunnel::{DialError, OpenError};
+
+/// Why a node call failed. The texts name the field, path or address, and the fix where there is one.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// A field of the request is missing or wrong.
+    #[error("{field}: {reason}")]
+    Request {
+        /// The field's name as in the CSI specification, or the mount option or attribute.
+        field: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Another call works on the same target.
+    #[error("another call is working on {0}; try again")]
+    InProgress(PathBuf),
+    /// `--max-inflight-mount-calls` is reached.
+    #[error("{0} mount calls are running, which is the limit of --max-inflight-mount-calls; try again")]
+    TooManyMounts(usize),
+    /// The volume is published at the target with other arguments.
+    #[error("volume {volume} is published at {target} already, with {difference}")]
+    Incompatible {
+        /// The volume.
+        volume: String,
+        /// The target.
+        target: PathBuf,
+        /// What differs.
+        difference: String,
+    },
+    /// Something else is in the target's place.
+    #[error("{what} is mounted at {target}; this driver did not mount it there")]
+    ForeignMount {
+        /// What is mounted.
+        what: String,
+        /// The target.
+        target: PathBuf,
+    },
+    /// The access mode allows one target per node, and there is another.
+    #[error("volume {volume} is published at {other} on this node, and its access mode {mode} allows no second target")]
+    SingleNode {
+        /// The volume.
+        volume: String,
+        /// The other target.
+        other: PathBuf,
+        /// The access mode's name.
+        mode: String,
+    },
+    /// The target can't be used.
+    #[error("target path {target}: {reason}")]
+    Target {
+        /// The target.
+        target: PathBuf,
+        /// What is in the way.
+        reason: String,
+    },
+    /// A file operation failed.
+    #[error("{what} {path}: {source}")]
+    File {
+        /// What was tried, e.g. "cannot create".
+        what: &'static str,
+        /// The path.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The node doesn't know something about itself.
+    #[error("{0}")]
+    Unknown(String),
+    /// No tunnel.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The mount target can't be reached or refuses us.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// The kernel's mount failed.
+    #[error("cannot mount {what} at {target}: {reason}{hint}")]
+    Mount {
+        /// File system and path.
+        what: String,
+        /// The target.
+        target: PathBuf,
+        /// What the kernel said.
+        reason: WorkerError,
+        /// How to fix it, with leading punctuation; may be empty.
+        hint: &'static str,
+    },
+    /// The kernel's unmount failed.
+    #[error("cannot unmount {target}: {reason}")]
+    Unmount {
+        /// The target.
+        target: PathBuf,
+        /// What the kernel said.
+        reason: WorkerError,
+    },
+    /// The mount is still there when time is up.
+    #[error("{target} is still mounted after {} s, by force too", .after.as_secs())]
+    StillMounted {
+        /// The target.
+        target: PathBuf,
+        /// How long was tried.
+        after: Duration,
+    },
+    /// The volume is not where the request says.
+    #[error("volume {volume} is not published at {path}")]
+    NotPublished {
+        /// The volume.
+        volume: String,
+        /// The path of the request.
+        path: PathBuf,
+    },
+    /// A task of the driver died.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+impl NodeError {
+    /// A wrong field.
+    pub fn request(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Request { field: field.into(), reason: reason.into() }
+    }
+
+    /// A failed mount, with a hint for the errors that users meet.
+    pub fn mount(what: String, target: PathBuf, reason: WorkerError) -> Self {
+        let hint = match errno(&reason) {
+            Some(Errno::NOENT) => "; the directory does not exist in the file system, create it first",
+            Some(Errno::ACCESS | Errno::PERM) => {
+                "; the file system's policy, the access point or the mount target's network refuses this client"
+            }
+            Some(Errno::NODEV) => "; this kernel has no NFSv4 client, load its module with `modprobe nfsv4`",
+            Some(Errno::PROTONOSUPPORT) => "; EFS speaks NFS 4.0 and 4.1",
+            _ => "",
+        };
+        Self::Mount { what, target, reason, hint }
+    }
+
+    /// The gRPC code, by the CSI specification's tables.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Request { .. } => Code::InvalidArgument,
+            Self::InProgress(_) | Self::TooManyMounts(_) => Code::Aborted,
+            Self::Incompatible { .. } => Code::AlreadyExists,
+            Self::ForeignMount { .. } => Code::AlreadyExists,
+            Self::SingleNode { .. } | Self::Target { .. } | Self::Unknown(_) => Code::FailedPrecondition,
+            Self::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => Code::ResourceExhausted,
+            Self::File { .. } | Self::Internal(_) => Code::Internal,
+            Self::Open(OpenError::NoPort { .. }) => Code::ResourceExhausted,
+            Self::Open(_) => Code::Unavailable,
+            Self::Dial(error) => dial_code(error),
+            Self::Mount { reason, .. } => mount_code(reason),
+            Self::Unmount { .. } => Code::Internal,
+            Self::StillMounted { .. } => Code::DeadlineExceeded,
+            Self::NotPublished { .. } => Code::NotFound,
+        }
+    }
+}
+
+fn dial_code(error: &DialError) -> Code {
+    match error {
+        DialError::Locate { source, .. } if source.missing => Code::NotFound,
+        DialError::Locate { .. } | DialError::Connect { .. } | DialError::NotNfs { .. } => Code::Unavailable,
+        DialError::Handshake { .. } => Code::Unavailable,
+        DialError::NotTheServer { .. } => Code::FailedPrecondition,
+        DialError::Refused { .. } => Code::PermissionDenied,
+        DialError::Credentials { .. } => Code::Unauthenticated,
+        DialError::Certificate(_) | DialError::Key(_) | DialError::Configuration(_) => Code::Internal,
+    }
+}
+
+fn mount_code(error: &WorkerError) -> Code {
+    match error {
+        WorkerError::Timeout(_) => Code::DeadlineExceeded,
+        WorkerError::Broken(_) => Code::Internal,
+        WorkerError::Job(_) => match errno(error) {
+            Some(Errno::NOENT) => Code::NotFound,
+            Some(Errno::ACCESS | Errno::PERM) => Code::PermissionDenied,
+            Some(Errno::INVAL | Errno::PROTONOSUPPORT) => Code::InvalidArgument,
+            Some(Errno::NODEV | Errno::NOTDIR) => Code::FailedPrecondition,
+            Some(
+                Errno::TIMEDOUT
+                | Errno::CONNREFUSED
+                | Errno::CONNRESET
+                | Errno::HOSTUNREACH
+                | Errno::NETUNREACH
+                | Errno::IO
+                | Errno::STALE,
+            ) => Code::Unavailable,
+            _ => Code::Internal,
+        },
+    }
+}
+
+fn errno(error: &WorkerError) -> Option<Errno> {
+    match error {
+        WorkerError::Job(JobError { errno, .. }) => Some(Errno::from_raw_os_error(*errno)),
+        _ => None,
+    }
+}
+
+impl From<NodeError> for Status {
+    fn from(error: NodeError) -> Self {
+        Self::new(error.code(), error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tunnel::LocateError;
+    use csi_proto::code_name;
+    use std::fmt::Write as _;
+
+    fn job(errno: Errno) -> WorkerError {
+        WorkerError::Job(JobError {
+            step: "mount 127.0.0.1:/".to_owned(),
+            errno: errno.raw_os_error(),
+            words: Vec::new(),
+        })
+    }
+
+    fn mount(reason: WorkerError) -> NodeError {
+        NodeError::mount("fs-1:/".to_owned(), "/pods/a".into(), reason)
+    }
+
+    fn dial(missing: bool) -> NodeError {
+        let source = LocateError { message: "the file system does not exist".to_owned(), missing };
+        DialError::Locate { spec: "fs-1".to_owned(), source }.into()
+    }
+
+    /// Every kind of failure with its code and words: what people read in events and logs.
+    #[test]
+    fn codes_and_words_are_as_recorded() {
+        let (volume, target) = ("fs-1".to_owned(), PathBuf::from("/pods/a"));
+        let address = ([192, 0, 2, 1], 2049).into();
+        let (spec, reason) = ("fs-1/fsap-1".to_owned(), "reason".to_owned());
+        let file = |kind: io::ErrorKind| NodeError::File {
+            what: "cannot create",
+            path: "/pods/a".into(),
+            source: kind.into(),
+        };
+        let errors = [
+            NodeError::request("target_path", "is missing"),
+            NodeError::InProgress(target.clone()),
+            NodeError::TooManyMounts(3),
+            NodeError::Incompatible {
+                volume: volume.clone(),
+                target: target.clone(),
+                difference: "other mount options".to_owned(),
+            },
+            NodeError::ForeignMount { what: "tmpfs (tmpfs)".to_owned(), target: target.clone() },
+            NodeError::SingleNode {
+                volume: volume.clone(),
+                other: "/pods/b".into(),
+                mode: "SINGLE_NODE_WRITER".to_owned(),
+            },
+            NodeError::Target { target: target.clone(), reason: "is a file".to_owned() },
+            file(io::ErrorKind::StorageFull),
+            file(io::ErrorKind::PermissionDenied),
+            NodeError::Unknown("unknown region".to_owned()),
+            OpenError::NoPort { first: 20049, last: 21048 }.into(),
+            OpenError::Port { port: 20049, spec: spec.clone(), source: io::ErrorKind::AddrInUse.into() }.into(),
+            OpenError::OtherTunnel { port: 20049, spec: spec.clone(), other: "fs-2".to_owned() }.into(),
+            dial(true),
+            dial(false),
+            DialError::Connect { spec: spec.clone(), address, reason: reason.clone() }.into(),
+            DialError::NotTheServer { address, name: "fs-1.efs".to_owned(), reason: reason.clone() }.into(),
+            DialError::Refused { spec: spec.clone(), address, reason: reason.clone() }.into(),
+            DialError::Handshake { address, reason: reason.clone() }.into(),
+            DialError::NotNfs { address, reason: reason.clone() }.into(),
+            DialError::Credentials { spec, reason }.into(),
+            mount(job(Errno::NOENT)),
+            mount(job(Errno::ACCESS)),
+            mount(job(Errno::NODEV)),
+            mount(job(Errno::PROTONOSUPPORT)),
+            mount(job(Errno::INVAL)),
+            mount(job(Errno::TIMEDOUT)),
+            mount(job(Errno::NOMEM)),
+            mount(WorkerError::Timeout(Duration::from_secs(30))),
+            mount(WorkerError::Broken("no pipes".to_owned())),
+            NodeError::Unmount { target: target.clone(), reason: job(Errno::BUSY) },
+            NodeError::StillMounted { target: target.clone(), after: Duration::from_secs(40) },
+            NodeError::NotPublished { volume, path: target },
+            NodeError::Internal("task 1 panicked".to_owned()),
+        ];
+        let mut text = String::new();
+        for error in errors {
+            writeln!(text, "{}\n    {error}", code_name(error.code())).expect("write");
+        }
+        insta::assert_snapshot!(text);
+    }
+}

@@ -1,0 +1,263 @@
+//! NodePublishVolume: checks, tunnel, mount; and nothing left behind when one of them fails.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use csi_proto::csi;
+use rustix::io::Errno;
+use tokio::time::{Instant, sleep};
+
+use super::errors::NodeError;
+use super::records::{MountRequest, Reached, Record};
+use super::recovery::let_go;
+use super::request::{Mode, PublishRequest};
+use super::{Published, State, target};
+use crate::mount::mountinfo::{self, MountEntry};
+use crate::mount::{Job, JobError, WorkerError};
+use crate::tunnel::TunnelLease;
+use crate::tunnel::dial::check_plain;
+
+/// The kernel's mount call has this long in all. The preceding check has shown that the server answers.
+const MOUNT_WITHIN: Duration = Duration::from_secs(30);
+/// A new access point may be refused for a moment; refusals are tried again for this long.
+const REFUSED_FOR: Duration = Duration::from_secs(3);
+/// Pause between two such attempts.
+const REFUSED_PAUSE: Duration = Duration::from_millis(500);
+
+/// Publishes a volume.
+pub(super) async fn publish(state: &State, request: &csi::NodePublishVolumeRequest) -> Result<(), NodeError> {
+    let region = state.metadata.region().await;
+    let request = PublishRequest::parse(request, &region)?;
+    let _permit = match &state.mounting {
+        Some((permits, limit)) => {
+            Some(permits.clone().try_acquire_owned().map_err(|_| NodeError::TooManyMounts(*limit))?)
+        }
+        None => None,
+    };
+    let target = target::resolve(&request.target).await?;
+    let _claim = state.claim(&target, &request.volume)?;
+    let mounts = mountinfo::table().map_err(|source| mountinfo_error(&target, source))?;
+    if state.is_published(&request, &target, &mounts)? {
+        return Ok(());
+    }
+    state.allow_second_target(&request, &target)?;
+    let made = target::create(&target).await?;
+    let result = state.publish_at(&request, &target, &mounts).await;
+    if result.is_err() {
+        target::uncreate(&target, made).await;
+    }
+    result
+}
+
+impl State {
+    /// Whether the target holds exactly what is asked for; an error if it holds anything else.
+    fn is_published(&self, request: &PublishRequest, target: &Path, mounts: &[MountEntry]) -> Result<bool, NodeError> {
+        let mount = mounts.iter().rev().find(|entry| entry.mount_point == target);
+        let published = self.published().get(target).map(|published| published.record.clone());
+        match (mount, published) {
+            (None, None) => Ok(false),
+            (None, Some(record)) => {
+                // Somebody unmounted it behind our back.
+                tracing::warn!(target = %target.display(), volume = record.volume, "the mount has vanished, mounting again");
+                self.forget(target)?;
+                Ok(false)
+            }
+            (Some(mount), Some(record)) if mount.is_nfs() => match difference(&record, request) {
+                None => Ok(true),
+                Some(difference) => {
+                    Err(NodeError::Incompatible { volume: record.volume, target: target.to_owned(), difference })
+                }
+            },
+            (Some(mount), _) => Err(NodeError::ForeignMount {
+                what: format!("{} ({})", mount.source, mount.fs_type),
+                target: target.to_owned(),
+            }),
+        }
+    }
+
+    /// The CSI specification's table for a second target of a volume on one node.
+    fn allow_second_target(&self, request: &PublishRequest, target: &Path) -> Result<(), NodeError> {
+        if !matches!(request.mode, Mode::SingleNodeWriter | Mode::SingleNodeReaderOnly | Mode::SingleNodeSingleWriter) {
+            return Ok(());
+        }
+        let in_progress =
+            super::lock(&self.busy).iter().any(|(other, volume)| other != target && *volume == request.volume);
+        if in_progress {
+            return Err(NodeError::InProgress(target.to_owned()));
+        }
+        let published = self.published();
+        let other = published.iter().find(|(other, there)| *other != target && there.record.volume == request.volume);
+        match other {
+            None => Ok(()),
+            Some((other, _)) => Err(NodeError::SingleNode {
+                volume: request.volume.clone(),
+                other: other.clone(),
+                mode: request.mode.as_str_name().to_owned(),
+            }),
+        }
+    }
+
+    /// Mounts at an existing, unmounted directory.
+    async fn publish_at(
+        &self,
+        request: &PublishRequest,
+        target: &Path,
+        mounts: &[MountEntry],
+    ) -> Result<(), NodeError> {
+        let (reached, lease) = if request.mount.encrypted {
+            let lease = self.tunnels.open(&request.mount.spec, &mountinfo::nfs_ports(mounts))?;
+            lease.check().await?;
+            (Reached::Tunnel(lease.port()), Some(lease))
+        } else {
+            (self.reach_directly(&request.mount).await?, None)
+        };
+        let record =
+            Record::new(target.to_owned(), request.volume.clone(), request.mode.into(), request.mount.clone(), reached);
+        // Written first: should we die between the two, the next start finds the record and sees what became of the mount.
+        self.records.store(&record).map_err(|source| NodeError::File {
+            what: "cannot write the record of",
+            path: target.to_owned(),
+            source,
+        })?;
+        let result = self.mount(&record).await;
+        if let Some(lease) = &lease {
+            lease.discard_warm();
+        }
+        match result {
+            Ok(()) => {
+                if let Some(lease) = &lease {
+                    self.keep_port(lease);
+                }
+                self.published().insert(target.to_owned(), Published { record, lease });
+                Ok(())
+            }
+            Err(error) => {
+                self.take_back(target, lease).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn reach_directly(&self, mount: &MountRequest) -> Result<Reached, NodeError> {
+        let what = mount.spec.to_string();
+        let addresses = self
+            .locate
+            .locate(&mount.spec)
+            .await
+            .map_err(|source| crate::tunnel::DialError::Locate { spec: what.clone(), source })?;
+        let address =
+            check_plain(&what, &addresses, self.limits).await.inspect_err(|_| self.locate.forget(&mount.spec))?;
+        Ok(Reached::Direct(address.ip(), address.port()))
+    }
+
+    /// Has the kernel mount it.
+    async fn mount(&self, record: &Record) -> Result<(), NodeError> {
+        let (address, port) = match record.reached {
+            Reached::Tunnel(port) => (IpAddr::V4(Ipv4Addr::LOCALHOST), port),
+            Reached::Direct(address, port) => (address, port),
+        };
+        let source = match address {
+            IpAddr::V4(address) => format!("{address}:{}", record.mount.path),
+            IpAddr::V6(address) => format!("[{address}]:{}", record.mount.path),
+        };
+        let options = &record.mount.options;
+        let job = Job::Mount {
+            source,
+            target: record.target.clone(),
+            options: options.for_server(address, port),
+            attributes: options.attributes,
+        };
+        let started = Instant::now();
+        loop {
+            let left = MOUNT_WITHIN.saturating_sub(started.elapsed());
+            match self.worker.run(&job, left).await {
+                Ok(()) => break,
+                Err(WorkerError::Job(JobError { errno, .. }))
+                    if errno == Errno::ACCESS.raw_os_error()
+                        && record.mount.spec.access_point.is_some()
+                        && started.elapsed() < REFUSED_FOR =>
+                {
+                    sleep(REFUSED_PAUSE).await;
+                }
+                Err(reason) => {
+                    let what = format!("{}:{}", record.mount.spec, record.mount.path);
+                    return Err(NodeError::mount(what, record.target.clone(), reason));
+                }
+            }
+        }
+        read_ahead(&record.target, options.read_size());
+        Ok(())
+    }
+
+    /// Undoes a failed mount: a mount that came about after all, the record, the tunnel.
+    async fn take_back(&self, target: &Path, lease: Option<TunnelLease>) {
+        let mounted = mountinfo::at(target).map_or(true, |layers| !layers.is_empty());
+        if mounted && let Err(error) = self.unmount_all(target).await {
+            // The record stays with the mount; unpublish or the next start deals with both.
+            tracing::error!(target = %target.display(), %error, "a failed mount can't be undone");
+            return;
+        }
+        if let Some(lease) = lease {
+            let_go(lease);
+        }
+        if let Err(error) = self.records.remove(target) {
+            tracing::warn!(target = %target.display(), %error, "the record of a failed mount stays");
+        }
+    }
+
+    /// Forgets a published target whose mount is gone.
+    pub(super) fn forget(&self, target: &Path) -> Result<(), NodeError> {
+        self.records.remove(target).map_err(|source| NodeError::File {
+            what: "cannot remove the record of",
+            path: target.to_owned(),
+            source,
+        })?;
+        let removed = self.published().remove(target);
+        if let Some(removed) = removed {
+            if let Some(port) = removed.record.port() {
+                self.release_port(port);
+            }
+            if let Some(lease) = removed.lease {
+                let_go(lease);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What keeps `request` from being the same as what is published, in words.
+fn difference(record: &Record, request: &PublishRequest) -> Option<String> {
+    let (was, is) = (&record.mount, &request.mount);
+    if record.volume != request.volume {
+        Some(format!("volume {}", record.volume))
+    } else if was.options.read_only() != is.options.read_only() {
+        Some(if was.options.read_only() { "read-only" } else { "read-write" }.to_owned())
+    } else if record.access_mode != i32::from(request.mode) {
+        let name = Mode::try_from(record.access_mode).map_or("unknown", |mode| mode.as_str_name());
+        Some(format!("access mode {name}"))
+    } else if was.options != is.options {
+        Some("other mount options".to_owned())
+    } else if was != is {
+        Some("other volume attributes".to_owned())
+    } else {
+        None
+    }
+}
+
+/// AWS recommends a read-ahead of 15 transfers; the kernel's default is a small fraction of that. Best effort.
+fn read_ahead(target: &Path, read_size: u32) {
+    let set = || -> std::io::Result<()> {
+        let mounts = mountinfo::at(target)?;
+        let Some(mount) = mounts.last() else { return Ok(()) };
+        let path = PathBuf::from("/sys/class/bdi").join(&mount.device).join("read_ahead_kb");
+        std::fs::write(path, (u64::from(read_size) * 15 / 1024).to_string())
+    };
+    if let Err(error) = set() {
+        tracing::debug!(target = %target.display(), %error, "cannot set the read-ahead");
+    }
+}
+
+pub(super) fn mountinfo_error(target: &Path, source: std::io::Error) -> NodeError {
+    NodeError::File { what: "cannot read the mount table for", path: target.to_owned(), source }
+}

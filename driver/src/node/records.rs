@@ -1,0 +1,215 @@
+//! What the state directory remembers of each published target, so that a restarted driver can serve its mounts again.
+//!
+//! One file per target, written before the mount and removed after the unmount. A record is a claim, mountinfo is the
+//! truth: a record without its mount is dropped at start. Records hold no secrets.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::durable;
+use crate::mount::MountOptions;
+use crate::tunnel::TunnelSpec;
+
+/// The version that this driver writes. Files of another version are left alone.
+const VERSION: u32 = 1;
+/// A record is never longer than this, in bytes.
+const SIZE_MAX: u64 = 64 * 1024;
+
+/// What is published at one target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// The record format.
+    pub version: u32,
+    /// The target path of the request, after its parent's symbolic links have been resolved.
+    pub target: PathBuf,
+    /// The volume's id as in the request.
+    pub volume: String,
+    /// The CSI access mode's number.
+    pub access_mode: i32,
+    /// What is mounted and how.
+    pub mount: MountRequest,
+    /// How the kernel reaches it.
+    pub reached: Reached,
+}
+
+/// What a request asks to be mounted. Two requests are compatible when these are equal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MountRequest {
+    /// File system, access point, identity and route.
+    pub spec: TunnelSpec,
+    /// True for encryption in transit.
+    pub encrypted: bool,
+    /// The directory inside the file system or access point; absolute and clean.
+    pub path: String,
+    /// Options for the kernel.
+    pub options: MountOptions,
+}
+
+/// The address that the kernel mounted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reached {
+    /// A tunnel's local port.
+    Tunnel(u16),
+    /// A mount target, directly.
+    Direct(IpAddr, u16),
+}
+
+impl Record {
+    /// A record of the current version.
+    pub fn new(target: PathBuf, volume: String, access_mode: i32, mount: MountRequest, reached: Reached) -> Self {
+        Self { version: VERSION, target, volume, access_mode, mount, reached }
+    }
+
+    /// The tunnel's port, unless the mount goes directly to the mount target.
+    pub fn port(&self) -> Option<u16> {
+        match self.reached {
+            Reached::Tunnel(port) => Some(port),
+            Reached::Direct(..) => None,
+        }
+    }
+
+    fn check(&self, name: &str) -> Result<(), String> {
+        if self.version != VERSION {
+            return Err(format!("version {} is not {VERSION}", self.version));
+        }
+        if !self.target.is_absolute() || file_name(&self.target) != name {
+            return Err("the file's name does not belong to its target".to_owned());
+        }
+        if matches!(self.reached, Reached::Tunnel(port) if port < 1024) {
+            return Err("the port is privileged".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// The directory of records.
+#[derive(Clone, Debug)]
+pub struct Records {
+    directory: PathBuf,
+}
+
+impl Records {
+    /// The records below `state_dir`; makes the directory.
+    pub fn open(state_dir: &Path) -> io::Result<Self> {
+        let directory = state_dir.join("mounts");
+        fs::create_dir_all(&directory)?;
+        Ok(Self { directory })
+    }
+
+    /// All readable records by target. Others are reported and left in place: they may belong to a newer driver.
+    pub fn load(&self) -> io::Result<BTreeMap<PathBuf, Record>> {
+        let mut records = BTreeMap::new();
+        for entry in fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with('.') {
+                // What a crash left of an unfinished write.
+                let _gone = fs::remove_file(entry.path());
+                continue;
+            }
+            match read(&entry.path(), &name) {
+                Ok(record) => {
+                    records.insert(record.target.clone(), record);
+                }
+                Err(reason) => {
+                    tracing::warn!(file = %entry.path().display(), reason, "skipping a state file that can't be used");
+                }
+            }
+        }
+        Ok(records)
+    }
+
+    /// Writes a record, durably, before it returns.
+    pub fn store(&self, record: &Record) -> io::Result<()> {
+        let path = self.directory.join(file_name(&record.target));
+        durable::write(&path, 0o600, |file| Ok(serde_json::to_writer_pretty(file, record)?))
+    }
+
+    /// Removes the record of `target`, if there is one.
+    pub fn remove(&self, target: &Path) -> io::Result<()> {
+        durable::remove(&self.directory.join(file_name(target)))
+    }
+}
+
+fn read(path: &Path, name: &str) -> Result<Record, String> {
+    let metadata = fs::symlink_metadata(path).map_err(|error| error.to_string())?;
+    if !metadata.is_file() || metadata.len() > SIZE_MAX {
+        return Err(format!("not a file of at most {SIZE_MAX} bytes"));
+    }
+    let bytes = fs::read(path).map_err(|error| error.to_string())?;
+    let record: Record = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+    record.check(name).map(|()| record)
+}
+
+/// Targets are too long and too odd for file names; their hash is neither.
+fn file_name(target: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt;
+    let hash = Sha256::digest(target.as_os_str().as_bytes());
+    format!("{}.json", hex::encode(&hash[..16]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tunnel::Route;
+
+    fn record(target: &str) -> Record {
+        let spec = TunnelSpec {
+            file_system: "fs-12345678".to_owned(),
+            access_point: Some("fsap-0123456789abcdef0".to_owned()),
+            region: "us-east-1".to_owned(),
+            server_name: "fs-12345678.efs.us-east-1.amazonaws.com".to_owned(),
+            iam: None,
+            route: Route { address: Some([127, 0, 0, 1].into()), ..Route::default() },
+        };
+        let mount = MountRequest { spec, encrypted: true, path: "/".to_owned(), options: MountOptions::default() };
+        Record::new(target.into(), "fs-12345678".to_owned(), 5, mount, Reached::Tunnel(20049))
+    }
+
+    #[test]
+    fn records_come_back_and_go_away() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let records = Records::open(dir.path()).expect("open");
+        let (a, b) = (record("/pods/a/mount"), record("/pods/b/mount"));
+        records.store(&a).expect("store");
+        records.store(&b).expect("store");
+        assert_eq!(records.load().expect("load").into_values().collect::<Vec<_>>(), [a.clone(), b]);
+        records.remove(&a.target).expect("remove");
+        records.remove(&a.target).expect("removing twice is fine");
+        assert_eq!(records.load().expect("load").len(), 1);
+    }
+
+    #[test]
+    fn torn_foreign_and_hostile_files_are_skipped() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let records = Records::open(dir.path()).expect("open");
+        let good = record("/pods/a/mount");
+        records.store(&good).expect("store");
+        let text = serde_json::to_string(&record("/pods/b/mount")).expect("json");
+        let directory = dir.path().join("mounts");
+        let name_of_b = file_name(Path::new("/pods/b/mount"));
+        let put = |name: &str, text: &str| fs::write(directory.join(name), text).expect("write");
+        put("half.json", &text[..text.len() / 2]);
+        put("another-name.json", &text);
+        put(".half-written", "x");
+        put(
+            &file_name(Path::new("/pods/c/mount")),
+            &text.replace("/pods/b/mount", "/pods/c/mount").replace("20049", "22"),
+        );
+        put(&name_of_b, &text.replace("\"version\":1", "\"version\":2"));
+        fs::create_dir(directory.join("directory.json")).expect("mkdir");
+        std::os::unix::fs::symlink("/etc/passwd", directory.join("link.json")).expect("symlink");
+        assert_eq!(records.load().expect("load").into_values().collect::<Vec<_>>(), [good]);
+        assert!(!directory.join(".half-written").exists());
+        assert!(directory.join(name_of_b).exists(), "a record of a newer version must stay");
+    }
+}

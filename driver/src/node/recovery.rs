@@ -1,0 +1,181 @@
+//! State and mounts in step: after a restart, and every minute.
+//!
+//! A restarted driver listens again on the ports that its mounts expect, before it answers its first call; the kernel
+//! connects by itself and hard mounts go on as if nothing had happened.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::records::Record;
+use super::{Published, State};
+use crate::mount::mountinfo::{self, MountEntry};
+use crate::tunnel::TunnelLease;
+
+/// How often state and mounts are compared.
+const EVERY: Duration = Duration::from_secs(60);
+/// How often a recorded port that is taken is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Why the state of an earlier process can't be picked up.
+#[derive(Debug)]
+pub(super) enum RecoverError {
+    /// The state directory can't be read.
+    Records(io::Error),
+    /// The mount table can't be read.
+    Mountinfo(io::Error),
+}
+
+impl State {
+    /// Serves the mounts that the state directory and the mount table agree on; drops records of mounts that are gone.
+    pub(super) fn recover(&self) -> Result<(), RecoverError> {
+        let records = self.records.load().map_err(RecoverError::Records)?;
+        let mounts = mountinfo::table().map_err(RecoverError::Mountinfo)?;
+        let in_use = mountinfo::nfs_ports(&mounts);
+        let mut served = 0_usize;
+        for (target, record) in records {
+            if !mounted(&record, &mounts) {
+                tracing::info!(target = %target.display(), volume = record.volume, "dropping the record of a mount that is gone");
+                if let Some(port) = record.port().filter(|port| in_use.contains(port)) {
+                    match self.tunnels.reopen(&record.mount.spec, port) {
+                        Ok(lease) => let_go(lease),
+                        Err(error) => tracing::warn!(port, %error, "the kernel asks for a tunnel that can't be opened"),
+                    }
+                }
+                self.records.remove(&target).map_err(RecoverError::Records)?;
+                continue;
+            }
+            let mut published = Published { record, lease: None };
+            self.serve_again(&mut published);
+            self.published().insert(target, published);
+            served += 1;
+        }
+        for port in self.tunnels.disinherit() {
+            self.release_port(port);
+        }
+        for orphan in self.orphans(&mounts) {
+            tracing::warn!(
+                target = %orphan.mount_point.display(),
+                source = orphan.source,
+                port = orphan.tunnel_port(),
+                "a mount expects a tunnel that nothing is known of; unmount it"
+            );
+        }
+        if served > 0 {
+            tracing::info!(mounts = served, "serving the mounts of the process before");
+        }
+        Ok(())
+    }
+
+    /// Opens the tunnel of a record if it needs one.
+    fn serve_again(&self, published: &mut Published) {
+        let Some(port) = published.record.port() else { return };
+        match self.tunnels.reopen(&published.record.mount.spec, port) {
+            Ok(lease) => {
+                self.keep_port(&lease);
+                published.lease = Some(lease);
+            }
+            Err(error) => {
+                let target = published.record.target.display();
+                tracing::error!(%target, volume = published.record.volume, %error, "a mount has no tunnel");
+            }
+        }
+    }
+
+    /// Tries again to open the tunnels whose ports were taken.
+    fn retry_ports(&self) {
+        let mut published = self.published();
+        for published in published.values_mut().filter(|p| p.lease.is_none() && p.record.port().is_some()) {
+            self.serve_again(published);
+        }
+    }
+
+    /// Mounts through ports of our range that no record explains.
+    fn orphans(&self, mounts: &[MountEntry]) -> Vec<MountEntry> {
+        let known: HashSet<u16> = self.published().values().filter_map(|p| p.record.port()).collect();
+        let ports = self.tunnels.ports();
+        let orphaned = |port: u16| ports.contains(&port) && !known.contains(&port);
+        mounts.iter().filter(|mount| mount.tunnel_port().is_some_and(orphaned)).cloned().collect()
+    }
+
+    /// Forgets targets that were unmounted behind our back. `suspects` are those that were missing the last time already;
+    /// the new suspects are returned.
+    fn reconcile(&self, suspects: &HashSet<PathBuf>) -> io::Result<HashSet<PathBuf>> {
+        let mounts = mountinfo::table()?;
+        let missing: Vec<PathBuf> = {
+            let published = self.published();
+            published.values().filter(|p| !mounted(&p.record, &mounts)).map(|p| p.record.target.clone()).collect()
+        };
+        let mut next = HashSet::new();
+        for target in missing {
+            // A call in progress knows better.
+            let Ok(_claim) = self.claim(&target, "") else { continue };
+            if !suspects.contains(&target) {
+                next.insert(target);
+                continue;
+            }
+            tracing::warn!(target = %target.display(), "forgetting a volume that somebody else unmounted");
+            if let Err(error) = self.forget(&target) {
+                tracing::warn!(%error, "cannot forget a volume");
+            }
+        }
+        Ok(next)
+    }
+}
+
+/// Gives up a tunnel whose mount is gone or never came about, as soon as the kernel's client does not know its port any more.
+///
+/// A mount that is broken off may leave a thread of the kernel that recovers the client's state, and that goes on for as long
+/// as nobody answers. Every other mount of the same access point waits for it.
+pub(super) fn let_go(lease: TunnelLease) {
+    let port = lease.port();
+    if !mountinfo::nfs_ports(&[]).contains(&port) {
+        return;
+    }
+    tokio::spawn(async move {
+        while mountinfo::nfs_ports(&[]).contains(&port) {
+            sleep(RETRY).await;
+        }
+        drop(lease);
+    });
+}
+
+/// Whether the mount table holds what the record says.
+fn mounted(record: &Record, mounts: &[MountEntry]) -> bool {
+    mounts.iter().any(|mount| {
+        mount.mount_point == record.target
+            && mount.is_nfs()
+            && record.port().is_none_or(|port| mount.tunnel_port() == Some(port))
+    })
+}
+
+/// Keeps state and mounts in step until `shutdown`.
+pub(super) async fn keep_in_step(state: Arc<State>, shutdown: CancellationToken) {
+    let mut minute = interval(EVERY);
+    let mut second = interval(RETRY);
+    minute.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut suspects = HashSet::new();
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = second.tick() => {
+                state.retry_ports();
+                let keeper = state.keeper.clone();
+                tokio::task::spawn_blocking(move || keeper.revive());
+            }
+            _ = minute.tick() => match state.reconcile(&suspects) {
+                Ok(next) => {
+                    suspects = next;
+                    state.published().values().filter_map(|p| p.lease.as_ref()).for_each(|lease| state.keep_port(lease));
+                }
+                Err(error) => tracing::warn!(%error, "cannot compare state and mounts"),
+            },
+        }
+    }
+}

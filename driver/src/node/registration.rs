@@ -1,0 +1,252 @@
+//! Registration with the kubelet, without a sidecar.
+//!
+//! The kubelet watches a directory for sockets and asks each one which plug-in it stands for (pluginregistration v1). The
+//! socket lives as long as the driver serves CSI; should somebody remove it (a kubelet that cleans up, an administrator), it
+//! comes back. When the driver stops, it goes, unless a successor has already put its own in place.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use csi_proto::registration::registration_server::{Registration as Service, RegistrationServer};
+use csi_proto::registration::{InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio_stream::wrappers::UnixListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tonic::{Request, Response, Status};
+
+use crate::identity::PLUGIN_NAME;
+use crate::socket::{self, SocketFile};
+
+/// The kubelet and nobody else.
+const MODE: u32 = 0o600;
+/// The registration API's version as stock sidecars announce it.
+const API_VERSION: &str = "1.0.0";
+/// How often the socket is looked for.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What the kubelet has said about this plug-in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KubeletAnswer {
+    /// Nothing, since this process started.
+    #[default]
+    None,
+    /// The plug-in is registered.
+    Registered,
+    /// It refused, for this reason.
+    Refused(String),
+}
+
+/// Where and what to register.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// The kubelet's directory for registration sockets, as this process sees it.
+    pub directory: PathBuf,
+    /// The CSI socket as the kubelet sees it.
+    pub csi_socket: PathBuf,
+}
+
+impl Registration {
+    /// The registration socket's path.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.join(format!("{PLUGIN_NAME}-reg.sock"))
+    }
+
+    /// Keeps the plug-in registered until `shutdown`. Call it when the CSI socket is served: the kubelet uses it at once.
+    pub async fn keep(self, answer: watch::Sender<KubeletAnswer>, shutdown: CancellationToken) {
+        self.keep_looking_every(LOOK_EVERY, answer, shutdown).await;
+    }
+
+    async fn keep_looking_every(
+        self,
+        pause: Duration,
+        answer: watch::Sender<KubeletAnswer>,
+        shutdown: CancellationToken,
+    ) {
+        let mut complaint = None;
+        loop {
+            match socket::bind(&self.socket(), MODE) {
+                Ok((listener, file)) => {
+                    complaint = None;
+                    tracing::info!(socket = %file.path().display(), "waiting for the kubelet to register the driver");
+                    let gone = async {
+                        tokio::select! {
+                            () = shutdown.cancelled() => {}
+                            () = missing(&file, pause) => {}
+                        }
+                    };
+                    let plugin = Plugin { csi_socket: self.csi_socket.display().to_string(), answer: answer.clone() };
+                    let serving = Server::builder()
+                        .add_service(RegistrationServer::new(plugin))
+                        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), gone);
+                    if let Err(error) = serving.await {
+                        tracing::error!(%error, "the registration socket failed");
+                    }
+                }
+                Err(error) => {
+                    let error = error.to_string();
+                    if complaint.as_ref() != Some(&error) {
+                        tracing::error!(error, "cannot register with the kubelet; trying again and again");
+                        complaint = Some(error);
+                    }
+                }
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+}
+
+/// Returns when the socket's path is empty.
+async fn missing(file: &SocketFile, pause: Duration) {
+    while !file.is_missing() {
+        tokio::time::sleep(pause).await;
+    }
+    tracing::warn!(socket = %file.path().display(), "somebody removed the registration socket; making it again");
+}
+
+/// The answers to the kubelet.
+struct Plugin {
+    csi_socket: String,
+    answer: watch::Sender<KubeletAnswer>,
+}
+
+#[tonic::async_trait]
+impl Service for Plugin {
+    async fn get_info(&self, _: Request<InfoRequest>) -> Result<Response<PluginInfo>, Status> {
+        tracing::debug!("the kubelet asks who is there");
+        Ok(Response::new(PluginInfo {
+            r#type: "CSIPlugin".to_owned(),
+            name: PLUGIN_NAME.to_owned(),
+            endpoint: self.csi_socket.clone(),
+            supported_versions: vec![API_VERSION.to_owned()],
+        }))
+    }
+
+    async fn notify_registration_status(
+        &self,
+        request: Request<RegistrationStatus>,
+    ) -> Result<Response<RegistrationStatusResponse>, Status> {
+        let status = request.into_inner();
+        if status.plugin_registered {
+            tracing::info!("the kubelet has registered the driver");
+            self.answer.send_replace(KubeletAnswer::Registered);
+        } else {
+            // The kubelet tries again by itself, with growing pauses.
+            tracing::error!(error = status.error, "the kubelet refuses to register the driver");
+            self.answer.send_replace(KubeletAnswer::Refused(status.error));
+        }
+        Ok(Response::new(RegistrationStatusResponse {}))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use csi_proto::registration::registration_client::RegistrationClient;
+    use std::path::Path;
+    use tokio::task::JoinHandle;
+    use tonic::transport::{Channel, Endpoint};
+
+    struct Running {
+        dir: tempfile::TempDir,
+        socket: PathBuf,
+        answer: watch::Receiver<KubeletAnswer>,
+        stop: CancellationToken,
+        task: JoinHandle<()>,
+    }
+
+    fn start(directory: Option<&Path>) -> Running {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let directory = directory.unwrap_or_else(|| dir.path()).to_owned();
+        let registration = Registration { directory, csi_socket: "/var/lib/kubelet/plugins/x/csi.sock".into() };
+        let (socket, stop) = (registration.socket(), CancellationToken::new());
+        let (sender, answer) = watch::channel(KubeletAnswer::None);
+        let task = tokio::spawn(registration.keep_looking_every(Duration::from_millis(5), sender, stop.clone()));
+        Running { dir, socket, answer, stop, task }
+    }
+
+    /// Like the kubelet: a connection of its own for each exchange.
+    async fn connect(socket: &Path) -> RegistrationClient<Channel> {
+        let url = format!("unix://{}", socket.display());
+        loop {
+            if let Ok(channel) = Endpoint::from_shared(url.clone()).expect("URL").connect().await {
+                return RegistrationClient::new(channel);
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn the_kubelet_learns_name_and_socket_and_its_answer_is_kept() {
+        let mut running = start(None);
+        assert_eq!(running.socket.file_name().expect("name"), "efs.csi.aws.com-reg.sock");
+        let mut kubelet = connect(&running.socket).await;
+        let info = kubelet.get_info(InfoRequest {}).await.expect("info").into_inner();
+        assert_eq!((info.r#type.as_str(), info.name.as_str()), ("CSIPlugin", "efs.csi.aws.com"));
+        assert_eq!(info.endpoint, "/var/lib/kubelet/plugins/x/csi.sock");
+        assert_eq!(info.supported_versions, ["1.0.0"]);
+
+        let refusal = RegistrationStatus { plugin_registered: false, error: "no such node".to_owned() };
+        kubelet.notify_registration_status(refusal).await.expect("notify");
+        assert_eq!(*running.answer.borrow_and_update(), KubeletAnswer::Refused("no such node".to_owned()));
+        let consent = RegistrationStatus { plugin_registered: true, error: String::new() };
+        kubelet.notify_registration_status(consent).await.expect("notify");
+        assert_eq!(*running.answer.borrow_and_update(), KubeletAnswer::Registered);
+        drop(kubelet);
+
+        running.stop.cancel();
+        running.task.await.expect("task");
+        assert_eq!(std::fs::read_dir(running.dir.path()).expect("list").count(), 0, "the socket goes with the driver");
+    }
+
+    #[tokio::test]
+    async fn a_removed_socket_comes_back() {
+        let running = start(None);
+        drop(connect(&running.socket).await);
+        std::fs::remove_file(&running.socket).expect("remove");
+        let mut kubelet = connect(&running.socket).await;
+        kubelet.get_info(InfoRequest {}).await.expect("the new socket answers");
+        running.stop.cancel();
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_appears_later_is_used() {
+        let parent = tempfile::tempdir().expect("temp dir");
+        let directory = parent.path().join("plugins_registry");
+        let running = start(Some(&directory));
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!running.task.is_finished(), "a missing directory must not end the registration");
+        std::fs::create_dir(&directory).expect("mkdir");
+        connect(&running.socket).await.get_info(InfoRequest {}).await.expect("info");
+        running.stop.cancel();
+    }
+
+    /// During an update with surge, the new pod's socket takes the place of the old one's.
+    #[tokio::test]
+    async fn a_successor_takes_over_and_its_predecessor_leaves_the_socket_to_it() {
+        let old = start(None);
+        drop(connect(&old.socket).await);
+        let new = start(Some(old.dir.path()));
+        let inode = |path: &Path| {
+            use std::os::unix::fs::MetadataExt;
+            std::fs::metadata(path).map(|found| found.ino()).ok()
+        };
+        let before = inode(&old.socket);
+        while inode(&old.socket) == before {
+            tokio::task::yield_now().await;
+        }
+        old.stop.cancel();
+        old.task.await.expect("task");
+        connect(&new.socket).await.get_info(InfoRequest {}).await.expect("the successor answers");
+        new.stop.cancel();
+        new.task.await.expect("task");
+        assert!(!new.socket.exists());
+    }
+}

@@ -1,0 +1,100 @@
+//! NodeUnpublishVolume: unmount, first politely, then by force; always within the time limit.
+
+use std::path::Path;
+use std::time::Duration;
+
+use csi_proto::csi;
+use rustix::io::Errno;
+use tokio::time::{Instant, sleep};
+
+use super::errors::NodeError;
+use super::publish::mountinfo_error;
+use super::request::target_path;
+use super::{State, target};
+use crate::mount::mountinfo;
+use crate::mount::{Job, JobError, WorkerError};
+
+/// The forced unmount has this long. It does not wait for the server.
+const FORCE_WITHIN: Duration = Duration::from_secs(10);
+/// A busy mount is tried again for this long: a container that is being torn down lets go a moment later.
+const BUSY_FOR: Duration = Duration::from_secs(3);
+/// Pause between two such attempts.
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
+
+/// Unpublishes a volume. What is gone already, whichever part, is fine.
+pub(super) async fn unpublish(state: &State, request: &csi::NodeUnpublishVolumeRequest) -> Result<(), NodeError> {
+    if request.volume_id.is_empty() {
+        return Err(NodeError::request("volume_id", "is missing"));
+    }
+    let target = target_path("target_path", &request.target_path)?;
+    let target = target::resolve(&target).await?;
+    let _claim = state.claim(&target, &request.volume_id)?;
+    let record = state.published().get(&target).map(|published| published.record.clone());
+    if record.is_some_and(|record| record.volume != request.volume_id) {
+        return Err(NodeError::NotPublished { volume: request.volume_id.clone(), path: target });
+    }
+    let layers = mountinfo::at(&target).map_err(|source| mountinfo_error(&target, source))?;
+    if let Some(foreign) = layers.iter().find(|mount| !mount.is_nfs()) {
+        let what = format!("{} ({}) is mounted there, which this driver did not do", foreign.source, foreign.fs_type);
+        return Err(NodeError::Target { target, reason: what });
+    }
+    if !layers.is_empty() {
+        state.unmount_all(&target).await?;
+    }
+    target::remove(&target).await?;
+    state.forget(&target)
+}
+
+impl State {
+    /// Unmounts every layer at `target`.
+    pub(super) async fn unmount_all(&self, target: &Path) -> Result<(), NodeError> {
+        let count =
+            || mountinfo::at(target).map(|layers| layers.len()).map_err(|source| mountinfo_error(target, source));
+        let mut left = count()?;
+        while left > 0 {
+            self.unmount_one(target, left).await?;
+            let now = count()?;
+            if now >= left {
+                return Err(NodeError::StillMounted { target: target.to_owned(), after: self.config.unmount_timeout });
+            }
+            left = now;
+        }
+        Ok(())
+    }
+
+    async fn unmount_one(&self, target: &Path, layers: usize) -> Result<(), NodeError> {
+        let gone = || mountinfo::at(target).is_ok_and(|now| now.len() < layers);
+        let started = Instant::now();
+        let polite = Job::Unmount { target: target.to_owned(), force: false };
+        let failure = loop {
+            let left = self.config.unmount_timeout.saturating_sub(started.elapsed());
+            match self.worker.run(&polite, left).await {
+                Ok(()) => return Ok(()),
+                Err(WorkerError::Job(JobError { errno, .. }))
+                    if errno == Errno::BUSY.raw_os_error() && started.elapsed() < BUSY_FOR =>
+                {
+                    sleep(BUSY_PAUSE).await;
+                }
+                Err(failure) => break failure,
+            }
+        };
+        // With a dead server the mount vanishes at once and the call goes on waiting for the server's farewell.
+        if gone() {
+            tracing::warn!(target = %target.display(), %failure, "unmounted without the server's answer");
+            return Ok(());
+        }
+        if !matches!(failure, WorkerError::Timeout(_)) {
+            return Err(NodeError::Unmount { target: target.to_owned(), reason: failure });
+        }
+        tracing::warn!(target = %target.display(), after = ?started.elapsed(), "unmounting by force");
+        let force = Job::Unmount { target: target.to_owned(), force: true };
+        match self.worker.run(&force, FORCE_WITHIN).await {
+            Ok(()) => Ok(()),
+            Err(_) if gone() => Ok(()),
+            Err(WorkerError::Timeout(_)) => {
+                Err(NodeError::StillMounted { target: target.to_owned(), after: started.elapsed() })
+            }
+            Err(reason) => Err(NodeError::Unmount { target: target.to_owned(), reason }),
+        }
+    }
+}

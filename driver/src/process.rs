@@ -1,0 +1,133 @@
+//! The process: flags, logging, the runtime, signals and the exit code.
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
+
+use crate::cli::{self, Command, LogFormat, ServeFlags};
+use crate::config::{Config, Environment};
+use crate::identity::VERSION;
+use crate::recent::{RecentEvents, Worrying};
+use crate::{debug, fips, orphans, server};
+
+/// Exit code for flags that are wrong.
+const WRONG_USAGE: u8 = 2;
+
+/// Runs the program with the given arguments, the program's name first, and gives its exit code: 0 after a clean stop,
+/// 1 when it can't run, 2 when the flags are wrong.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match cli::parse(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help goes to standard output and is no failure; clap knows. A closed pipe is no reason to fail either.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(WRONG_USAGE));
+        }
+    };
+    let flags = cli.serve;
+    if let Some(command) = cli.command {
+        start_logging(&flags);
+        let done = match command {
+            Command::Orphans(orphans) => block_on(async { orphans::run(&orphans).await.map(|text| print!("{text}")) }),
+            Command::Debug(debug) => block_on(async { debug::run(&debug).await }),
+        };
+        return match done {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    if flags.version {
+        println!("{}", version_json());
+        return ExitCode::SUCCESS;
+    }
+    let recent = start_logging(&flags);
+    let config = match Config::new(&flags, Environment::of_process()) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(WRONG_USAGE);
+        }
+    };
+    match serve(config, recent) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "the driver stops");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(config: Config, recent: RecentEvents) -> anyhow::Result<()> {
+    block_on(async {
+        let shutdown = CancellationToken::new();
+        stop_on_signals(shutdown.clone())?;
+        server::run(config, recent, shutdown).await?;
+        Ok(())
+    })
+}
+
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+}
+
+/// Cancels `shutdown` at the first SIGTERM or SIGINT.
+fn stop_on_signals(shutdown: CancellationToken) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        let name = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        tracing::info!(signal = name, "stopping");
+        shutdown.cancel();
+    });
+    Ok(())
+}
+
+/// Starts logging to standard error; the answer keeps the last warnings and errors.
+fn start_logging(flags: &ServeFlags) -> RecentEvents {
+    let level = match flags.v {
+        _ if flags.debug_logs => "debug",
+        i32::MIN..=3 => "info",
+        4..=5 => "debug",
+        _ => "trace",
+    };
+    // The libraries below speak at info level of things that only matter to their own developers.
+    let fallback = format!("warn,efs_csi_driver={level}");
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(fallback));
+    let recent = RecentEvents::default();
+    let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let logs = match flags.log_format {
+        LogFormat::Json => logs.json().flatten_event(true).boxed(),
+        LogFormat::Text => logs.with_ansi(std::io::stderr().is_terminal()).boxed(),
+    };
+    // Only the first call in a process sets the logger; a second one (tests) keeps it.
+    let _ = tracing_subscriber::registry()
+        .with(recent.clone().with_filter(Worrying))
+        .with(logs.with_filter(filter))
+        .try_init();
+    recent
+}
+
+/// The answer of `--version`: the Go driver's keys where they have a meaning here.
+fn version_json() -> String {
+    let version = serde_json::json!({
+        "driverVersion": VERSION,
+        "gitCommit": option_env!("GIT_COMMIT").unwrap_or_default(),
+        "buildDate": option_env!("BUILD_DATE").unwrap_or_default(),
+        "fips": fips::MODULE,
+        "compiler": "rustc",
+        "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
+    });
+    format!("{version:#}")
+}

@@ -1,0 +1,165 @@
+//! What every CSI call gets: a log line with its outcome, a request text without secrets, and its place in the metrics.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use tonic::{Code, Response, Status};
+use tower::{Layer, Service};
+use tracing::{Instrument, Level};
+
+use crate::metrics::Metrics;
+
+/// What stands in the log in place of a secret.
+pub const STRIPPED: &str = "***stripped***";
+
+/// Runs one CSI call: logs its request at debug level, and its outcome with the volume and the time it took.
+///
+/// `subject` is the volume's id or name; `request` prints the request and must not hold secrets (see [`blanked`]).
+///
+/// # Errors
+/// Those of the call, unchanged.
+pub async fn observe<T>(
+    method: &'static str,
+    subject: &str,
+    request: impl fmt::Debug,
+    call: impl Future<Output = Result<T, Status>>,
+) -> Result<Response<T>, Status> {
+    observe_in(tracing::info_span!("rpc", method, volume = subject), request, call).await
+}
+
+/// The same for a call about one target path, which every line of its log then names.
+///
+/// # Errors
+/// Those of the call, unchanged.
+pub async fn observe_target<T>(
+    method: &'static str,
+    subject: &str,
+    target: &str,
+    request: impl fmt::Debug,
+    call: impl Future<Output = Result<T, Status>>,
+) -> Result<Response<T>, Status> {
+    observe_in(tracing::info_span!("rpc", method, volume = subject, target), request, call).await
+}
+
+async fn observe_in<T>(
+    span: tracing::Span,
+    request: impl fmt::Debug,
+    call: impl Future<Output = Result<T, Status>>,
+) -> Result<Response<T>, Status> {
+    async {
+        tracing::debug!(?request, "called");
+        let started = Instant::now();
+        let result = call.await;
+        let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        match &result {
+            Ok(_) => tracing::info!(elapsed_ms, "done"),
+            Err(status) if is_fault_of_ours(status.code()) => {
+                tracing::event!(Level::ERROR, elapsed_ms, code = ?status.code(), message = status.message(), "failed");
+            }
+            Err(status) => {
+                tracing::event!(Level::WARN, elapsed_ms, code = ?status.code(), message = status.message(), "refused");
+            }
+        }
+        result.map(Response::new)
+    }
+    .instrument(span)
+    .await
+}
+
+fn is_fault_of_ours(code: Code) -> bool {
+    matches!(code, Code::Internal | Code::Unknown | Code::DataLoss | Code::Unavailable | Code::DeadlineExceeded)
+}
+
+/// A copy of a request's secrets with the values blanked, for logging. The keys stay, they help.
+pub fn blanked(secrets: &std::collections::HashMap<String, String>) -> std::collections::HashMap<String, String> {
+    secrets.keys().map(|key| (key.clone(), STRIPPED.to_owned())).collect()
+}
+
+/// Counts and times every gRPC call by method and code.
+#[derive(Debug, Clone)]
+pub struct RpcMetrics(Metrics);
+
+impl RpcMetrics {
+    /// Records into `metrics`.
+    pub fn new(metrics: Metrics) -> Self {
+        Self(metrics)
+    }
+}
+
+impl<S> Layer<S> for RpcMetrics {
+    type Service = Measured<S>;
+
+    fn layer(&self, inner: S) -> Measured<S> {
+        Measured { inner, metrics: self.0.clone() }
+    }
+}
+
+/// A service whose calls are measured.
+#[derive(Debug, Clone)]
+pub struct Measured<S> {
+    inner: S,
+    metrics: Metrics,
+}
+
+impl<S, B, R> Service<http::Request<B>> for Measured<S>
+where
+    S: Service<http::Request<B>, Response = http::Response<R>>,
+    S::Future: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let path = request.uri().path();
+        // Only the methods of CSI become series; anything else that a client may ask for does not.
+        let method = path.strip_prefix("/csi.v1.").and_then(|path| path.split_once('/')).map(|(_, m)| m.to_owned());
+        let metrics = self.metrics.clone();
+        let started = Instant::now();
+        let call = self.inner.call(request);
+        Box::pin(async move {
+            let response = call.await?;
+            // A failed unary call has its status in the headers; a successful one in the trailers, which are still to come.
+            let code = response.headers().get("grpc-status").map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()));
+            match method {
+                Some(method) if code != Code::Unimplemented => metrics.rpc(&method, code, started.elapsed()),
+                _ => {}
+            }
+            Ok(response)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recent::{RecentEvents, Worrying};
+    use tracing_subscriber::Layer as _;
+    use tracing_subscriber::layer::SubscriberExt;
+
+    #[tokio::test]
+    async fn every_line_of_a_call_names_volume_and_target() {
+        let recent = RecentEvents::default();
+        let subscriber = tracing_subscriber::registry().with(recent.clone().with_filter(Worrying));
+        let _logging = tracing::subscriber::set_default(subscriber);
+        let call = async {
+            tracing::warn!("the server is slow");
+            Err::<(), _>(Status::unavailable("no answer"))
+        };
+        observe_target("NodePublishVolume", "fs-1", "/pods/a", "the request", call).await.expect_err("fails");
+        let lines: Vec<_> = recent.list().into_iter().map(|event| event.text).collect();
+        assert_eq!(lines.len(), 2);
+        for (line, start) in lines.iter().zip(["the server is slow", "failed elapsed_ms="]) {
+            assert!(line.starts_with(start), "{line}");
+            assert!(line.ends_with(r#" method="NodePublishVolume" volume="fs-1" target="/pods/a""#), "{line}");
+        }
+        assert!(lines[1].contains(r#"message="no answer""#), "{}", lines[1]);
+    }
+}

@@ -1,0 +1,258 @@
+//! The gRPC server: one socket, the services of the mode, and a stop that lets running calls finish.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use csi_proto::csi::controller_server::ControllerServer;
+use csi_proto::csi::identity_server::IdentityServer;
+use csi_proto::csi::node_server::NodeServer;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic::transport::Server;
+
+use crate::admin::{self, Report};
+use crate::cli::Mode;
+use crate::config::{Config, Endpoint};
+use crate::controller::cluster::KubeCluster;
+use crate::controller::root_dirs::{Addresses, RootDirectories};
+use crate::controller::{Controller, ControllerService};
+use crate::efs::AwsClients;
+use crate::fips;
+use crate::health::{self, HealthError};
+use crate::identity::{IdentityService, PLUGIN_NAME, VERSION};
+use crate::metrics::Metrics;
+use crate::mount::Worker;
+use crate::node::cluster::ThisNode;
+use crate::node::registration::KubeletAnswer;
+use crate::node::{self, NodeDeps, NodeService, StartError};
+use crate::recent::RecentEvents;
+use crate::rpc::RpcMetrics;
+use crate::socket::{self, BindError, SocketFile};
+use crate::tunnel::credentials::AwsCredentials;
+use crate::tunnel::roots::{self, RootsError};
+use crate::tunnel::{DialDeps, DialLimits, IssuerSlot, Locate};
+
+/// How long running calls may take to finish after the stop signal. The kubelet grants 30 s before SIGKILL.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// How long the registration socket may take to go after the last call.
+const UNREGISTER: Duration = Duration::from_secs(2);
+
+/// Mode of the Unix socket: the owner and the group of the socket's directory may connect, others may not.
+const SOCKET_MODE: u32 = 0o660;
+
+/// Why the server did not start or stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The CSI address can't be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The CSI socket can't be put in its place.
+    #[error("--endpoint: {0}")]
+    Socket(#[from] BindError),
+    /// The gRPC server failed.
+    #[error("the gRPC server failed: {0}")]
+    Grpc(#[from] tonic::transport::Error),
+    /// The HTTP endpoint could not start.
+    #[error(transparent)]
+    Health(#[from] HealthError),
+    /// The file of --tls-ca-file can't be used.
+    #[error("cannot use --tls-ca-file: {0}")]
+    Roots(#[from] RootsError),
+    /// The node service could not start.
+    #[error("the node service cannot start: {0}")]
+    Node(#[from] StartError),
+}
+
+/// Runs the driver until `shutdown` is cancelled. `recent` holds the events that the admin socket tells.
+///
+/// # Errors
+/// When a part can't start, or the gRPC server breaks.
+pub async fn run(config: Config, recent: RecentEvents, shutdown: CancellationToken) -> Result<(), ServeError> {
+    for note in &config.notes {
+        tracing::warn!("{note}");
+    }
+    let (ready, is_ready) = watch::channel(false);
+    let metrics = Metrics::new();
+    if let Some(http) = &config.http {
+        let address = health::start(http, is_ready.clone(), metrics.clone(), shutdown.clone()).await?;
+        tracing::info!(%address, tls = http.tls.is_some(), "serving health and metrics");
+    }
+    let identity = IdentityService::new(is_ready);
+    let mut routes = Routes::new(IdentityServer::new(identity));
+    let clients = Arc::new(AwsClients::new(config.aws.clone(), metrics.clone()));
+    if config.mode != Mode::Node {
+        let cluster = Arc::new(KubeCluster::default());
+        let controller = Controller::new(config.controller.clone(), clients.clone(), cluster, metrics.clone())
+            .with_directories(directories(&config, shutdown.clone())?);
+        routes = routes.add_service(ControllerServer::new(ControllerService::new(Arc::new(controller))));
+    }
+    let mut node = None;
+    if config.mode != Mode::Controller {
+        let service = start_node(&config, clients, metrics.clone(), shutdown.clone()).await?;
+        routes = routes.add_service(NodeServer::new(service.clone()));
+        node = Some(service);
+    }
+    let listener = Listener::bind(&config.endpoint).await?;
+    tracing::info!(
+        driver = PLUGIN_NAME,
+        version = VERSION,
+        mode = ?config.mode,
+        fips = fips::MODULE,
+        address = %listener.address(),
+        "serving CSI"
+    );
+    ready.send_replace(true);
+    let (answer, kubelet) = watch::channel(KubeletAnswer::None);
+    if let Some(node) = node {
+        let (started, registers) = (Instant::now(), config.node.registration.is_some());
+        let report = move || Report {
+            version: VERSION.to_owned(),
+            pid: std::process::id(),
+            up_seconds: started.elapsed().as_secs(),
+            kubelet: registers.then(|| kubelet.borrow().clone()),
+            node: node.report(),
+            recent: recent.list(),
+        };
+        tokio::spawn(admin::serve(admin::socket_path(&config.node.state_dir), Arc::new(report), shutdown.clone()));
+    }
+    let registering = config.node.registration.clone().map(|it| tokio::spawn(it.keep(answer, shutdown.clone())));
+    let result = serve(listener, routes, metrics, shutdown.clone()).await;
+    shutdown.cancel();
+    if let Some(registering) = registering
+        && tokio::time::timeout(UNREGISTER, registering).await.is_err()
+    {
+        tracing::warn!("the kubelet still talks to the registration socket; stopping anyway");
+    }
+    result
+}
+
+/// The controller's way to the files of EFS. Nothing is connected before the first directory is made or removed.
+fn directories(config: &Config, shutdown: CancellationToken) -> Result<Arc<RootDirectories>, ServeError> {
+    let roots = match &config.controller.tls_ca_file {
+        Some(path) => roots::from_file(path)?,
+        None => roots::amazon(),
+    };
+    let addresses = Arc::new(Addresses::default());
+    let deps = DialDeps {
+        issuer: IssuerSlot::new(None),
+        roots: Arc::new(roots),
+        locate: Arc::clone(&addresses) as Arc<dyn Locate>,
+        credentials: Arc::new(AwsCredentials),
+        source: "k8s".to_owned(),
+        limits: DialLimits::default(),
+    };
+    Ok(Arc::new(RootDirectories::new(deps, addresses, shutdown)))
+}
+
+/// Starts the node service. Mounts of an earlier process are served again when it returns.
+async fn start_node(
+    config: &Config,
+    clients: Arc<AwsClients>,
+    metrics: Metrics,
+    shutdown: CancellationToken,
+) -> Result<NodeService, ServeError> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let in_cluster = variable("KUBERNETES_SERVICE_HOST").or_else(|| variable("KUBECONFIG")).is_some();
+    let name = variable("CSI_NODE_NAME");
+    // On SageMaker HyperPod the metadata service describes the machine below, in another account.
+    let is_hyper_pod = name.as_ref().is_some_and(|name| name.starts_with("hyperpod-"));
+    let imds_disabled = variable("AWS_EC2_METADATA_DISABLED").is_some_and(|it| it.eq_ignore_ascii_case("true"));
+    let deps = NodeDeps {
+        kubernetes: name.filter(|_| in_cluster).map(|name| Arc::new(ThisNode::new(name))),
+        imds: !is_hyper_pod && !imds_disabled,
+        remove_taint: variable("DISABLE_TAINT_WATCHER").is_none(),
+        efs: clients,
+        credentials: Arc::new(AwsCredentials),
+        worker: Worker::this_program().with_metrics(metrics.clone()),
+        metrics,
+        ports: node::port_range(variable("PORT_RANGE_UPPER_BOUND").as_deref(), &config.node.efs_utils),
+        region_variable: variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")),
+    };
+    Ok(NodeService::start(config.node.clone(), deps, shutdown).await?)
+}
+
+/// A bound CSI address.
+#[derive(Debug)]
+pub enum Listener {
+    /// A Unix socket and the file that stands for it.
+    Unix(UnixListener, SocketFile),
+    /// A TCP socket.
+    Tcp(TcpListener),
+}
+
+impl Listener {
+    /// Binds the address. A socket file that an earlier process left is replaced in one step, so that clients never find
+    /// the path missing.
+    ///
+    /// # Errors
+    /// When the path is something else than a socket, or the system refuses.
+    pub async fn bind(endpoint: &Endpoint) -> Result<Self, ServeError> {
+        match endpoint {
+            Endpoint::Unix(path) => {
+                let (listener, file) = socket::bind(path, SOCKET_MODE)?;
+                Ok(Self::Unix(listener, file))
+            }
+            Endpoint::Tcp(address) => {
+                let listener = TcpListener::bind(address)
+                    .await
+                    .map_err(|source| ServeError::Listen { address: address.clone(), source })?;
+                Ok(Self::Tcp(listener))
+            }
+        }
+    }
+
+    /// The address in the form that `--endpoint` takes, with the real port.
+    pub fn address(&self) -> String {
+        match self {
+            Self::Unix(_, file) => format!("unix://{}", file.path().display()),
+            Self::Tcp(listener) => match listener.local_addr() {
+                Ok(address) => format!("tcp://{address}"),
+                Err(error) => format!("tcp (address unknown: {error})"),
+            },
+        }
+    }
+}
+
+/// Serves `routes` on `listener` until `shutdown`, then lets running calls finish for [`GRACE`].
+///
+/// # Errors
+/// When the gRPC server breaks.
+pub async fn serve(
+    listener: Listener,
+    routes: Routes,
+    metrics: Metrics,
+    shutdown: CancellationToken,
+) -> Result<(), ServeError> {
+    let router = Server::builder().layer(RpcMetrics::new(metrics)).add_routes(routes);
+    let stop = shutdown.clone().cancelled_owned();
+    let mut socket = None;
+    let serving = async {
+        match listener {
+            Listener::Unix(listener, file) => {
+                socket = Some(file);
+                router.serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop).await
+            }
+            Listener::Tcp(listener) => {
+                router.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop).await
+            }
+        }
+    };
+    let result = tokio::select! {
+        result = serving => result.map_err(ServeError::from),
+        () = async { shutdown.cancelled().await; tokio::time::sleep(GRACE).await } => {
+            tracing::warn!(seconds = GRACE.as_secs(), "calls still run after the grace period; stopping anyway");
+            Ok(())
+        }
+    };
+    drop(socket);
+    result
+}

@@ -1,0 +1,118 @@
+//! Unix sockets at fixed paths: put in place in one step with the right mode, and removed only by the process whose they are.
+
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use tokio::net::UnixListener;
+
+/// Why a socket can't be had at a path.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Something that is not a socket stands in its place.
+    #[error("{0} exists and is not a socket; remove it or choose another path")]
+    NotASocket(PathBuf),
+    /// The system refused.
+    #[error("cannot listen on {path}: {source}")]
+    System {
+        /// The path.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+/// A socket file that is removed at the end, unless a successor has put its own in place.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    inode: u64,
+}
+
+impl SocketFile {
+    /// Where it was put.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether nothing at all is at the path any more. A successor's socket does not count as missing.
+    pub fn is_missing(&self) -> bool {
+        std::fs::symlink_metadata(&self.path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if std::fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode)
+            && let Err(error) = std::fs::remove_file(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "cannot remove the socket");
+        }
+    }
+}
+
+/// Listens at `path` with the permission bits `mode`. A socket that an earlier process left is replaced in one step, so that
+/// clients never find the path missing.
+///
+/// # Errors
+/// When something that is not a socket is in the way, or the system refuses.
+pub fn bind(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile), BindError> {
+    let fail = |source| BindError::System { path: path.to_owned(), source };
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => return Err(BindError::NotASocket(path.to_owned())),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(fail(error)),
+    }
+    let name = path.file_name().ok_or_else(|| fail(io::ErrorKind::InvalidInput.into()))?;
+    // Bind under another name, set the mode, then rename over: nobody can connect before the mode is right. The kubelet, which
+    // watches its directory for sockets, leaves names with a leading dot alone.
+    let mut fresh = std::ffi::OsString::from(".");
+    fresh.push(name);
+    fresh.push(format!(".{}", std::process::id()));
+    let fresh = path.with_file_name(fresh);
+    let bound = std::fs::remove_file(&fresh)
+        .or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) })
+        .and_then(|()| UnixListener::bind(&fresh));
+    let listener = bound.map_err(fail)?;
+    let placed = std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(mode))
+        .and_then(|()| std::fs::symlink_metadata(&fresh))
+        .and_then(|found| std::fs::rename(&fresh, path).map(|()| found.ino()));
+    match placed {
+        Ok(inode) => Ok((listener, SocketFile { path: path.to_owned(), inode })),
+        Err(error) => {
+            // The bind's own error matters more than a left-over name.
+            let _ = std::fs::remove_file(&fresh);
+            Err(fail(error))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_predecessors_socket_is_replaced_and_a_successors_is_left_alone() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("csi.sock");
+        let (_listener, first) = bind(&path, 0o600).expect("first");
+        let (_listener, second) = bind(&path, 0o640).expect("second");
+        assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o640);
+        drop(first);
+        assert!(path.exists() && !second.is_missing(), "the predecessor must not remove its successor's socket");
+        drop(second);
+        assert_eq!(std::fs::read_dir(dir.path()).expect("list").count(), 0, "nothing is left");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_socket_is_never_replaced() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("csi.sock");
+        std::fs::write(&path, "precious").expect("write");
+        assert!(matches!(bind(&path, 0o600), Err(BindError::NotASocket(_))));
+        assert_eq!(std::fs::read(&path).expect("read"), b"precious");
+        let nowhere = dir.path().join("missing/csi.sock");
+        assert!(bind(&nowhere, 0o600).expect_err("no directory").to_string().contains("missing/csi.sock"));
+    }
+}

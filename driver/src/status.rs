@@ -1,0 +1,236 @@
+//! The one table from errors to gRPC codes, and what an operator should do about each.
+//!
+//! csi-provisioner divides codes into final ones (the volume is not being made) and CANCELLED, DEADLINE_EXCEEDED,
+//! UNAVAILABLE, RESOURCE_EXHAUSTED and ABORTED, after which it repeats the call until it gets a final answer, even when the claim
+//! is gone by then. An answer whose outcome AWS left open must therefore be non-final, or an access point would be lost.
+
+use tonic::{Code, Status};
+
+use crate::controller::ControllerError;
+use crate::efs::EfsErrorKind;
+
+/// What an AWS error is answered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    /// The gRPC code.
+    pub code: Code,
+    /// What the operator should do.
+    pub advice: &'static str,
+}
+
+/// Whether csi-provisioner takes the code as the end of a CreateVolume, with nothing made.
+pub fn is_final(code: Code) -> bool {
+    !matches!(
+        code,
+        Code::Cancelled | Code::DeadlineExceeded | Code::Unavailable | Code::ResourceExhausted | Code::Aborted
+    )
+}
+
+/// The table of AWS errors.
+pub fn answer_to(kind: &EfsErrorKind) -> Answer {
+    let (code, advice) = match kind {
+        EfsErrorKind::AccessPointAlreadyExists(_) => {
+            (Code::Aborted, "another call is making this volume; the provisioner repeats the call")
+        }
+        EfsErrorKind::AccessPointLimitExceeded => (
+            Code::ResourceExhausted,
+            "delete unused access points (efs-csi-driver orphans), raise the quota of access points, or use another file system",
+        ),
+        EfsErrorKind::AccessPointNotFound => (Code::NotFound, "the access point was deleted behind the driver's back"),
+        EfsErrorKind::FileSystemNotFound => (
+            Code::InvalidArgument,
+            "check fileSystemId, the driver's --region, and the account (awsRoleArn for another one)",
+        ),
+        EfsErrorKind::MountTargetNotFound => {
+            (Code::FailedPrecondition, "create a mount target in the file system's VPC")
+        }
+        EfsErrorKind::IncorrectFileSystemLifeCycleState => {
+            (Code::FailedPrecondition, "wait until the file system is available")
+        }
+        EfsErrorKind::BadRequest => (Code::InvalidArgument, "correct the StorageClass parameter that AWS names"),
+        EfsErrorKind::Throttled => {
+            (Code::Unavailable, "the provisioner repeats the call; lower its --worker-threads if this lasts")
+        }
+        EfsErrorKind::AccessDenied => {
+            (Code::PermissionDenied, "add the action to the IAM policy of the controller's role")
+        }
+        EfsErrorKind::Unauthenticated => (
+            Code::Unauthenticated,
+            "check the controller's credentials: service account role, awsRoleArn, externalId, clock",
+        ),
+        EfsErrorKind::Server => (Code::Unavailable, "AWS failed; the provisioner repeats the call"),
+        EfsErrorKind::Timeout => (
+            Code::DeadlineExceeded,
+            "check the way to the EFS API (VPC endpoint, proxy, security group); the call is repeated",
+        ),
+        EfsErrorKind::Connection => (
+            Code::Unavailable,
+            "check the way to the EFS API (DNS, VPC endpoint, proxy, security group); the call is repeated",
+        ),
+        EfsErrorKind::Unreadable => (Code::Unavailable, "see the message; the provisioner repeats the call"),
+        EfsErrorKind::AfterLostAttempt(_) => {
+            (Code::Unavailable, "an earlier attempt may have done the work; the provisioner repeats the call")
+        }
+        EfsErrorKind::Other(_) => (Code::Internal, "see the message; report it if it is not clear"),
+    };
+    Answer { code, advice }
+}
+
+/// The gRPC code of a controller error.
+pub fn code_of(error: &ControllerError) -> Code {
+    match error {
+        ControllerError::Efs { source, .. } => answer_to(&source.kind).code,
+        ControllerError::Invalid(_) | ControllerError::Parameters(_) => Code::InvalidArgument,
+        ControllerError::OutOfRange(_) => Code::OutOfRange,
+        ControllerError::Secret(_) => Code::InvalidArgument,
+        ControllerError::Cluster { transient: true, .. } => Code::Unavailable,
+        ControllerError::Cluster { forbidden: true, .. } => Code::PermissionDenied,
+        ControllerError::Cluster { .. } => Code::InvalidArgument,
+        ControllerError::Conflict { .. } => Code::AlreadyExists,
+        ControllerError::Busy(_) | ControllerError::Token(_) => Code::Aborted,
+        ControllerError::IdsExhausted { .. } | ControllerError::Topology { .. } => Code::ResourceExhausted,
+        ControllerError::NotFound(..) => Code::NotFound,
+        ControllerError::WrongFileSystem { .. } | ControllerError::MountTarget(_) => Code::FailedPrecondition,
+        // Not final: the access point exists, and a provisioner that forgot it would leave it behind.
+        ControllerError::Broken { .. } => Code::Unavailable,
+        ControllerError::Directory { transient: true, .. } => Code::Unavailable,
+        ControllerError::Directory { .. } => Code::Internal,
+    }
+}
+
+impl From<ControllerError> for Status {
+    fn from(error: ControllerError) -> Self {
+        let message = match &error {
+            ControllerError::Efs { source, .. } => format!("{error}; {}", answer_to(&source.kind).advice),
+            _ => error.to_string(),
+        };
+        Status::new(code_of(&error), message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controller::parameters::{Problem, Problems};
+    use crate::efs::EfsError;
+    use csi_proto::code_name;
+
+    fn kinds() -> Vec<EfsErrorKind> {
+        vec![
+            EfsErrorKind::AccessPointAlreadyExists(None),
+            EfsErrorKind::AccessPointLimitExceeded,
+            EfsErrorKind::AccessPointNotFound,
+            EfsErrorKind::FileSystemNotFound,
+            EfsErrorKind::MountTargetNotFound,
+            EfsErrorKind::IncorrectFileSystemLifeCycleState,
+            EfsErrorKind::BadRequest,
+            EfsErrorKind::Throttled,
+            EfsErrorKind::AccessDenied,
+            EfsErrorKind::Unauthenticated,
+            EfsErrorKind::Server,
+            EfsErrorKind::Timeout,
+            EfsErrorKind::Connection,
+            EfsErrorKind::Unreadable,
+            EfsErrorKind::AfterLostAttempt(Box::new(EfsErrorKind::Other("any error after a lost answer".to_owned()))),
+            EfsErrorKind::Other("any other".to_owned()),
+        ]
+    }
+
+    fn own() -> Vec<(&'static str, ControllerError)> {
+        let fs = || "fs-0123456789abcdef0".parse().unwrap();
+        let problem =
+            Problem { parameter: "uid".into(), value: Some("-1".into()), rule: "must be 0 to 4294967295".into() };
+        let cluster = |transient, forbidden| ControllerError::Cluster {
+            what: "Secret efs/ids".into(),
+            reason: "…".into(),
+            transient,
+            forbidden,
+        };
+        let directory =
+            |transient| ControllerError::Directory { doing: "cannot …".into(), reason: "…".into(), transient };
+        vec![
+            ("a field of the request is wrong", ControllerError::Invalid("volume_id: is missing".into())),
+            ("StorageClass parameters are wrong; all at once", ControllerError::Parameters(Problems(vec![problem]))),
+            ("the capacity range can't be met", ControllerError::OutOfRange("…".into())),
+            ("the provisioner secret is unusable", ControllerError::Secret("…".into())),
+            ("the ConfigMap or Secret with the file system id: API server away", cluster(true, false)),
+            ("… RBAC forbids it", cluster(false, true)),
+            ("… missing", cluster(false, false)),
+            (
+                "the name is taken by a volume that differs",
+                ControllerError::Conflict {
+                    name: "pvc-1".into(), existing: "fsap-…".into(), difference: "…".into()
+                },
+            ),
+            (
+                "the volume's access point is in state error",
+                ControllerError::Broken { name: "pvc-1".into(), access_point: "fsap-01234567".parse().unwrap() },
+            ),
+            ("another call for the volume runs", ControllerError::Busy("…".into())),
+            ("no id is free", ControllerError::IdsExhausted { file_system: fs(), start: 1, end: 2, size: 2 }),
+            (
+                "the One Zone file system is in no requisite zone",
+                ControllerError::Topology { file_system: fs(), zone: "a".into(), requisite: vec!["b".into()] },
+            ),
+            ("the volume does not exist", ControllerError::NotFound("…".into(), "…".into())),
+            (
+                "the access point is another file system's",
+                ControllerError::WrongFileSystem {
+                    volume: "fs-01234567::fsap-01234567".parse().unwrap(),
+                    access_point: "fsap-01234567".parse().unwrap(),
+                    actual: fs(),
+                },
+            ),
+            ("no mount target is usable", ControllerError::MountTarget("…".into())),
+            ("the paging token is not ours", ControllerError::Token("…".into())),
+            ("the file system can't be reached over NFS", directory(true)),
+            ("the file system refuses", directory(false)),
+        ]
+    }
+
+    fn finality(code: Code) -> &'static str {
+        if is_final(code) { "yes" } else { "no" }
+    }
+
+    /// The document is what operators read; it must say what the code does.
+    #[test]
+    fn the_document_of_errors_holds_the_tables() {
+        let mut table = String::from("| AWS error | gRPC code | final | what to do |\n|---|---|---|---|\n");
+        for kind in kinds() {
+            let Answer { code, advice } = answer_to(&kind);
+            table += &format!("| {} | {} | {} | {advice} |\n", kind.name(), code_name(code), finality(code));
+        }
+        let mut others = String::from("| what | gRPC code | final |\n|---|---|---|\n");
+        for (what, error) in own() {
+            let code = code_of(&error);
+            others += &format!("| {what} | {} | {} |\n", code_name(code), finality(code));
+        }
+        let document = include_str!("../../docs/errors.md");
+        assert!(document.contains(&table), "docs/errors.md must hold this table:\n{table}");
+        assert!(document.contains(&others), "docs/errors.md must hold this table:\n{others}");
+    }
+
+    /// csi-provisioner forgets the volume after a final answer: then there must be none.
+    #[test]
+    fn an_open_outcome_is_never_answered_with_a_final_code() {
+        for kind in [EfsErrorKind::Server, EfsErrorKind::Timeout, EfsErrorKind::Connection, EfsErrorKind::Throttled] {
+            assert!(!is_final(answer_to(&kind).code), "{kind:?}");
+        }
+        for kind in [EfsErrorKind::BadRequest, EfsErrorKind::FileSystemNotFound, EfsErrorKind::AccessDenied] {
+            assert!(is_final(answer_to(&kind).code), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn messages_carry_what_was_done_the_request_id_and_the_advice() {
+        let source = EfsError {
+            operation: "CreateAccessPoint",
+            kind: EfsErrorKind::AccessDenied,
+            message: "not authorized".into(),
+            request_id: Some("1-2-3".into()),
+        };
+        let status = Status::from(ControllerError::Efs { doing: "cannot create it".into(), source });
+        assert_eq!(status.code(), Code::PermissionDenied);
+        insta::assert_snapshot!(status.message(), @"cannot create it: CreateAccessPoint failed with AccessDeniedException: not authorized; the IAM policy must allow elasticfilesystem:CreateAccessPoint (AWS request id 1-2-3); add the action to the IAM policy of the controller's role");
+    }
+}

@@ -1,0 +1,76 @@
+//! TLS tunnels between the kernel's NFS client and EFS mount targets.
+//!
+//! The kernel mounts `127.0.0.1:<port>`; the tunnel behind that port speaks TLS to the mount target and presents the
+//! client certificate that names file system, access point and IAM identity. One process serves all tunnels.
+//!
+//! - [`identity`]: what a tunnel stands for
+//! - [`key`], [`certificate`], [`signing`]: who we are
+//! - [`credentials`]: AWS credentials for the signature
+//! - [`roots`]: whom we believe
+//! - [`dial`]: one connection to a mount target
+//! - [`pump`]: bytes between the two sides
+//! - [`peer`]: who may use the port
+//! - [`listener`]: the port of one tunnel
+//! - [`supervisor`]: all tunnels
+//! - [`keeper`]: the process that holds the ports while the driver restarts
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::OnceCell;
+
+pub mod certificate;
+pub mod credentials;
+pub mod dial;
+pub mod identity;
+pub mod keeper;
+pub mod key;
+pub mod listener;
+pub mod peer;
+pub mod pump;
+pub mod roots;
+pub mod signing;
+pub mod supervisor;
+
+pub use dial::{DialDeps, DialError, DialLimits, Locate, LocateError, ProvideCredentials};
+pub use identity::{IamSource, Route, TunnelSpec};
+pub use listener::Admission;
+pub use supervisor::{OpenError, Tunnel, TunnelLease, Tunnels};
+
+/// The certificate issuer, made on first use (or ahead of it, see [`IssuerSlot::prepare`]).
+#[derive(Clone)]
+pub struct IssuerSlot {
+    state_dir: Option<PathBuf>,
+    cell: Arc<OnceCell<Arc<certificate::Issuer>>>,
+}
+
+impl IssuerSlot {
+    /// An issuer whose key is kept in `state_dir`; in memory only without one.
+    pub fn new(state_dir: Option<PathBuf>) -> Self {
+        Self { state_dir, cell: Arc::default() }
+    }
+
+    /// Starts making the key in the background, so that the first mount needn't wait for it.
+    pub fn prepare(&self) {
+        let slot = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = slot.get().await {
+                tracing::error!(%error, "no client key yet; the next mount tries again");
+            }
+        });
+    }
+
+    /// The issuer. Waits for a key that is being made; after a failure, tries again.
+    pub async fn get(&self) -> Result<Arc<certificate::Issuer>, Arc<key::KeyError>> {
+        let make = || async {
+            let state_dir = self.state_dir.clone();
+            let made = tokio::task::spawn_blocking(move || match state_dir {
+                Some(dir) => key::ClientKey::load_or_create(&dir),
+                None => key::ClientKey::generate(),
+            });
+            let key = made.await.unwrap_or(Err(key::KeyError::Generate(rcgen::Error::RingUnspecified)))?;
+            Ok(Arc::new(certificate::Issuer::new(Arc::new(key))))
+        };
+        self.cell.get_or_try_init(make).await.cloned().map_err(|error: key::KeyError| Arc::new(error))
+    }
+}

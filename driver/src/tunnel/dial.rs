@@ -1,0 +1,468 @@
+//! Connecting to a mount target: address, TCP, TLS, client certificate, and a first NFS call to see that all of it holds.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use async_trait::async_trait;
+use aws_credential_types::Credentials;
+use rustix::net::sockopt;
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::client::{ResolvesClientCert, Resumption};
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, SignatureScheme};
+
+use super::certificate::{CertificateError, Claims, Issuer, LIFETIME};
+use super::identity::{IamSource, TunnelSpec};
+use super::key::KeyError;
+
+/// A live, encrypted connection to a mount target.
+pub type Upstream = TlsStream<TcpStream>;
+
+/// Plain text that the TLS library may hold back for a peer that doesn't read, in bytes.
+const TLS_BUFFER: usize = 128 * 1024;
+
+/// Finds the addresses of a mount target.
+#[async_trait]
+pub trait Locate: Send + Sync {
+    /// The addresses to try, best first; never empty.
+    async fn locate(&self, spec: &TunnelSpec) -> Result<Vec<SocketAddr>, LocateError>;
+
+    /// Tells that nothing could be reached at the addresses, so that the next answer is found afresh.
+    fn forget(&self, spec: &TunnelSpec);
+}
+
+/// No address for a mount target.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct LocateError {
+    /// What was tried and how to fix it.
+    pub message: String,
+    /// True when the file system or its mount target doesn't exist, false when finding out failed.
+    pub missing: bool,
+}
+
+/// Gives the credentials for mounts with IAM authorization.
+#[async_trait]
+pub trait ProvideCredentials: Send + Sync {
+    /// Credentials from `source`, good for at least the next minutes.
+    async fn credentials(&self, source: &IamSource, region: &str) -> Result<Credentials, String>;
+}
+
+/// Time limits of the steps of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct DialLimits {
+    /// Finding the address.
+    pub locate: Duration,
+    /// TCP connection, per address.
+    pub connect: Duration,
+    /// TLS handshake.
+    pub handshake: Duration,
+    /// Answer to the first NFS call.
+    pub first_call: Duration,
+    /// A new certificate is made for connections that start this long after the last one was made.
+    pub renew_after: Duration,
+}
+
+impl Default for DialLimits {
+    fn default() -> Self {
+        Self {
+            locate: Duration::from_secs(10),
+            connect: Duration::from_secs(4),
+            handshake: Duration::from_secs(8),
+            first_call: Duration::from_secs(8),
+            renew_after: Duration::from_secs(60 * 60),
+        }
+    }
+}
+
+/// Why a mount target could not be reached. The text names the address and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// No address.
+    #[error("no mount target address for {spec}: {source}")]
+    Locate {
+        /// The tunnel.
+        spec: String,
+        /// What was tried.
+        source: LocateError,
+    },
+    /// TCP failed at every address.
+    #[error(
+        "cannot connect to the mount target of {spec} at {address}: {reason}; check that the mount target exists and \
+         that its security group lets this node in on that port"
+    )]
+    Connect {
+        /// The tunnel.
+        spec: String,
+        /// The last address tried.
+        address: SocketAddr,
+        /// What the system said, or that time was up.
+        reason: String,
+    },
+    /// The server's certificate isn't EFS's.
+    #[error("the server at {address} is not {name}: {reason}; check the address, and --tls-ca-file if this is not AWS")]
+    NotTheServer {
+        /// The address.
+        address: SocketAddr,
+        /// The name that its certificate should carry.
+        name: String,
+        /// What the TLS library said.
+        reason: String,
+    },
+    /// The server ended the handshake or the connection with an alert about us.
+    #[error(
+        "the mount target at {address} refused the client certificate of {spec}: {reason}; check that the access point \
+         exists and that the file system's policy lets this identity mount"
+    )]
+    Refused {
+        /// The tunnel.
+        spec: String,
+        /// The address.
+        address: SocketAddr,
+        /// What the TLS library said.
+        reason: String,
+    },
+    /// The peer doesn't speak TLS, or stops in the middle.
+    #[error(
+        "no TLS connection with {address}: {reason}; something that is not an EFS mount target may listen there, or one \
+         without TLS (then use encryptInTransit: \"false\")"
+    )]
+    Handshake {
+        /// The address.
+        address: SocketAddr,
+        /// What happened.
+        reason: String,
+    },
+    /// TLS works but NFS doesn't.
+    #[error("{address} accepts TLS connections but doesn't answer NFS calls: {reason}")]
+    NotNfs {
+        /// The address.
+        address: SocketAddr,
+        /// What happened.
+        reason: String,
+    },
+    /// No credentials for IAM authorization.
+    #[error("no credentials for IAM authorization of {spec}: {reason}")]
+    Credentials {
+        /// The tunnel.
+        spec: String,
+        /// What the credential source said.
+        reason: String,
+    },
+    /// The client certificate could not be made.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// There is no client key.
+    #[error("no client key: {0}")]
+    Key(Arc<KeyError>),
+    /// The TLS library refuses its configuration.
+    #[error("TLS configuration: {0}")]
+    Configuration(rustls::Error),
+}
+
+/// What all tunnels of a node share.
+pub struct DialDeps {
+    /// Makes client certificates; ready once the key exists.
+    pub issuer: super::IssuerSlot,
+    /// Authorities that the server's certificate must chain to.
+    pub roots: Arc<RootCertStore>,
+    /// Finds mount targets.
+    pub locate: Arc<dyn Locate>,
+    /// Gives IAM credentials.
+    pub credentials: Arc<dyn ProvideCredentials>,
+    /// What this client calls itself in certificates, e.g. `k8s`.
+    pub source: String,
+    /// Time limits.
+    pub limits: DialLimits,
+}
+
+/// Makes connections for one tunnel.
+pub struct Dialer {
+    spec: Arc<TunnelSpec>,
+    deps: Arc<DialDeps>,
+    certificate: Mutex<Option<(Instant, Arc<CertifiedKey>)>>,
+    handshakes: Handshakes,
+}
+
+/// How TLS handshakes have ended.
+#[derive(Debug, Default)]
+pub struct Handshakes {
+    succeeded: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Handshakes {
+    /// Handshakes that led to a connection.
+    pub fn succeeded(&self) -> u64 {
+        self.succeeded.load(Ordering::Relaxed)
+    }
+
+    /// Handshakes that failed or took too long.
+    pub fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
+    }
+}
+
+impl Dialer {
+    /// A dialer for `spec`.
+    pub fn new(spec: Arc<TunnelSpec>, deps: Arc<DialDeps>) -> Self {
+        Self { spec, deps, certificate: Mutex::new(None), handshakes: Handshakes::default() }
+    }
+
+    /// How handshakes have ended so far.
+    pub fn handshakes(&self) -> &Handshakes {
+        &self.handshakes
+    }
+
+    /// For how long the current client certificate is still good; `None` while there is none.
+    pub fn certificate_expires_in(&self) -> Option<Duration> {
+        let slot = self.certificate.lock().unwrap_or_else(PoisonError::into_inner);
+        slot.as_ref().map(|(made, _)| LIFETIME.saturating_sub(made.elapsed()))
+    }
+
+    /// Connects, with every step under its own deadline. After a failure, address and certificate are found afresh.
+    pub async fn dial(&self) -> Result<Upstream, DialError> {
+        let result = self.try_dial().await;
+        if result.is_err() {
+            self.reset();
+        }
+        result
+    }
+
+    /// Connects and makes an NFS NULL call, which also brings to light a server that refuses us after the handshake.
+    pub async fn dial_checked(&self) -> Result<Upstream, DialError> {
+        let mut stream = self.dial().await?;
+        let result = self.null_call(&mut stream).await;
+        if result.is_err() {
+            self.reset();
+        }
+        result.map(|()| stream)
+    }
+
+    fn reset(&self) {
+        self.deps.locate.forget(&self.spec);
+        *self.certificate.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    async fn try_dial(&self) -> Result<Upstream, DialError> {
+        let limits = self.deps.limits;
+        let no_address = |source| DialError::Locate { spec: self.spec.to_string(), source };
+        let addresses = timeout(limits.locate, self.deps.locate.locate(&self.spec))
+            .await
+            .unwrap_or_else(|_| {
+                let message = format!("the search took longer than {} s", limits.locate.as_secs());
+                Err(LocateError { message, missing: false })
+            })
+            .map_err(no_address)?;
+        let certificate = self.certificate().await?;
+        let tcp = self.connect(&addresses).await?;
+        let result = self.handshake(tcp, certificate).await;
+        let counter = if result.is_ok() { &self.handshakes.succeeded } else { &self.handshakes.failed };
+        counter.fetch_add(1, Ordering::Relaxed);
+        result
+    }
+
+    async fn connect(&self, addresses: &[SocketAddr]) -> Result<TcpStream, DialError> {
+        let limit = self.deps.limits.connect;
+        let mut failure = None;
+        for &address in addresses {
+            let reason = match timeout(limit, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => match tune(&stream) {
+                    Ok(()) => return Ok(stream),
+                    Err(error) => error.to_string(),
+                },
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("no answer within {} s", limit.as_secs()),
+            };
+            failure = Some(DialError::Connect { spec: self.spec.to_string(), address, reason });
+        }
+        Err(failure.unwrap_or_else(|| no_addresses(&self.spec.to_string())))
+    }
+
+    async fn handshake(&self, tcp: TcpStream, certificate: Arc<CertifiedKey>) -> Result<Upstream, DialError> {
+        let limit = self.deps.limits.handshake;
+        let address = tcp
+            .peer_addr()
+            .map_err(|error| DialError::Handshake { address: ([0, 0, 0, 0], 0).into(), reason: error.to_string() })?;
+        let name = ServerName::try_from(self.spec.server_name.clone()).map_err(|error| DialError::NotTheServer {
+            address,
+            name: self.spec.server_name.clone(),
+            reason: error.to_string(),
+        })?;
+        let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+            .map_err(DialError::Configuration)?
+            .with_root_certificates(Arc::clone(&self.deps.roots))
+            .with_client_cert_resolver(Arc::new(OneCertificate(certificate)));
+        // A resumed session would not show the server the new certificate.
+        config.resumption = Resumption::disabled();
+        let connector = TlsConnector::from(Arc::new(config));
+        let connecting = connector.connect_with(name, tcp, |session| session.set_buffer_limit(Some(TLS_BUFFER)));
+        match timeout(limit, connecting).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => Err(self.explain(address, &error)),
+            Err(_) => {
+                let reason = format!("no answer within {} s", limit.as_secs());
+                Err(DialError::Handshake { address, reason })
+            }
+        }
+    }
+
+    /// The error for what the TLS library said, before or after the handshake.
+    fn explain(&self, address: SocketAddr, error: &io::Error) -> DialError {
+        let reason = error.to_string();
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
+                DialError::NotTheServer { address, name: self.spec.server_name.clone(), reason }
+            }
+            Some(rustls::Error::AlertReceived(_)) => {
+                DialError::Refused { spec: self.spec.to_string(), address, reason }
+            }
+            _ => DialError::Handshake { address, reason },
+        }
+    }
+
+    async fn certificate(&self) -> Result<Arc<CertifiedKey>, DialError> {
+        if let Some((made, certificate)) = &*self.certificate.lock().unwrap_or_else(PoisonError::into_inner)
+            && made.elapsed() < self.deps.limits.renew_after
+        {
+            return Ok(Arc::clone(certificate));
+        }
+        let issuer = self.deps.issuer.get().await.map_err(DialError::Key)?;
+        let credentials = match &self.spec.iam {
+            None => None,
+            Some(source) => {
+                let result =
+                    timeout(self.deps.limits.locate, self.deps.credentials.credentials(source, &self.spec.region))
+                        .await
+                        .unwrap_or_else(|_| Err("the credential source didn't answer in time".to_owned()));
+                let failed = |reason| DialError::Credentials { spec: self.spec.to_string(), reason };
+                Some(result.map_err(failed)?)
+            }
+        };
+        let certificate = Arc::new(self.issue(&issuer, credentials.as_ref())?);
+        let mut slot = self.certificate.lock().unwrap_or_else(PoisonError::into_inner);
+        *slot = Some((Instant::now(), Arc::clone(&certificate)));
+        Ok(certificate)
+    }
+
+    fn issue(&self, issuer: &Issuer, credentials: Option<&Credentials>) -> Result<CertifiedKey, CertificateError> {
+        let claims = Claims {
+            host_name: &self.spec.server_name,
+            file_system: &self.spec.file_system,
+            access_point: self.spec.access_point.as_deref(),
+            region: &self.spec.region,
+            source: &self.deps.source,
+            credentials,
+        };
+        issuer.issue(&claims, SystemTime::now())
+    }
+
+    /// One NFSv4 NULL call and its answer.
+    async fn null_call(&self, stream: &mut Upstream) -> Result<(), DialError> {
+        let address = stream.get_ref().0.peer_addr().unwrap_or_else(|_| ([0, 0, 0, 0], 0).into());
+        null_exchange(stream, self.deps.limits.first_call).await.map_err(|error| match self.explain(address, &error) {
+            DialError::Handshake { reason, .. } => DialError::NotNfs { address, reason },
+            explained => explained,
+        })
+    }
+}
+
+/// Whether an NFS server without TLS answers at one of `addresses`: the first that does.
+pub async fn check_plain(what: &str, addresses: &[SocketAddr], limits: DialLimits) -> Result<SocketAddr, DialError> {
+    let mut failure = None;
+    for &address in addresses {
+        let error = match timeout(limits.connect, TcpStream::connect(address)).await {
+            Ok(Ok(mut stream)) => match null_exchange(&mut stream, limits.first_call).await {
+                Ok(()) => return Ok(address),
+                Err(error) => DialError::NotNfs { address, reason: error.to_string() },
+            },
+            Ok(Err(error)) => DialError::Connect { spec: what.to_owned(), address, reason: error.to_string() },
+            Err(_) => {
+                let reason = format!("no answer within {} s", limits.connect.as_secs());
+                DialError::Connect { spec: what.to_owned(), address, reason }
+            }
+        };
+        failure = Some(error);
+    }
+    Err(failure.unwrap_or_else(|| no_addresses(what)))
+}
+
+fn no_addresses(what: &str) -> DialError {
+    let source = LocateError { message: "the list of addresses is empty".to_owned(), missing: false };
+    DialError::Locate { spec: what.to_owned(), source }
+}
+
+/// Sends a NULL call and checks the answer.
+async fn null_exchange<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, limit: Duration) -> io::Result<()> {
+    let exchange = async {
+        stream.write_all(&null_request()).await?;
+        stream.flush().await?;
+        let mut answer = [0; 28];
+        stream.read_exact(&mut answer).await?;
+        if answer == null_answer() {
+            return Ok(());
+        }
+        Err(io::Error::new(io::ErrorKind::InvalidData, format!("unexpected answer {}", hex::encode(answer))))
+    };
+    match timeout(limit, exchange).await {
+        Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            Err(io::Error::new(error.kind(), "the server closed the connection"))
+        }
+        Ok(result) => result,
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", limit.as_secs()))),
+    }
+}
+
+/// Transaction id of the check; the kernel's client never sees this call or its answer.
+const CHECK_XID: u32 = 0x6566_7363;
+
+/// Record mark, xid, CALL, RPC version 2, program 100003 (NFS), version 4, procedure 0, no credential, no verifier.
+fn null_request() -> Vec<u8> {
+    let words = [0x8000_0000 | 40, CHECK_XID, 0, 2, 100_003, 4, 0, 0, 0, 0, 0];
+    words.iter().flat_map(|word: &u32| word.to_be_bytes()).collect()
+}
+
+/// Record mark, xid, REPLY, accepted, no verifier, success.
+fn null_answer() -> [u8; 28] {
+    let words: [u32; 7] = [0x8000_0000 | 24, CHECK_XID, 1, 0, 0, 0, 0];
+    let mut bytes = [0; 28];
+    for (slot, word) in bytes.chunks_exact_mut(4).zip(words) {
+        slot.copy_from_slice(&word.to_be_bytes());
+    }
+    bytes
+}
+
+/// Small packets at once; a dead peer is noticed after half a minute, idle or not.
+fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, Duration::from_secs(15))?;
+    sockopt::set_tcp_keepintvl(stream, Duration::from_secs(5))?;
+    sockopt::set_tcp_keepcnt(stream, 3)?;
+    sockopt::set_tcp_user_timeout(stream, 30_000)?;
+    Ok(())
+}
+
+/// Always presents the one certificate, whatever authorities the server says it knows: ours is self-signed.
+#[derive(Debug)]
+struct OneCertificate(Arc<CertifiedKey>);
+
+impl ResolvesClientCert for OneCertificate {
+    fn resolve(&self, _hints: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,75 @@
+//! What a tunnel stands for: file system, access point, IAM identity and the way to the mount target.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// Everything that decides whose data a tunnel serves and how it gets there. Two mounts share a tunnel exactly when
+/// their specifications are equal; this is also what the state directory remembers of a tunnel.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TunnelSpec {
+    /// The file system's id, `fs-…`.
+    pub file_system: String,
+    /// The access point's id, `fsap-…`, if the mount goes through one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_point: Option<String>,
+    /// The file system's region.
+    pub region: String,
+    /// The name that the server's certificate must carry: `fs-….efs.<region>.<suffix>`.
+    pub server_name: String,
+    /// Where the IAM credentials come from; `None` for mounts without IAM authorization.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iam: Option<IamSource>,
+    /// How the mount target's address is found.
+    #[serde(default)]
+    pub route: Route,
+}
+
+impl fmt::Display for TunnelSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file_system)?;
+        if let Some(access_point) = &self.access_point {
+            write!(f, "/{access_point}")?;
+        }
+        Ok(())
+    }
+}
+
+/// How to find a mount target, from the volume's context and mount options. The first rule that applies wins:
+/// `address`, `by_zone`, then names, then the EFS API.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Route {
+    /// `mounttargetip`: this address and no other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    /// `mounttargetipmap`: one address per availability zone name or id.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub by_zone: BTreeMap<String, IpAddr>,
+    /// `az`: the zone to use instead of the node's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// `crossaccount`: the name starts with the node's zone id; there is no fall-back to the API.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cross_account: bool,
+}
+
+/// Where the credentials of a mount with IAM authorization come from. Only the source is kept, never a secret.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub enum IamSource {
+    /// The driver's own credentials, as the AWS SDK finds them.
+    Default,
+    /// A named profile of the shared configuration files.
+    Profile(String),
+    /// A role assumed with a web identity token that is read from a file.
+    WebIdentity {
+        /// ARN of the role.
+        role: String,
+        /// The token's file.
+        token_file: String,
+    },
+}

@@ -1,0 +1,214 @@
+//! Listening sockets that outlive the driver.
+//!
+//! While nothing listens on a tunnel's port, the kernel's NFS client is refused, and waits three seconds before it tries
+//! again. So a small process of its own, the keeper, holds a copy of every listening socket that a mount depends on. When
+//! the driver dies, connections wait in the socket's queue; the next driver asks the keeper for the sockets and goes on
+//! accepting. The same works between an old and a new driver that run side by side during an upgrade.
+//!
+//! The keeper starts with the first mount and ends with the last. It can do nothing but hold sockets: it accepts no
+//! connection from the network and knows no secret. Without it (it may be killed any time), everything still works, only
+//! slower: the next driver binds the recorded ports anew.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use self::channel::{Channel, Message};
+
+mod channel;
+pub mod process;
+
+/// The word on the command line that makes the program a keeper.
+pub const COMMAND: &str = "port-keeper";
+/// A keeper that doesn't listen by then has failed to start.
+const START_WITHIN: Duration = Duration::from_secs(5);
+/// Pause between two attempts to connect to a starting keeper.
+const START_PAUSE: Duration = Duration::from_millis(2);
+/// No keeper holds more sockets.
+const SOCKETS_MAX: usize = 4096;
+
+/// The driver's side: hands sockets to the keeper and takes them back.
+#[derive(Clone)]
+pub struct Keeper {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    program: PathBuf,
+    directory: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    channel: Option<Channel>,
+    /// What the keeper holds, or should; given to a new keeper should this one die.
+    kept: HashMap<u16, Arc<OwnedFd>>,
+}
+
+impl Keeper {
+    /// The keeper of `state_dir`; `program port-keeper` starts one when it is needed.
+    pub fn new(program: PathBuf, state_dir: &Path) -> Self {
+        let inner = Inner { program, directory: state_dir.join("keeper"), state: Mutex::default() };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The listening sockets that an earlier driver left with its keeper, by port. Every one is checked to be what it
+    /// claims; empty without a keeper.
+    pub fn inherit(&self) -> HashMap<u16, TcpListener> {
+        let mut state = self.state();
+        let Ok(channel) = Channel::connect(&self.inner.directory) else { return HashMap::new() };
+        let taken = match take_all(&channel) {
+            Ok(taken) => taken,
+            Err(error) => {
+                tracing::warn!(%error, "the port keeper does not answer; binding the ports anew");
+                return HashMap::new();
+            }
+        };
+        let mut listeners = HashMap::new();
+        for (port, socket) in taken {
+            match checked(port, &socket) {
+                Ok(listener) => {
+                    listeners.insert(port, listener);
+                    state.kept.insert(port, Arc::new(socket));
+                }
+                Err(error) => {
+                    tracing::warn!(port, %error, "the port keeper holds something else than the port's listener");
+                }
+            }
+        }
+        state.channel = Some(channel);
+        listeners
+    }
+
+    /// Has the keeper hold a copy of a listening socket; starts a keeper if there is none. Best effort. Blocks for some
+    /// milliseconds, with a new keeper.
+    pub fn keep(&self, port: u16, socket: Arc<OwnedFd>) {
+        let mut state = self.state();
+        if state.kept.insert(port, Arc::clone(&socket)).is_some() && state.channel.is_some() {
+            return;
+        }
+        if let Err(error) = self.put(&mut state, port, &socket) {
+            tracing::warn!(port, %error, "no port keeper; a restart of the driver will stall this mount for some seconds");
+        }
+    }
+
+    /// Has the keeper close its copy. A keeper that holds nothing more goes away.
+    pub fn release(&self, port: u16) {
+        let mut state = self.state();
+        state.kept.remove(&port);
+        let Some(channel) = &state.channel else { return };
+        let result = channel.send(Message::Release(port), None).and_then(|()| channel.acknowledged());
+        if result.is_err() || state.kept.is_empty() {
+            // The name goes first: the next connection must reach the next keeper, not this one on its way out.
+            if let Err(error) = channel::close_door(&self.inner.directory) {
+                tracing::warn!(%error, "cannot remove the port keeper's socket");
+            }
+            state.channel = None;
+        }
+    }
+
+    /// Starts a new keeper if the old one has died.
+    pub fn revive(&self) {
+        let mut state = self.state();
+        let dead = state.channel.as_ref().is_some_and(Channel::is_closed);
+        let Some((&port, socket)) = state.kept.iter().next() else { return };
+        if dead {
+            tracing::info!("the port keeper has gone, starting another");
+            let socket = Arc::clone(socket);
+            state.channel = None;
+            if let Err(error) = self.put(&mut state, port, &socket) {
+                tracing::warn!(%error, "no port keeper");
+            }
+        }
+    }
+
+    fn put(&self, state: &mut State, port: u16, socket: &OwnedFd) -> io::Result<()> {
+        if let Some(channel) = &state.channel
+            && hand_over(channel, port, socket).is_ok()
+        {
+            return Ok(());
+        }
+        state.channel = None;
+        let channel = self.start()?;
+        for (port, socket) in &state.kept {
+            hand_over(&channel, *port, socket)?;
+        }
+        state.channel = Some(channel);
+        Ok(())
+    }
+
+    /// Starts a keeper and connects to it.
+    fn start(&self) -> io::Result<Channel> {
+        match fs::DirBuilder::new().mode(0o700).create(&self.inner.directory) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        let mut child = Command::new(&self.inner.program)
+            .arg(COMMAND)
+            .arg(&self.inner.directory)
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // A signal for the driver's process group is not meant for the keeper.
+            .process_group(0)
+            .spawn()?;
+        let started = Instant::now();
+        let channel = loop {
+            match Channel::connect(&self.inner.directory) {
+                Ok(channel) => break channel,
+                Err(error) if started.elapsed() > START_WITHIN => {
+                    child.kill()?;
+                    child.wait()?;
+                    return Err(error);
+                }
+                Err(_) => std::thread::sleep(START_PAUSE),
+            }
+        };
+        // Whoever is still running when the keeper ends must collect it.
+        std::thread::Builder::new().name("keeper-exit".to_owned()).stack_size(64 * 1024).spawn(move || child.wait())?;
+        Ok(channel)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn hand_over(channel: &Channel, port: u16, socket: &OwnedFd) -> io::Result<()> {
+    channel.send(Message::Keep(port), Some(socket))?;
+    channel.acknowledged()
+}
+
+fn take_all(channel: &Channel) -> io::Result<Vec<(u16, OwnedFd)>> {
+    channel.send(Message::List, None)?;
+    let mut taken = Vec::new();
+    while taken.len() <= SOCKETS_MAX {
+        match channel.receive()? {
+            Some((Message::Keep(port), Some(socket))) => taken.push((port, socket)),
+            Some((Message::Done, _)) => return Ok(taken),
+            _ => break,
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidData, "unexpected message from the port keeper"))
+}
+
+/// The socket as a listener, if it is one on 127.0.0.1 and `port`.
+fn checked(port: u16, socket: &OwnedFd) -> io::Result<TcpListener> {
+    let listener = TcpListener::from(socket.try_clone()?);
+    let address = listener.local_addr()?;
+    if address != SocketAddr::from((Ipv4Addr::LOCALHOST, port)) || !rustix::net::sockopt::socket_acceptconn(socket)? {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a socket for {address}")));
+    }
+    Ok(listener)
+}

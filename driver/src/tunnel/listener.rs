@@ -1,0 +1,145 @@
+//! The local port of one tunnel: accepts the kernel's connections and gives each its own connection to the mount target.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rand::Rng;
+use tokio::io::Interest;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::dial::Upstream;
+use super::peer;
+use super::pump::pump;
+use super::supervisor::Tunnel;
+
+/// Connections that one tunnel carries at a time; the kernel opens at most 16 (`nconnect`) and replaces them one by one.
+const CONNECTIONS: usize = 64;
+/// First and longest pause between two attempts to reach the mount target.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+/// Pause after the process ran out of file descriptors or memory for a new connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Who may use a tunnel's port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Only sockets of this user id: 0 for the kernel's NFS client.
+    OnlyUid(u32),
+}
+
+/// Serves `listener` until `stop`. Connections end with it.
+pub async fn serve(tunnel: Arc<Tunnel>, listener: TcpListener, admission: Admission, stop: CancellationToken) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let tasks = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, from) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(tunnel = %tunnel.spec(), port = tunnel.port(), %error, "cannot accept a connection");
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        if let Err(reason) = admit(&stream, from, admission) {
+            tunnel.counters().refused.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(tunnel = %tunnel.spec(), port = tunnel.port(), %from, reason, "refused a local connection");
+            continue;
+        }
+        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
+            tracing::warn!(tunnel = %tunnel.spec(), port = tunnel.port(), "more than {CONNECTIONS} connections at once");
+            continue;
+        };
+        let (tunnel, stop) = (Arc::clone(&tunnel), stop.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                () = carry(&tunnel, stream) => {}
+            }
+            drop(permit);
+        });
+    }
+    drop(listener);
+    tunnel.close();
+    tasks.close();
+    tasks.wait().await;
+}
+
+fn admit(stream: &TcpStream, from: SocketAddr, admission: Admission) -> Result<(), String> {
+    let Admission::OnlyUid(uid) = admission;
+    let ours = stream.local_addr().map_err(|error| error.to_string())?;
+    match peer::owner(from, ours) {
+        Ok(Some(owner)) if owner.uid == uid => Ok(()),
+        Ok(Some(owner)) => Err(format!("the socket belongs to uid {}, only uid {uid} may use the tunnel", owner.uid)),
+        Ok(None) => Err("the connection is gone already".to_owned()),
+        Err(error) => Err(format!("cannot find out whose socket it is: {error}")),
+    }
+}
+
+/// Carries one connection from accept to end.
+async fn carry(tunnel: &Tunnel, local: TcpStream) {
+    if let Err(error) = local.set_nodelay(true) {
+        tracing::debug!(%error, "cannot switch off Nagle's algorithm");
+    }
+    let Some(upstream) = reach(tunnel, &local).await else { return };
+    let address = upstream.get_ref().0.peer_addr().map_or_else(|error| error.to_string(), |a| a.to_string());
+    let _active = tunnel.activate();
+    tracing::debug!(tunnel = %tunnel.spec(), port = tunnel.port(), %address, "connected");
+    match pump(local, upstream, &tunnel.counters().traffic).await {
+        Ok(side) => {
+            tracing::debug!(tunnel = %tunnel.spec(), port = tunnel.port(), %address, ?side, "connection closed");
+        }
+        Err(error) => {
+            tunnel.note_error(error.to_string());
+            tracing::warn!(tunnel = %tunnel.spec(), port = tunnel.port(), %address, %error, "connection lost");
+        }
+    }
+}
+
+/// Connects to the mount target, again and again with growing pauses, as long as the kernel waits. (Closing instead would
+/// make the kernel wait longer and longer before it tries again.) `None` when the kernel has given up.
+async fn reach(tunnel: &Tunnel, local: &TcpStream) -> Option<Upstream> {
+    if let Some(warm) = tunnel.take_warm() {
+        return Some(warm);
+    }
+    let mut pause = BACKOFF.0;
+    loop {
+        let error = match tunnel.dialer().dial().await {
+            Ok(upstream) => {
+                tunnel.note_reached();
+                return Some(upstream);
+            }
+            Err(error) => error,
+        };
+        tunnel.counters().dial_failures.fetch_add(1, Ordering::Relaxed);
+        if tunnel.note_error(error.to_string()) {
+            tracing::warn!(tunnel = %tunnel.spec(), port = tunnel.port(), %error, "cannot reach the mount target");
+        }
+        let jitter = rand::rng().random_range(0.5..1.0);
+        sleep(pause.mul_f64(jitter)).await;
+        pause = (pause * 2).min(BACKOFF.1);
+        if matches!(given_up(local), Ok(true) | Err(_)) {
+            return None;
+        }
+    }
+}
+
+/// Whether the kernel has closed its side. There may be unread calls before the end, so reading is no way to know.
+fn given_up(local: &TcpStream) -> io::Result<bool> {
+    use futures::FutureExt;
+    match local.ready(Interest::READABLE).now_or_never() {
+        Some(ready) => Ok(ready?.is_read_closed()),
+        None => Ok(false),
+    }
+}

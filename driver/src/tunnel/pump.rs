@@ -1,0 +1,288 @@
+//! Moves bytes between the kernel's NFS client and the mount target, with fixed memory and backpressure.
+//!
+//! One task per connection, one buffer per direction. A direction reads only when its buffer is empty, so a slow reader
+//! makes the writer wait and nothing queues up here. Buffers start small, because most connections of a node are idle,
+//! double while reads fill them, and shrink again after a pause.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// Size of an idle direction's buffer: one TLS record.
+pub const IDLE_BUFFER: usize = 16 * 1024;
+/// Size that a busy direction's buffer grows to.
+pub const BUSY_BUFFER: usize = 256 * 1024;
+/// A grown buffer shrinks after this long without a byte.
+const SHRINK_AFTER: Duration = Duration::from_secs(5);
+/// After one side has finished, the other has this long to finish too.
+const LINGER: Duration = Duration::from_secs(15);
+
+/// Bytes moved, per direction.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// Bytes from the kernel to the mount target.
+    pub sent: AtomicU64,
+    /// Bytes from the mount target to the kernel.
+    pub received: AtomicU64,
+}
+
+/// Which side ended a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The kernel's NFS client.
+    Local,
+    /// The mount target.
+    Upstream,
+}
+
+/// Why a pump stopped with an error.
+#[derive(Debug, thiserror::Error)]
+pub enum PumpError {
+    /// One of the two sides failed.
+    #[error("{side:?} side: {source}")]
+    Side {
+        /// The side that failed.
+        side: Side,
+        /// What the system or the TLS library said.
+        source: io::Error,
+    },
+    /// One side finished, the other didn't follow.
+    #[error("connection was still half open {} s after one side had finished", LINGER.as_secs())]
+    HalfOpen,
+}
+
+/// Pumps until both sides have finished; returns the side that finished first.
+pub async fn pump<L, U>(mut local: L, mut upstream: U, traffic: &Traffic) -> Result<Side, PumpError>
+where
+    L: AsyncRead + AsyncWrite + Unpin,
+    U: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut outward = Direction::new(Side::Local);
+    let mut inward = Direction::new(Side::Upstream);
+    let mut first: Option<Side> = None;
+    let mut timer: Pin<Box<Sleep>> = Box::pin(sleep_until(Instant::now() + SHRINK_AFTER));
+    poll_fn(|cx| {
+        let out = outward.poll(cx, &mut local, &mut upstream, &traffic.sent)?;
+        let back = inward.poll(cx, &mut upstream, &mut local, &traffic.received)?;
+        if out.is_ready() && back.is_ready() {
+            return Poll::Ready(Ok(first.unwrap_or(Side::Upstream)));
+        }
+        if first.is_none() && (outward.finished() || inward.finished()) {
+            first = Some(if outward.finished() { Side::Local } else { Side::Upstream });
+            timer.as_mut().reset(Instant::now() + LINGER);
+        }
+        // The timer runs only while there is something to wait for: a grown buffer or a half-open connection.
+        while (first.is_some() || outward.grown() || inward.grown()) && timer.as_mut().poll(cx).is_ready() {
+            if first.is_some() {
+                return Poll::Ready(Err(PumpError::HalfOpen));
+            }
+            outward.shrink_if_quiet();
+            inward.shrink_if_quiet();
+            timer.as_mut().reset(Instant::now() + SHRINK_AFTER);
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// One direction of a connection, named after the side it reads from.
+struct Direction {
+    from: Side,
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    stage: Stage,
+    unflushed: bool,
+    active: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Copying,
+    Finishing,
+    Finished,
+}
+
+impl Direction {
+    fn new(from: Side) -> Self {
+        Self {
+            from,
+            buffer: vec![0; IDLE_BUFFER],
+            start: 0,
+            end: 0,
+            stage: Stage::Copying,
+            unflushed: false,
+            active: false,
+        }
+    }
+
+    fn finished(&self) -> bool {
+        self.stage != Stage::Copying
+    }
+
+    fn grown(&self) -> bool {
+        self.buffer.len() > IDLE_BUFFER
+    }
+
+    fn shrink_if_quiet(&mut self) {
+        if !std::mem::take(&mut self.active) && self.start == self.end {
+            self.buffer.truncate(IDLE_BUFFER);
+            self.buffer.shrink_to_fit();
+        }
+    }
+
+    fn poll<R, W>(
+        &mut self,
+        cx: &mut Context<'_>,
+        reader: &mut R,
+        writer: &mut W,
+        moved: &AtomicU64,
+    ) -> Poll<Result<(), PumpError>>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        let (reading, writing) = match self.from {
+            Side::Local => (Side::Local, Side::Upstream),
+            Side::Upstream => (Side::Upstream, Side::Local),
+        };
+        let failed = |side| move |source| PumpError::Side { side, source };
+        loop {
+            while self.start < self.end {
+                let written = ready!(Pin::new(&mut *writer).poll_write(cx, &self.buffer[self.start..self.end]))
+                    .map_err(failed(writing))?;
+                if written == 0 {
+                    return Poll::Ready(Err(failed(writing)(io::ErrorKind::WriteZero.into())));
+                }
+                self.start += written;
+                self.unflushed = true;
+                moved.fetch_add(written as u64, Ordering::Relaxed);
+            }
+            match self.stage {
+                Stage::Finished => return Poll::Ready(Ok(())),
+                Stage::Finishing => {
+                    ready!(Pin::new(&mut *writer).poll_shutdown(cx)).map_err(failed(writing))?;
+                    self.stage = Stage::Finished;
+                }
+                Stage::Copying => {
+                    let mut space = ReadBuf::new(&mut self.buffer);
+                    match Pin::new(&mut *reader).poll_read(cx, &mut space) {
+                        Poll::Ready(Ok(())) => {
+                            let read = space.filled().len();
+                            if read == 0 {
+                                self.stage = Stage::Finishing;
+                                continue;
+                            }
+                            (self.start, self.end, self.active) = (0, read, true);
+                            if read == self.buffer.len() && read < BUSY_BUFFER {
+                                self.buffer.resize(read * 2, 0);
+                            }
+                        }
+                        Poll::Ready(Err(source)) => return Poll::Ready(Err(failed(reading)(source))),
+                        Poll::Pending => {
+                            if self.unflushed {
+                                ready!(Pin::new(&mut *writer).poll_flush(cx)).map_err(failed(writing))?;
+                                self.unflushed = false;
+                            }
+                            return Poll::Pending;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn bytes_arrive_in_both_directions_and_a_half_close_is_passed_on() {
+        let (mut kernel, local) = duplex(1000);
+        let (upstream, mut server) = duplex(70_000);
+        let traffic = Traffic::default();
+        let question: Vec<u8> = (0..3_000_000_u32).map(|i| (i % 251) as u8).collect();
+        let answer: Vec<u8> = (0..2_000_000_u32).map(|i| (i % 241) as u8).collect();
+        let client = async {
+            let (mut read, mut write) = tokio::io::split(&mut kernel);
+            let send = async {
+                write.write_all(&question).await.expect("write");
+                write.shutdown().await.expect("shutdown");
+            };
+            let mut got = Vec::new();
+            let (_, read) = tokio::join!(send, read.read_to_end(&mut got));
+            read.expect("read");
+            got
+        };
+        let service = async {
+            let mut got = Vec::new();
+            server.read_to_end(&mut got).await.expect("read");
+            server.write_all(&answer).await.expect("write");
+            server.shutdown().await.expect("shutdown");
+            got
+        };
+        let (end, at_client, at_server) = tokio::join!(pump(local, upstream, &traffic), client, service);
+        assert_eq!(end.expect("clean end"), Side::Local);
+        assert!(at_client == answer && at_server == question);
+        assert_eq!(traffic.sent.load(Ordering::Relaxed), 3_000_000);
+        assert_eq!(traffic.received.load(Ordering::Relaxed), 2_000_000);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_does_not_read_stops_the_client_instead_of_filling_memory() {
+        let (mut kernel, local) = duplex(1000);
+        let (upstream, _server) = duplex(1000);
+        let traffic = Traffic::default();
+        let write = async {
+            let mut written = 0;
+            loop {
+                written += kernel.write(&[0; 1000]).await.expect("write");
+                if written > 10_000_000 {
+                    return;
+                }
+            }
+        };
+        let stuck = async {
+            // Everything that can move has moved when both are pending.
+            for _ in 0..100_000 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = write => panic!("the client was never stopped"),
+            _ = pump(local, upstream, &traffic) => panic!("the pump ended"),
+            () = stuck => {}
+        }
+        assert_eq!(traffic.sent.load(Ordering::Relaxed), 1000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_side_that_never_finishes_is_cut_off() {
+        let (kernel, local) = duplex(1000);
+        let (upstream, _server) = duplex(1000);
+        drop(kernel);
+        let end = pump(local, upstream, &Traffic::default()).await;
+        assert!(matches!(end, Err(PumpError::HalfOpen)), "{end:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_grown_buffer_shrinks_when_the_connection_is_quiet() {
+        let mut direction = Direction::new(Side::Local);
+        direction.buffer.resize(BUSY_BUFFER, 0);
+        direction.active = true;
+        direction.shrink_if_quiet();
+        assert!(direction.grown());
+        direction.shrink_if_quiet();
+        assert!(!direction.grown() && direction.buffer.capacity() == IDLE_BUFFER);
+    }
+}

@@ -1,0 +1,359 @@
+//! All tunnels of this process: one per specification, each with its port, shared by the mounts that want the same.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::ops::RangeInclusive;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::dial::{DialDeps, DialError, Dialer, Handshakes, Upstream};
+use super::identity::TunnelSpec;
+use super::listener::{Admission, serve};
+use super::pump::Traffic;
+
+/// A checked connection that no mount has claimed is closed after this long.
+const WARM_FOR: Duration = Duration::from_secs(10);
+
+/// Why a tunnel could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Every port of the range is taken.
+    #[error("all ports from {first} to {last} are in use; unmount volumes or raise PORT_RANGE_UPPER_BOUND")]
+    NoPort {
+        /// First port of the range.
+        first: u16,
+        /// Last port of the range.
+        last: u16,
+    },
+    /// A particular port, which a mount depends on, can't be had.
+    #[error("cannot listen on 127.0.0.1:{port} for {spec}: {source}")]
+    Port {
+        /// The port.
+        port: u16,
+        /// The tunnel.
+        spec: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The port belongs to a tunnel for something else.
+    #[error("port {port} serves {other}, not {spec}")]
+    OtherTunnel {
+        /// The port.
+        port: u16,
+        /// The tunnel that was asked for.
+        spec: String,
+        /// The tunnel that is there.
+        other: String,
+    },
+}
+
+/// What a tunnel counts.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Bytes.
+    pub traffic: Traffic,
+    /// Connections to the mount target made for the kernel.
+    pub connected: AtomicU64,
+    /// How many of them took the place of one that had ended.
+    pub reconnected: AtomicU64,
+    /// Connections that have ended and have not been replaced yet.
+    ended: AtomicU64,
+    /// Failed attempts to reach the mount target.
+    pub dial_failures: AtomicU64,
+    /// Local connections turned away.
+    pub refused: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn count_start(&self) {
+        self.connected.fetch_add(1, Ordering::Relaxed);
+        let replaced = self.ended.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |ended| ended.checked_sub(1));
+        if replaced.is_ok() {
+            self.reconnected.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn count_end(&self) {
+        self.ended.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// One open tunnel. It lives as long as somebody holds it; the port is closed when the last holder lets go.
+pub struct Tunnel {
+    spec: Arc<TunnelSpec>,
+    port: u16,
+    dialer: Dialer,
+    counters: Counters,
+    active: AtomicUsize,
+    health: Mutex<Health>,
+    /// A copy of the listening socket, for the keeper, while the tunnel is open.
+    socket: Mutex<Option<Arc<OwnedFd>>>,
+    warm: Mutex<Option<(Instant, Upstream)>>,
+}
+
+#[derive(Debug, Default)]
+struct Health {
+    last_error: Option<String>,
+    failing_since: Option<Instant>,
+}
+
+/// A holder's share of a tunnel.
+#[derive(Clone)]
+pub struct TunnelLease {
+    tunnel: Arc<Tunnel>,
+    _open: Arc<DropGuard>,
+}
+
+impl std::ops::Deref for TunnelLease {
+    type Target = Tunnel;
+
+    fn deref(&self) -> &Tunnel {
+        &self.tunnel
+    }
+}
+
+impl Tunnel {
+    /// What it stands for.
+    pub fn spec(&self) -> &TunnelSpec {
+        &self.spec
+    }
+
+    /// The local port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The listening socket, unless the tunnel has been closed.
+    pub fn socket(&self) -> Option<Arc<OwnedFd>> {
+        lock(&self.socket).clone()
+    }
+
+    /// Gives up the port.
+    pub(super) fn close(&self) {
+        *lock(&self.socket) = None;
+    }
+
+    /// What it has counted so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// How TLS handshakes with the mount target have ended.
+    pub fn handshakes(&self) -> &Handshakes {
+        self.dialer.handshakes()
+    }
+
+    /// For how long the current client certificate is still good; `None` while there is none.
+    pub fn certificate_expires_in(&self) -> Option<Duration> {
+        self.dialer.certificate_expires_in()
+    }
+
+    /// Connections that are carried now.
+    pub fn active(&self) -> usize {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    /// The last error and for how long the mount target has been out of reach, if it is.
+    pub fn trouble(&self) -> Option<(String, Duration)> {
+        let health = lock(&self.health);
+        health.failing_since.map(|since| (health.last_error.clone().unwrap_or_default(), since.elapsed()))
+    }
+
+    /// Makes sure that the mount target can be reached and talks NFS with us, unless a connection proves it already. The
+    /// connection made for it is kept for the kernel's first connection.
+    pub async fn check(&self) -> Result<(), DialError> {
+        if self.active() > 0 {
+            return Ok(());
+        }
+        let upstream = self.dialer.dial_checked().await?;
+        self.note_reached();
+        *lock(&self.warm) = Some((Instant::now(), upstream));
+        Ok(())
+    }
+
+    /// Closes the connection that [`Self::check`] made, if nobody has used it.
+    pub fn discard_warm(&self) {
+        *lock(&self.warm) = None;
+    }
+
+    pub(super) fn take_warm(&self) -> Option<Upstream> {
+        lock(&self.warm).take().filter(|(made, _)| made.elapsed() < WARM_FOR).map(|(_, upstream)| upstream)
+    }
+
+    pub(super) fn dialer(&self) -> &Dialer {
+        &self.dialer
+    }
+
+    pub(super) fn activate(&self) -> impl Drop + '_ {
+        struct Active<'a>(&'a Tunnel);
+        impl Drop for Active<'_> {
+            fn drop(&mut self) {
+                self.0.active.fetch_sub(1, Ordering::Relaxed);
+                self.0.counters.count_end();
+            }
+        }
+        self.counters.count_start();
+        self.active.fetch_add(1, Ordering::Relaxed);
+        Active(self)
+    }
+
+    pub(super) fn note_reached(&self) {
+        lock(&self.health).failing_since = None;
+    }
+
+    /// Remembers an error; true when it differs from the one before, so that a log isn't flooded.
+    pub(super) fn note_error(&self, error: String) -> bool {
+        let mut health = lock(&self.health);
+        health.failing_since.get_or_insert_with(Instant::now);
+        let new = health.last_error.as_ref() != Some(&error);
+        health.last_error = Some(error);
+        new
+    }
+}
+
+/// All tunnels.
+pub struct Tunnels {
+    deps: Arc<DialDeps>,
+    ports: RangeInclusive<u16>,
+    admission: Admission,
+    stop: CancellationToken,
+    open: Mutex<Open>,
+}
+
+#[derive(Default)]
+struct Open {
+    tunnels: HashMap<u16, (Arc<Tunnel>, Weak<DropGuard>)>,
+    last_port: Option<u16>,
+    /// Listening sockets of an earlier process.
+    inherited: HashMap<u16, TcpListener>,
+}
+
+impl Tunnels {
+    /// No tunnel yet. New ones take ports of `ports` in turn; all end with `stop`.
+    pub fn new(deps: DialDeps, ports: RangeInclusive<u16>, admission: Admission, stop: CancellationToken) -> Self {
+        Self { deps: Arc::new(deps), ports, admission, stop, open: Mutex::default() }
+    }
+
+    /// Uses these listening sockets of an earlier process when their ports are reopened.
+    pub fn inherit(&self, listeners: HashMap<u16, TcpListener>) {
+        lock(&self.open).inherited = listeners;
+    }
+
+    /// The tunnel for `spec`, an open one if there is one. Ports in `avoid` are not taken: the kernel may still talk to
+    /// them for another volume.
+    pub fn open(&self, spec: &TunnelSpec, avoid: &HashSet<u16>) -> Result<TunnelLease, OpenError> {
+        let mut open = lock(&self.open);
+        open.forget_unheld();
+        if let Some(lease) = open.find(spec) {
+            return Ok(lease);
+        }
+        let (first, last) = (*self.ports.start(), *self.ports.end());
+        let start = open.last_port.map_or(first, |port| if port >= last { first } else { port + 1 });
+        for port in (start..=last).chain(first..start) {
+            if avoid.contains(&port) || open.tunnels.contains_key(&port) {
+                continue;
+            }
+            if let Ok(listener) = bind(port) {
+                open.last_port = Some(port);
+                return self.start(&mut open, spec, port, listener);
+            }
+        }
+        Err(OpenError::NoPort { first, last })
+    }
+
+    /// The tunnel for `spec` at `port`, where a mount expects it after a restart.
+    pub fn reopen(&self, spec: &TunnelSpec, port: u16) -> Result<TunnelLease, OpenError> {
+        let mut open = lock(&self.open);
+        open.forget_unheld();
+        if let Some(lease) = open.at(port) {
+            if lease.spec() == spec {
+                return Ok(lease);
+            }
+            return Err(OpenError::OtherTunnel { port, spec: spec.to_string(), other: lease.spec().to_string() });
+        }
+        let listener = match open.inherited.remove(&port) {
+            Some(listener) => listener,
+            None => bind(port).map_err(|source| OpenError::Port { port, spec: spec.to_string(), source })?,
+        };
+        self.start(&mut open, spec, port, listener)
+    }
+
+    /// Lets go of inherited sockets that no mount has claimed; tells their ports.
+    pub fn disinherit(&self) -> Vec<u16> {
+        std::mem::take(&mut lock(&self.open).inherited).into_keys().collect()
+    }
+
+    /// The ports that tunnels may take.
+    pub fn ports(&self) -> &RangeInclusive<u16> {
+        &self.ports
+    }
+
+    /// The open tunnels, by port.
+    pub fn list(&self) -> Vec<Arc<Tunnel>> {
+        let mut open = lock(&self.open);
+        open.forget_unheld();
+        let mut list: Vec<_> = open.tunnels.values().map(|(tunnel, _)| Arc::clone(tunnel)).collect();
+        list.sort_by_key(|tunnel| tunnel.port);
+        list
+    }
+
+    fn start(
+        &self,
+        open: &mut Open,
+        spec: &TunnelSpec,
+        port: u16,
+        listener: TcpListener,
+    ) -> Result<TunnelLease, OpenError> {
+        let port_error = |source| OpenError::Port { port, spec: spec.to_string(), source };
+        listener.set_nonblocking(true).map_err(port_error)?;
+        // With port 0 the system has picked one.
+        let port = listener.local_addr().map_err(port_error)?.port();
+        let socket = Arc::new(OwnedFd::from(listener.try_clone().map_err(port_error)?));
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(port_error)?;
+        let spec = Arc::new(spec.clone());
+        let tunnel = Arc::new(Tunnel {
+            spec: Arc::clone(&spec),
+            port,
+            dialer: Dialer::new(Arc::clone(&spec), Arc::clone(&self.deps)),
+            counters: Counters::default(),
+            active: AtomicUsize::new(0),
+            health: Mutex::default(),
+            socket: Mutex::new(Some(socket)),
+            warm: Mutex::new(None),
+        });
+        let stop = self.stop.child_token();
+        tokio::spawn(serve(Arc::clone(&tunnel), listener, self.admission, stop.clone()));
+        let guard = Arc::new(stop.drop_guard());
+        open.tunnels.insert(port, (Arc::clone(&tunnel), Arc::downgrade(&guard)));
+        Ok(TunnelLease { tunnel, _open: guard })
+    }
+}
+
+impl Open {
+    fn forget_unheld(&mut self) {
+        self.tunnels.retain(|_, (_, guard)| guard.strong_count() > 0);
+    }
+
+    fn find(&self, spec: &TunnelSpec) -> Option<TunnelLease> {
+        let (port, _) = self.tunnels.iter().find(|(_, (tunnel, _))| tunnel.spec() == spec)?;
+        self.at(*port)
+    }
+
+    fn at(&self, port: u16) -> Option<TunnelLease> {
+        let (tunnel, guard) = self.tunnels.get(&port)?;
+        Some(TunnelLease { tunnel: Arc::clone(tunnel), _open: guard.upgrade()? })
+    }
+}
+
+fn bind(port: u16) -> io::Result<TcpListener> {
+    TcpListener::bind(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

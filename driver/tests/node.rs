@@ -1,0 +1,146 @@
+//! The node service in process: what flags do to its answers. Nothing is mounted here.
+
+mod support;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use csi_proto::csi::node_server::Node;
+use csi_proto::csi::{self, volume_capability};
+use efs_csi_driver::cli;
+use efs_csi_driver::config::{Config, Environment, NodeConfig};
+use efs_csi_driver::efs::EfsError;
+use efs_csi_driver::efs::mount_targets::ListMountTargets;
+use efs_csi_driver::metrics::Metrics;
+use efs_csi_driver::mount::Worker;
+use efs_csi_driver::node::{NodeDeps, NodeService};
+use efs_csi_driver::volume::FileSystemId;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Request};
+
+/// A region without mount targets.
+struct Nowhere;
+
+#[async_trait]
+impl ListMountTargets for Nowhere {
+    async fn mount_targets(&self, _: &FileSystemId) -> Result<Vec<efs_csi_driver::efs::MountTarget>, EfsError> {
+        Ok(Vec::new())
+    }
+}
+
+struct Started {
+    node: NodeService,
+    dir: tempfile::TempDir,
+    stop: CancellationToken,
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+fn config(dir: &std::path::Path, flags: &[&str]) -> NodeConfig {
+    let state_dir = format!("--state-dir={}", dir.join("state").display());
+    let fixed =
+        ["efs-csi-driver", "--node-id=node-a", "--region=us-east-1", "--availability-zone=us-east-1a", &state_dir];
+    let args = fixed.into_iter().chain(flags.iter().copied()).map(std::ffi::OsString::from);
+    Config::new(&cli::parse(args).expect("flags").serve, Environment::default()).expect("configuration").node
+}
+
+async fn start(flags: &[&str]) -> Started {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let stop = CancellationToken::new();
+    let deps = NodeDeps {
+        efs: Arc::new(Nowhere),
+        credentials: Arc::new(support::NoCredentials),
+        worker: Worker::new(support::driver()),
+        ports: 0..=0,
+        metrics: Metrics::new(),
+        kubernetes: None,
+        imds: false,
+        remove_taint: false,
+        region_variable: None,
+    };
+    let node = NodeService::start(config(dir.path(), flags), deps, stop.clone()).await.expect("start");
+    Started { node, dir, stop }
+}
+
+fn publish(started: &Started, name: &str, address: &str) -> Request<csi::NodePublishVolumeRequest> {
+    let parent = started.dir.path().join(name);
+    std::fs::create_dir_all(&parent).expect("mkdir");
+    Request::new(csi::NodePublishVolumeRequest {
+        volume_id: support::FILE_SYSTEM.to_owned(),
+        target_path: parent.join("mount").display().to_string(),
+        volume_capability: Some(csi::VolumeCapability {
+            access_mode: Some(volume_capability::AccessMode {
+                mode: volume_capability::access_mode::Mode::MultiNodeMultiWriter.into(),
+            }),
+            access_type: Some(volume_capability::AccessType::Mount(volume_capability::MountVolume::default())),
+        }),
+        volume_context: [("mounttargetip".to_owned(), address.to_owned())].into(),
+        ..Default::default()
+    })
+}
+
+#[tokio::test]
+async fn the_limit_of_volumes_is_reported_when_it_is_asked_for() {
+    let info = |started: Started| async move {
+        started.node.node_get_info(Request::new(csi::NodeGetInfoRequest {})).await.expect("info").into_inner()
+    };
+    let plain = info(start(&[]).await).await;
+    assert_eq!((plain.node_id.as_str(), plain.max_volumes_per_node), ("node-a", 0));
+    let zone = plain.accessible_topology.expect("topology");
+    assert_eq!(zone.segments["topology.kubernetes.io/zone"], "us-east-1a");
+    let ignored = info(start(&["--volume-attach-limit=25"]).await).await;
+    assert_eq!(ignored.max_volumes_per_node, 0, "without the opt-in the number means nothing");
+    let limited = info(start(&["--volume-attach-limit-opt-in", "--volume-attach-limit=25"]).await).await;
+    assert_eq!(limited.max_volumes_per_node, 25);
+}
+
+/// A mount target that accepts connections and never says a word keeps the first call busy.
+#[tokio::test]
+async fn one_mount_call_more_than_allowed_is_turned_away_at_once() {
+    // Any loopback address will do, as long as the port is the one of --mount-target-port.
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let port = format!("--mount-target-port={}", silent.local_addr().expect("address").port());
+    let started = start(&["--max-inflight-mount-calls-opt-in", "--max-inflight-mount-calls=1", &port]).await;
+    let node = started.node.clone();
+    let first = publish(&started, "first", "127.0.0.1");
+    let first = tokio::spawn(async move { node.node_publish_volume(first).await });
+    let (busy, _) = silent.accept().await.expect("the first call connects");
+
+    let second = started.node.node_publish_volume(publish(&started, "second", "127.0.0.1")).await;
+    let status = second.expect_err("one too many");
+    assert_eq!(status.code(), Code::Aborted);
+    assert!(
+        status.message().contains("1 mount calls are running") && status.message().contains("--max-inflight"),
+        "{status}"
+    );
+    assert!(!started.dir.path().join("second/mount").exists(), "a call that is turned away leaves nothing");
+
+    drop((busy, silent));
+    let status = first.await.expect("task").expect_err("the server hung up");
+    assert_eq!(status.code(), Code::Unavailable, "{status}");
+    // The place is free again: the next call gets as far as the mount target.
+    let third = started.node.node_publish_volume(publish(&started, "third", "127.0.0.1")).await;
+    assert_eq!(third.expect_err("nobody listens").code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn the_clients_name_of_the_overrides_is_in_the_certificate() {
+    let authority = support::Authority::new();
+    let dir = tempfile::tempdir().expect("temp dir");
+    let server = support::Server::start(authority.server(support::SERVER_NAME, 0, false), |_| async {}).await;
+    let started = start(&[
+        &format!("--tls-ca-file={}", authority.write(dir.path()).display()),
+        &format!("--mount-target-port={}", server.address.port()),
+        "--efs-utils-conf-overrides=client-info:source=my-cluster",
+    ])
+    .await;
+    let status = started.node.node_publish_volume(publish(&started, "pod", "127.0.0.1")).await;
+    assert_eq!(status.expect_err("no NFS there").code(), Code::Unavailable);
+    let certificates = server.certificates.lock().expect("lock").clone();
+    assert!(String::from_utf8_lossy(&certificates[0]).contains("my-cluster"));
+}

@@ -1,0 +1,243 @@
+//! Tunnels over real sockets, against a TLS server in the place of EFS.
+
+mod support;
+
+use std::collections::HashSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use efs_csi_driver::tunnel::{Admission, DialError, DialLimits, TunnelLease};
+use support::{Authority, SERVER_NAME, Server, spec, tunnels};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+const NULL_ANSWER_TAIL: [u8; 20] = [0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// Answers NULL calls like an NFS server; echoes everything else.
+async fn nfs_or_echo(mut stream: tokio_rustls::server::TlsStream<TcpStream>) {
+    let mut buffer = vec![0; 100_000];
+    while let Ok(length @ 1..) = stream.read(&mut buffer).await {
+        let answer = if length == 44 && buffer[..4] == [0x80, 0, 0, 40] {
+            [&[0x80, 0, 0, 24], &buffer[4..8], &NULL_ANSWER_TAIL[..]].concat()
+        } else {
+            buffer[..length].to_vec()
+        };
+        if stream.write_all(&answer).await.is_err() || stream.flush().await.is_err() {
+            return;
+        }
+    }
+    let _ended = stream.shutdown().await;
+}
+
+fn quick() -> DialLimits {
+    DialLimits {
+        connect: Duration::from_millis(500),
+        handshake: Duration::from_millis(500),
+        first_call: Duration::from_millis(500),
+        ..DialLimits::default()
+    }
+}
+
+async fn connect(lease: &TunnelLease) -> TcpStream {
+    TcpStream::connect((Ipv4Addr::LOCALHOST, lease.port())).await.expect("connect")
+}
+
+async fn ask(stream: &mut TcpStream, text: &[u8]) -> Vec<u8> {
+    stream.write_all(text).await.expect("write");
+    let mut answer = vec![0; text.len()];
+    stream.read_exact(&mut answer).await.expect("read");
+    answer
+}
+
+#[tokio::test]
+async fn bytes_pass_and_the_certificate_names_file_system_and_access_point() {
+    let authority = Authority::new();
+    let server = Server::start(authority.server(SERVER_NAME, 0, false), nfs_or_echo).await;
+    let tunnels = tunnels(&authority, server.address, DialLimits::default(), CancellationToken::new());
+    let lease = tunnels.open(&spec("fsap-0123456789abcdef0"), &HashSet::new()).expect("open");
+    lease.check().await.expect("check");
+
+    let mut stream = connect(&lease).await;
+    let long: Vec<u8> = (0..1_000_000_u32).map(|i| (i % 253) as u8).collect();
+    assert_eq!(ask(&mut stream, b"hello").await, b"hello");
+    let (mut read, mut write) = stream.split();
+    let (sent, received) = tokio::join!(write.write_all(&long), async {
+        let mut answer = vec![0; long.len()];
+        read.read_exact(&mut answer).await.map(|_| answer)
+    });
+    sent.expect("write");
+    assert!(received.expect("read") == long);
+
+    let certificates = server.certificates.lock().expect("lock").clone();
+    assert_eq!(certificates.len(), 1, "the checked connection must serve the first client");
+    let text = String::from_utf8_lossy(&certificates[0]).into_owned();
+    assert!(text.contains("fsap-0123456789abcdef0") && text.contains("fs-12345678"));
+}
+
+#[tokio::test]
+async fn equal_specifications_share_a_tunnel_and_others_do_not() {
+    let authority = Authority::new();
+    let server = Server::start(authority.server(SERVER_NAME, 0, false), nfs_or_echo).await;
+    let tunnels = tunnels(&authority, server.address, DialLimits::default(), CancellationToken::new());
+    let first = tunnels.open(&spec("fsap-0123456789abcdef0"), &HashSet::new()).expect("open");
+    let same = tunnels.open(&spec("fsap-0123456789abcdef0"), &HashSet::new()).expect("open");
+    assert_eq!(first.port(), same.port());
+    assert_eq!(tunnels.list().len(), 1);
+    let port = first.port();
+    drop(first);
+    assert_eq!(ask(&mut connect(&same).await, b"still there").await, b"still there");
+    drop(same);
+    // The port is free again as soon as the listener's task has noticed.
+    let bound = tokio::time::timeout(Duration::from_secs(10), async {
+        loop {
+            if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
+                return listener;
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    bound.await.expect("the port of a dropped tunnel must be closed");
+    assert!(tunnels.list().is_empty());
+}
+
+#[tokio::test]
+async fn a_lost_server_is_reached_again_by_the_next_connection_while_the_client_waits() {
+    let authority = Authority::new();
+    let server = Server::start(authority.server(SERVER_NAME, 0, false), nfs_or_echo).await;
+    let address = server.address;
+    let tunnels = tunnels(&authority, address, DialLimits::default(), CancellationToken::new());
+    let lease = tunnels.open(&spec("fsap-0123456789abcdef0"), &HashSet::new()).expect("open");
+    let mut stream = connect(&lease).await;
+    assert_eq!(ask(&mut stream, b"one").await, b"one");
+    assert_eq!(lease.counters().reconnected.load(Ordering::Relaxed), 0);
+
+    drop(server);
+    let mut rest = Vec::new();
+    let _ended = stream.read_to_end(&mut rest).await;
+    let mut waiting = connect(&lease).await;
+    waiting.write_all(b"two").await.expect("write");
+    // Wait for the first failed attempt, so that the reconnection really is one.
+    while lease.trouble().is_none() {
+        tokio::task::yield_now().await;
+    }
+    let _server = tokio::time::timeout(Duration::from_secs(10), async {
+        Server::start_at(address, authority.server(SERVER_NAME, 0, false), nfs_or_echo).await
+    })
+    .await
+    .expect("restart");
+    let mut answer = [0; 3];
+    waiting.read_exact(&mut answer).await.expect("read");
+    assert_eq!(&answer, b"two");
+    assert!(lease.trouble().is_none());
+    let (counters, handshakes) = (lease.counters(), lease.handshakes());
+    assert_eq!(counters.connected.load(Ordering::Relaxed), 2);
+    assert_eq!(counters.reconnected.load(Ordering::Relaxed), 1, "the second took the place of the first");
+    assert_eq!((handshakes.succeeded(), handshakes.failed()), (2, 0), "a refused TCP connection is no handshake");
+    assert!(lease.certificate_expires_in().is_some_and(|left| left > Duration::from_secs(3600)));
+}
+
+#[tokio::test]
+async fn a_socket_of_another_user_is_turned_away() {
+    let authority = Authority::new();
+    let server = Server::start(authority.server(SERVER_NAME, 0, false), nfs_or_echo).await;
+    let stranger = rustix::process::geteuid().as_raw() + 1;
+    let tunnels = support::tunnels_for(
+        &authority,
+        server.address,
+        DialLimits::default(),
+        Admission::OnlyUid(stranger),
+        CancellationToken::new(),
+    );
+    let lease = tunnels.open(&spec("fsap-0123456789abcdef0"), &HashSet::new()).expect("open");
+    let mut stream = connect(&lease).await;
+    let _sent = stream.write_all(b"let me in").await;
+    let mut answer = Vec::new();
+    let _reset = stream.read_to_end(&mut answer).await;
+    assert!(answer.is_empty());
+    assert!(server.certificates.lock().expect("lock").is_empty(), "nothing may reach the server");
+}
+
+async fn check(address: SocketAddr, authority: &Authority) -> DialError {
+    let tunnels = tunnels(authority, address, quick(), CancellationToken::new());
+    let lease = tunnels.open(&spec("fsap-0123456789abcdef0"), &HashSet::new()).expect("open");
+    lease.check().await.expect_err("must fail")
+}
+
+#[tokio::test]
+async fn wrong_servers_are_refused_with_the_reason() {
+    let authority = Authority::new();
+    let other = Authority::new();
+    for (config, reason) in [
+        (authority.server("fs-87654321.efs.us-east-1.amazonaws.com", 0, false), "not valid for name"),
+        (authority.server(SERVER_NAME, -3, false), "expired"),
+        (authority.server(SERVER_NAME, 3, false), "not valid yet"),
+        (other.server(SERVER_NAME, 0, false), "UnknownIssuer"),
+    ] {
+        let server = Server::start(config, nfs_or_echo).await;
+        let error = check(server.address, &authority).await;
+        assert!(matches!(error, DialError::NotTheServer { .. }), "{error}");
+        assert!(error.to_string().contains(reason), "{reason}: {error}");
+        assert!(error.to_string().contains(SERVER_NAME), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_the_client_certificate_is_told_apart() {
+    let authority = Authority::new();
+    let server = Server::start(authority.server(SERVER_NAME, 0, true), nfs_or_echo).await;
+    let error = check(server.address, &authority).await;
+    assert!(matches!(error, DialError::Refused { .. }), "{error}");
+    assert!(error.to_string().contains("fsap-0123456789abcdef0"), "{error}");
+}
+
+#[tokio::test]
+async fn servers_that_do_not_speak_our_language_fail_in_time() {
+    let authority = Authority::new();
+    // Nobody listens.
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bind").local_addr().expect("address");
+    assert!(matches!(check(free, &authority).await, DialError::Connect { .. }));
+    // Listens and says nothing.
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bind");
+    let error = check(silent.local_addr().expect("address"), &authority).await;
+    assert!(matches!(error, DialError::Handshake { .. }), "{error}");
+    // Talks, but not TLS.
+    let plain = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("bind");
+    let address = plain.local_addr().expect("address");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = plain.accept().await {
+            let _sent = stream.write_all(b"220 mail.example.com ESMTP\r\n").await;
+        }
+    });
+    let error = check(address, &authority).await;
+    assert!(matches!(error, DialError::Handshake { .. }), "{error}");
+    // TLS, but not NFS.
+    let mute = Server::start(authority.server(SERVER_NAME, 0, false), |mut stream| async move {
+        let mut rest = Vec::new();
+        let _ended = stream.read_to_end(&mut rest).await;
+    })
+    .await;
+    let error = check(mute.address, &authority).await;
+    assert!(matches!(error, DialError::NotNfs { .. }), "{error}");
+    let echo = Server::start(authority.server(SERVER_NAME, 0, false), |mut stream| async move {
+        let _sent = stream.write_all(&[0x41; 28]).await;
+        let mut rest = Vec::new();
+        let _ended = stream.read_to_end(&mut rest).await;
+    })
+    .await;
+    let error = check(echo.address, &authority).await;
+    assert!(matches!(error, DialError::NotNfs { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn tls_1_2_only_servers_work() {
+    let authority = Authority::new();
+    let versions = [&tokio_rustls::rustls::version::TLS12];
+    let config = authority.server_with(&versions, SERVER_NAME, 0, false);
+    let server = Server::start(config, nfs_or_echo).await;
+    let tunnels = tunnels(&authority, server.address, DialLimits::default(), CancellationToken::new());
+    let lease = tunnels.open(&spec("fsap-0123456789abcdef0"), &HashSet::new()).expect("open");
+    lease.check().await.expect("check");
+    assert_eq!(server.certificates.lock().expect("lock").len(), 1);
+}
