@@ -1,0 +1,247 @@
+//! The file server: NFSv4.1 and 4.0 over TLS or plain TCP on the same port, with one identity per connection.
+//!
+//! RFC 8881 (4.1), RFC 7530 (4.0). What EFS does not support is refused as EFS refuses it: no delegations, no deny modes, no
+//! ACLs, no pNFS, no Kerberos, no special files.
+
+mod attributes;
+mod compound;
+mod connection;
+mod connections;
+mod credentials;
+mod faults;
+mod handle;
+mod ops;
+mod partition;
+mod peer;
+mod record;
+pub mod rpc;
+mod state;
+mod status;
+mod volume;
+pub mod xdr;
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admission::{Admit, Caller};
+use crate::store::Store;
+use crate::tls::{self, Authority, AuthorityError, ServerFlaw};
+use connection::Connection;
+pub use connections::{ConnectionView, Connections};
+pub use faults::{Faults, WireEffect, WireFault};
+use peer::Peer;
+pub use status::Status;
+use volume::Volume;
+
+/// Longest record: 1 MiB of data and what belongs to it.
+const MAX_RECORD: usize = (1 << 20) + 64 * 1024;
+/// How long a TLS handshake, or the first byte of a connection, may take.
+const HANDSHAKE: Duration = Duration::from_secs(30);
+/// First byte of a TLS record that begins a handshake; a plain RPC record begins with 0x80 or 0x00.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// What can be chosen about a server.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How long a client may be silent and keep its locks. EFS does not publish its own; 90 s is what Linux servers use.
+    pub lease: Duration,
+    /// Whether AWS's private RPC program is answered, so that its proxy may use several connections.
+    pub partition_program: bool,
+    /// Most connections at a time; EFS has 25,000 a file system.
+    pub max_connections: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { lease: Duration::from_secs(90), partition_program: true, max_connections: 25_000 }
+    }
+}
+
+struct Acceptors {
+    good: TlsAcceptor,
+    flawed: HashMap<ServerFlaw, TlsAcceptor>,
+}
+
+struct Shared {
+    admit: Arc<dyn Admit>,
+    acceptors: Acceptors,
+    options: Options,
+    connections: Arc<Connections>,
+    faults: Arc<Faults>,
+    volumes: Mutex<HashMap<[u8; 8], Arc<Volume>>>,
+    room: Arc<tokio::sync::Semaphore>,
+}
+
+/// A file server for any number of addresses.
+#[derive(Clone)]
+pub struct Server(Arc<Shared>);
+
+impl Server {
+    /// A server that asks `admit` about every connection and shows certificates of `authority`.
+    pub fn new(admit: Arc<dyn Admit>, authority: &Authority, options: Options) -> Result<Self, AuthorityError> {
+        let acceptor = |flaw| authority.server_config(flaw).map(TlsAcceptor::from);
+        let flaws = [ServerFlaw::Expired, ServerFlaw::WrongName];
+        let flawed = flaws.into_iter().map(|flaw| acceptor(Some(flaw)).map(|acceptor| (flaw, acceptor)));
+        let acceptors = Acceptors { good: acceptor(None)?, flawed: flawed.collect::<Result<_, _>>()? };
+        Ok(Self(Arc::new(Shared {
+            admit,
+            acceptors,
+            options,
+            connections: Arc::default(),
+            faults: Arc::default(),
+            volumes: Mutex::default(),
+            room: Arc::new(tokio::sync::Semaphore::new(options.max_connections)),
+        })))
+    }
+
+    /// Serves the connections of a listener until `shutdown` is cancelled, then ends them. May run for several listeners at
+    /// the same time; file systems and sessions are shared by all of them.
+    pub async fn run(&self, listener: TcpListener, shutdown: CancellationToken) -> io::Result<()> {
+        let tracker = TaskTracker::new();
+        let mut sweep = tokio::time::interval(self.0.options.lease.max(Duration::from_secs(1)));
+        loop {
+            let accepted = tokio::select! {
+                () = shutdown.cancelled() => break,
+                _ = sweep.tick() => { self.sweep(); continue; }
+                accepted = accept(&listener, &self.0.room) => accepted,
+            };
+            let (stream, permit) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of file descriptors, most likely; closing connections will help, spinning won't.
+                    tracing::warn!(%error, "can't accept a connection");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            };
+            let (server, shutdown) = (self.clone(), shutdown.clone());
+            tracker.spawn(async move {
+                tokio::select! {
+                    () = shutdown.cancelled() => {}
+                    served = server.serve(stream) => {
+                        if let Err(error) = served {
+                            tracing::debug!(%error, "connection ended");
+                        }
+                    }
+                }
+                drop(permit);
+            });
+        }
+        tracker.close();
+        tracker.wait().await;
+        Ok(())
+    }
+
+    /// The connections, to be looked at or ended.
+    pub fn connections(&self) -> &Connections {
+        &self.0.connections
+    }
+
+    /// The faults on the wire.
+    pub fn faults(&self) -> &Faults {
+        &self.0.faults
+    }
+
+    /// Does what clients see of a restart: ends all connections and forgets all sessions, opens and locks. With `reclaim`
+    /// clients may claim them back for the time of a lease; else they are lost.
+    pub fn restart(&self, reclaim: bool) {
+        for volume in self.volumes().values() {
+            volume.state().restart(reclaim);
+        }
+        self.0.connections.close(|_| true);
+    }
+
+    fn volumes(&self) -> std::sync::MutexGuard<'_, HashMap<[u8; 8], Arc<Volume>>> {
+        self.0.volumes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sweep(&self) {
+        let mut volumes = self.volumes();
+        volumes.retain(|_, volume| volume.is_alive());
+        volumes.values().for_each(|volume| volume.state().sweep());
+    }
+
+    fn volume(&self, store: &Arc<dyn Store>) -> Arc<Volume> {
+        let volume = || Arc::new(Volume::new(store, self.0.options.lease));
+        Arc::clone(self.volumes().entry(store.instance().id).or_insert_with(volume))
+    }
+
+    async fn serve(&self, stream: TcpStream) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        let mut caller = Caller { local: stream.local_addr()?, remote: stream.peer_addr()?, certificate: None };
+        let mut first = [0];
+        if timeout(HANDSHAKE, stream.peek(&mut first)).await?? == 0 {
+            return Ok(());
+        }
+        // Boxed, here and below: an idle connection then costs what talking takes, not what shaking hands took as well.
+        if first[0] != TLS_HANDSHAKE {
+            return Box::pin(self.converse(stream, caller)).await;
+        }
+        let acceptor = match self.0.faults.strike_handshake() {
+            Some(WireEffect::RefuseTls) => return Ok(()),
+            Some(WireEffect::BadCertificate { flaw }) => self.0.acceptors.flawed.get(&flaw),
+            _ => None,
+        };
+        let acceptor = acceptor.unwrap_or(&self.0.acceptors.good);
+        let stream = Box::pin(timeout(HANDSHAKE, acceptor.accept(stream))).await??;
+        let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        caller.certificate = certificate.and_then(|certificate| match tls::claims(certificate) {
+            Ok(claims) => Some(claims),
+            Err(error) => {
+                tracing::info!(remote = %caller.remote, %error, "client certificate ignored");
+                None
+            }
+        });
+        Box::pin(self.converse(stream, caller)).await
+    }
+
+    async fn converse<S>(&self, stream: S, caller: Caller) -> io::Result<()>
+    where
+        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    {
+        let registered = self.0.connections.add(&caller);
+        let verdict = self.0.admit.admit(&caller);
+        registered.entry.judged(&verdict);
+        let peer = match verdict {
+            Ok(admission) => {
+                let volume = self.volume(&admission.store);
+                Peer::admitted(admission, volume)
+            }
+            Err(refusal) => {
+                tracing::info!(remote = %caller.remote, %refusal, "caller refused");
+                Peer::refused(self.0.options.lease)
+            }
+        };
+        let (revoked, end) = (peer.admission.revoked.clone(), registered.entry.end.clone());
+        let connection = Connection {
+            peer: Arc::new(peer),
+            view: registered.entry.view(),
+            entry: Arc::clone(&registered.entry),
+            faults: Arc::clone(&self.0.faults),
+            partition_program: self.0.options.partition_program,
+        };
+        tokio::select! {
+            () = revoked.cancelled() => Ok(()),
+            () = end.cancelled() => Ok(()),
+            served = connection.serve(stream) => served,
+        }
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    room: &Arc<tokio::sync::Semaphore>,
+) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    // The semaphore is never closed.
+    let permit = Arc::clone(room).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, permit))
+}

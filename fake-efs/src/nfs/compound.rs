@@ -1,0 +1,302 @@
+//! COMPOUND: a list of operations that share a current file, done in order until one fails (RFC 8881 §2.10, §16.2).
+
+use super::credentials::User;
+use super::ops;
+use super::peer::Peer;
+use super::rpc::{Accepted, Call, encode_accepted};
+use super::state::{Channel, OwnerSequence, RequestSize, SequenceRequest, SequenceStart, SessionId, Stateid};
+use super::status::Status;
+use super::xdr::{Decoder, Encoder, Malformed};
+use crate::store::{Attributes, FileId, Store};
+
+/// Most operations in a request, in or out of a session.
+pub(super) const MAX_OPERATIONS: u32 = 128;
+/// Longest tag that is repeated.
+const MAX_TAG: usize = 1024;
+/// Replies up to this size are kept for repetition even if the client did not ask for that.
+const ALWAYS_CACHED: usize = 512;
+/// Room kept free in a reply for what follows bulk data; in a session of small replies less.
+const RESERVE: usize = 1024;
+
+/// Largest result of an operation that changes something: OPEN's. Such an operation is not begun unless its result fits.
+const LARGEST_CHANGE: usize = 72;
+
+/// Result of an operation; its values are written to the encoder.
+pub(super) type OpResult = Result<(), Status>;
+
+/// What the operations of one request share.
+pub(super) struct Compound<'a> {
+    pub(super) peer: &'a Peer,
+    pub(super) store: &'a dyn Store,
+    pub(super) user: User,
+    pub(super) minor_version: u32,
+    pub(super) current: Option<FileId>,
+    pub(super) saved: Option<FileId>,
+    pub(super) current_stateid: Option<Stateid>,
+    pub(super) saved_stateid: Option<Stateid>,
+    /// The client of the session; `None` in NFSv4.0.
+    pub(super) client: Option<u64>,
+    /// The session that this request belongs to.
+    pub(super) sequence: Option<(SequenceRequest, Channel)>,
+    pub(super) cache_reply: bool,
+    /// Position of the operation and number of operations.
+    pub(super) position: (u32, u32),
+    /// An earlier reply that is to be sent in place of doing the request.
+    pub(super) whole_replay: Option<Vec<u8>>,
+    /// The same for one operation of NFSv4.0, and the place whose reply is to be kept.
+    pub(super) op_replay: Option<Vec<u8>>,
+    pub(super) owner_sequence: Option<OwnerSequence>,
+    /// Length of the request in bytes.
+    pub(super) request_length: usize,
+    /// Where the reply starts in the encoder.
+    start: usize,
+    done: u32,
+}
+
+impl Compound<'_> {
+    /// The current file.
+    pub(super) fn file(&self) -> Result<FileId, Status> {
+        self.current.ok_or(Status::NoFileHandle)
+    }
+
+    /// The current file's attributes.
+    pub(super) fn file_attributes(&self) -> Result<Attributes, Status> {
+        Ok(self.store.attributes(self.file()?)?)
+    }
+
+    /// Makes a file the current one; what state id was current belongs to another file.
+    pub(super) fn set_file(&mut self, id: FileId) {
+        self.current = Some(id);
+        self.current_stateid = None;
+    }
+
+    /// Fails when the policy does not let the connection write.
+    pub(super) fn require_write(&self) -> OpResult {
+        if self.peer.admission.rights.write { Ok(()) } else { Err(Status::RoFs) }
+    }
+
+    /// A state id as the client means it: "current" stands for the one before.
+    pub(super) fn resolve(&self, stateid: Stateid) -> Result<Stateid, Status> {
+        if stateid == Stateid::CURRENT && self.minor_version > 0 {
+            return self.current_stateid.ok_or(Status::BadStateId);
+        }
+        if stateid == Stateid::INVALID { Err(Status::BadStateId) } else { Ok(stateid) }
+    }
+
+    /// How large the reply may become, and what is wrong with one that becomes larger. A reply that the client wants to be
+    /// kept has to fit what may be kept (RFC 8881 §2.10.6.1.3).
+    fn reply_limit(&self) -> Option<(usize, Status)> {
+        let (_, channel) = self.sequence?;
+        let (response, cached) = (channel.max_response as usize, channel.max_cached as usize);
+        Some(if self.cache_reply && cached < response {
+            (cached, Status::RepTooBigToCache)
+        } else {
+            (response, Status::RepTooBig)
+        })
+    }
+
+    /// Fails when the reply can't grow by so many bytes.
+    fn require_room(&self, encoder: &Encoder, bytes: usize) -> OpResult {
+        match self.reply_limit() {
+            Some((limit, too_big)) if encoder.buffer.len() - self.start + bytes > limit => Err(too_big),
+            _ => Ok(()),
+        }
+    }
+
+    /// Bytes that the reply may still grow by. Bulk data for which there is no room at all is refused: nothing, and not the
+    /// end, would make a client ask for ever.
+    pub(super) fn room(&self, encoder: &Encoder) -> Result<usize, Status> {
+        let (limit, status) = self.reply_limit().unwrap_or((super::MAX_RECORD, Status::Resource));
+        let reserve = RESERVE.min(limit / 4);
+        match limit.saturating_sub(encoder.buffer.len() - self.start + reserve) {
+            0 => Err(status),
+            room => Ok(room),
+        }
+    }
+
+    pub(super) fn session(&self) -> Option<SessionId> {
+        self.sequence.map(|(request, _)| request.session)
+    }
+}
+
+/// Answers a COMPOUND call: writes the whole RPC reply to the encoder.
+pub(super) fn answer(peer: &Peer, call: &Call, arguments: &[u8], encoder: &mut Encoder) {
+    let start = encoder.buffer.len();
+    encode_accepted(encoder, call.xid, Accepted::Success);
+    if run(peer, call, arguments, encoder).is_err() {
+        encoder.buffer.truncate(start);
+        encode_accepted(encoder, call.xid, Accepted::GarbageArguments);
+    }
+}
+
+fn run(peer: &Peer, call: &Call, arguments: &[u8], encoder: &mut Encoder) -> Result<(), Malformed> {
+    let mut decoder = Decoder::new(arguments);
+    let tag = decoder.opaque(MAX_TAG)?;
+    let (minor_version, count) = (decoder.u32()?, decoder.u32()?);
+    let start = encoder.buffer.len();
+    encoder.u32(0).opaque(tag);
+    let count_at = encoder.buffer.len();
+    encoder.u32(0);
+    if minor_version > 1 {
+        encoder.set_u32(start, Status::MinorVersMismatch as u32);
+        return Ok(());
+    }
+    let mut compound = Compound {
+        peer,
+        store: &*peer.admission.store,
+        user: User::of_call(&call.credential, &peer.admission),
+        minor_version,
+        current: None,
+        saved: None,
+        current_stateid: None,
+        saved_stateid: None,
+        client: None,
+        sequence: None,
+        cache_reply: false,
+        position: (0, count),
+        whole_replay: None,
+        op_replay: None,
+        owner_sequence: None,
+        request_length: arguments.len(),
+        start,
+        done: 0,
+    };
+    let status = run_operations(&mut compound, &mut decoder, encoder, count)?;
+    if let Some(reply) = compound.whole_replay.take() {
+        encoder.buffer.truncate(start);
+        encoder.buffer.extend_from_slice(&reply);
+        return Ok(());
+    }
+    encoder.set_u32(start, status.map_or(0, |status| status as u32));
+    encoder.set_u32(count_at, compound.done);
+    if let Some((request, channel)) = &compound.sequence {
+        let reply = &encoder.buffer[start..];
+        let kept = compound.cache_reply || reply.len() <= ALWAYS_CACHED;
+        let kept = (kept && reply.len() <= channel.max_cached as usize).then_some(reply);
+        peer.volume.state().end_sequence(request, kept);
+    }
+    Ok(())
+}
+
+/// Does the operations; the status of the one that failed. An error means that not even an operation's number was there.
+fn run_operations(
+    compound: &mut Compound<'_>,
+    decoder: &mut Decoder<'_>,
+    encoder: &mut Encoder,
+    count: u32,
+) -> Result<Option<Status>, Malformed> {
+    for index in 0..count {
+        let number = match decoder.u32() {
+            Ok(number) => number,
+            Err(error) if index == 0 => return Err(error),
+            Err(_) => return Ok(Some(Status::BadXdr)),
+        };
+        compound.position = (index, count);
+        let number = if ops::is_legal(number, compound.minor_version) { number } else { ops::ILLEGAL };
+        encoder.u32(number);
+        compound.done += 1;
+        let at = encoder.buffer.len();
+        encoder.u32(0);
+        let result = check_position(compound, number)
+            .and_then(|()| if ops::changes(number) { compound.require_room(encoder, LARGEST_CHANGE) } else { Ok(()) })
+            .and_then(|()| ops::run(compound, number, decoder, encoder));
+        if compound.whole_replay.is_some() {
+            return Ok(None);
+        }
+        let status = finish(compound, number, at, result, encoder);
+        if status.is_some() {
+            return Ok(status);
+        }
+    }
+    Ok(None)
+}
+
+/// Completes an operation's result in the reply and says whether the request goes on.
+fn finish(
+    compound: &mut Compound<'_>,
+    number: u32,
+    at: usize,
+    result: OpResult,
+    encoder: &mut Encoder,
+) -> Option<Status> {
+    let mut status = result.err();
+    // In a session the server's earlier life has shown itself before any state id is looked at, so that 4.1 has no name for
+    // state ids of that time (RFC 8881 §15.1.16.5).
+    if status == Some(Status::StaleStateId) && compound.minor_version > 0 {
+        status = Some(Status::BadStateId);
+    }
+    if let Some(reply) = compound.op_replay.take() {
+        encoder.buffer.truncate(at);
+        encoder.buffer.extend_from_slice(&reply);
+        return reply.first_chunk().map(|word| u32::from_be_bytes(*word)).and_then(Status::from_number);
+    }
+    // Room is left for the error itself, so this can only happen with bulk data in several operations.
+    // SEQUENCE has its place in the slot by now; what follows it is what does not fit.
+    if status.is_none() && number != ops::SEQUENCE {
+        status = compound.require_room(encoder, 0).err();
+    }
+    if let Some(status) = status {
+        encoder.set_u32(at, status as u32);
+        // The conflicting lock follows this error, and the (empty) set of what was set follows any error of SETATTR.
+        if status != Status::Denied {
+            encoder.buffer.truncate(at + 4);
+        }
+        if number == ops::SETATTR {
+            encoder.u32(0);
+        }
+    }
+    if let Some(place) = compound.owner_sequence.take()
+        && !status.is_some_and(leaves_owner_alone)
+    {
+        compound.peer.volume.state().end_owner_sequence(place, &encoder.buffer[at..]);
+    }
+    status
+}
+
+/// Errors after which an owner's sequence number stays what it was (RFC 7530 §9.1.7).
+fn leaves_owner_alone(status: Status) -> bool {
+    use Status::{BadSeqId, BadStateId, BadXdr, NoFileHandle, Resource, StaleClientId, StaleStateId};
+    matches!(status, StaleClientId | StaleStateId | BadStateId | BadSeqId | BadXdr | Resource | NoFileHandle)
+}
+
+/// In 4.1 a request starts with SEQUENCE, or is one of the operations that set up and tear down sessions, alone.
+fn check_position(compound: &Compound<'_>, number: u32) -> OpResult {
+    let (index, count) = compound.position;
+    if number == ops::ILLEGAL {
+        return Err(Status::OpIllegal);
+    }
+    if count > MAX_OPERATIONS {
+        return Err(if compound.minor_version == 0 { Status::Resource } else { Status::TooManyOps });
+    }
+    if compound.minor_version == 0 {
+        return Ok(());
+    }
+    match (index, number) {
+        (0, ops::SEQUENCE) => Ok(()),
+        (0, _) if !ops::works_without_session(number) => Err(Status::OpNotInSession),
+        (0, _) if count > 1 => Err(Status::NotOnlyOp),
+        (0, _) => Ok(()),
+        (_, ops::SEQUENCE) => Err(Status::SequencePos),
+        // The others that work without a session may follow SEQUENCE; this one says which connection it came over.
+        (_, ops::BIND_CONN_TO_SESSION) => Err(Status::NotOnlyOp),
+        _ => Ok(()),
+    }
+}
+
+/// Begins a request in its session (SEQUENCE has been decoded).
+pub(super) fn begin_sequence(compound: &mut Compound<'_>, request: SequenceRequest) -> Result<Channel, Status> {
+    let identity = &compound.peer.identity;
+    let size = RequestSize { bytes: compound.request_length, operations: compound.position.1 };
+    let start = compound.peer.volume.state().begin_sequence(&request, size, identity)?;
+    match start {
+        SequenceStart::Replay(reply) => {
+            compound.whole_replay = Some(reply);
+            Err(Status::RetryUncachedRep)
+        }
+        SequenceStart::New { client, channel } => {
+            compound.client = Some(client);
+            compound.sequence = Some((request, channel));
+            Ok(channel)
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What one connection may do, decided once when it arrives.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::credentials::{EXECUTE, User};
+use super::rpc::Credential;
+use super::status::Status;
+use super::volume::{Volume, root_directory};
+use crate::admission::{Admission, Rights};
+use crate::store::{FileId, Limits, MemoryStore, Store};
+
+/// The other end of a connection.
+pub(super) struct Peer {
+    pub(super) admission: Admission,
+    pub(super) volume: Arc<Volume>,
+    /// Distinguishes clients, see [`Admission::identity`].
+    pub(super) identity: String,
+    refused: bool,
+    root: Mutex<Option<FileId>>,
+}
+
+impl Peer {
+    pub(super) fn admitted(admission: Admission, volume: Arc<Volume>) -> Self {
+        let identity = admission.identity();
+        Self { admission, volume, identity, refused: false, root: Mutex::new(None) }
+    }
+
+    /// A caller that was turned away. It may set up a session, so that its kernel gets as far as being told the reason;
+    /// everything else is refused, and the empty file system behind it is its own.
+    pub(super) fn refused(lease: Duration) -> Self {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Limits::default()));
+        let volume = Arc::new(Volume::new(&store, lease));
+        let admission = Admission {
+            file_system_id: "-".to_owned(),
+            access_point_id: None,
+            principal: "refused".to_owned(),
+            mount_target_id: None,
+            root_path: "/".to_owned(),
+            creation_info: None,
+            posix_user: None,
+            rights: Rights { write: false, root: false },
+            store,
+            revoked: tokio_util::sync::CancellationToken::new(),
+        };
+        let identity = format!("refused/{:016x}", rand::random::<u64>());
+        Self { admission, volume, identity, refused: true, root: Mutex::new(None) }
+    }
+
+    /// Fails for a caller that was turned away.
+    pub(super) fn require_admission(&self) -> Result<(), Status> {
+        if self.refused { Err(Status::Access) } else { Ok(()) }
+    }
+
+    /// The directory that the connection sees as `/`, made if need be.
+    pub(super) fn root(&self) -> Result<FileId, Status> {
+        self.require_admission()?;
+        let mut known = self.root.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(root) = known.filter(|root| self.admission.store.attributes(*root).is_ok_and(|a| a.links > 0)) {
+            return Ok(root);
+        }
+        let root = root_directory(&self.admission).map_err(|error| {
+            tracing::info!(identity = self.identity, %error, "mount refused");
+            Status::Access
+        })?;
+        if self.admission.posix_user.is_some() {
+            let user = User::of_call(&Credential::None, &self.admission);
+            user.require(&root, EXECUTE)?;
+        }
+        *known = Some(root.id);
+        Ok(root.id)
+    }
+
+    /// Whether this is the root, above which the connection sees nothing.
+    pub(super) fn is_root(&self, id: FileId) -> bool {
+        id == self.admission.store.root() || *self.root.lock().unwrap_or_else(PoisonError::into_inner) == Some(id)
+    }
+}

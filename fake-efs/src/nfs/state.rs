@@ -1,0 +1,211 @@
+//! What the server remembers about the clients of one file system: client ids, sessions, open files and locks.
+
+mod clients;
+mod legacy;
+mod locks;
+mod opens;
+mod ranges;
+mod sessions;
+mod stateid;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use super::status::Status;
+use crate::store::{FileId, Store};
+#[cfg(test)]
+use clients::Exchange;
+pub(super) use clients::{ExchangeRequest, Owner};
+pub(super) use legacy::{OwnerName, OwnerSequence};
+pub(super) use locks::{LockRequest, Locker};
+pub(super) use opens::{Access, IoRight};
+pub(super) use ranges::{Conflict, Range};
+pub(super) use sessions::{Channel, MAX_SLOTS, RequestSize, SequenceRequest, SequenceStart, SessionId};
+pub(super) use stateid::Stateid;
+
+/// Most clients of one file system, known but perhaps idle.
+const MAX_CLIENTS: usize = 4096;
+/// Most open files of one client, as on EFS.
+const MAX_OPENS: usize = 65_536;
+/// Most byte-range locks of one client, as on EFS.
+const MAX_LOCKS: usize = 8192;
+/// Most byte-range locks of one file, as on EFS.
+const MAX_LOCKS_PER_FILE: usize = 512;
+/// How long an expired client's state is kept when nobody else wants it.
+const COURTESY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Says what time it is; an argument, so that tests need not wait for leases to end.
+pub(super) type Clock = Arc<dyn Fn() -> Instant + Send + Sync>;
+
+/// State of one file system.
+pub(super) struct State {
+    store: Weak<dyn Store>,
+    lease: Duration,
+    clock: Clock,
+    /// Distinguishes state ids of this server's life from those of an earlier one.
+    boot: u32,
+    last_id: u64,
+    clients: HashMap<u64, clients::Client>,
+    /// Confirmed and unconfirmed records by owner.
+    owners: HashMap<Arc<Owner>, clients::Records>,
+    sessions: HashMap<SessionId, sessions::Session>,
+    opens: HashMap<u64, opens::Open>,
+    locks: HashMap<u64, locks::LockState>,
+    ranges: HashMap<FileId, ranges::Ranges>,
+    grace: Option<Grace>,
+    /// Owners that a durable store knows to have state.
+    recorded: HashSet<Arc<Owner>>,
+}
+
+/// The time after a restart in which clients may only claim back what they had.
+#[derive(Debug)]
+struct Grace {
+    until: Instant,
+    /// Who had state before, and has not said that it is done reclaiming.
+    waiting: HashSet<Arc<Owner>>,
+}
+
+impl State {
+    pub(super) fn new(store: Weak<dyn Store>, lease: Duration, clock: Clock) -> Self {
+        Self {
+            store,
+            lease,
+            clock,
+            boot: rand::random(),
+            last_id: 0,
+            clients: HashMap::new(),
+            owners: HashMap::new(),
+            sessions: HashMap::new(),
+            opens: HashMap::new(),
+            locks: HashMap::new(),
+            ranges: HashMap::new(),
+            grace: None,
+            recorded: HashSet::new(),
+        }
+    }
+
+    /// Takes up what an earlier life of the server has recorded: its clients may claim back what they had.
+    pub(super) fn recover(&mut self) {
+        let Some(store) = self.store.upgrade() else { return };
+        let saved = store.saved_clients();
+        let owners: HashSet<_> =
+            saved.iter().filter_map(|record| serde_json::from_slice(record).ok()).map(Arc::new).collect();
+        self.recorded.clone_from(&owners);
+        self.start_grace(owners);
+    }
+
+    /// Records that a client has state from now on.
+    fn record_owner(&mut self, owner: Arc<Owner>) {
+        if !self.recorded.contains(&owner) && self.is_durable() {
+            self.recorded.insert(owner);
+            self.save_recorded();
+        }
+    }
+
+    /// Brings the record up to date with who has state now. Not done at every close, because a file is soon opened again.
+    fn review_recorded(&mut self) {
+        if !self.is_durable() {
+            return;
+        }
+        let with_state = self.clients.values().filter(|client| client.has_state()).map(clients::Client::owner);
+        let waiting = self.grace.iter().flat_map(|grace| grace.waiting.iter().cloned());
+        let present: HashSet<_> = with_state.chain(waiting).collect();
+        if present != self.recorded {
+            self.recorded = present;
+            self.save_recorded();
+        }
+    }
+
+    fn is_durable(&self) -> bool {
+        self.store.upgrade().is_some_and(|store| store.is_durable())
+    }
+
+    fn save_recorded(&self) {
+        if let Some(store) = self.store.upgrade() {
+            let records: Vec<_> = self.recorded.iter().filter_map(|owner| serde_json::to_vec(&**owner).ok()).collect();
+            store.save_clients(&records);
+        }
+    }
+
+    /// Forgets all clients, as a server that restarts does. Those that had state may reclaim it if `reclaim` is set.
+    pub(super) fn restart(&mut self, reclaim: bool) {
+        let had_state = |client: &&clients::Client| client.has_state();
+        let waiting: HashSet<_> = self.clients.values().filter(had_state).map(|client| client.owner()).collect();
+        for id in self.clients.keys().copied().collect::<Vec<_>>() {
+            self.forget_client(id);
+        }
+        self.boot = self.boot.wrapping_add(1);
+        self.start_grace(if reclaim { waiting } else { HashSet::new() });
+    }
+
+    /// Lets only these owners claim state, until they are done or a lease has passed.
+    fn start_grace(&mut self, waiting: HashSet<Arc<Owner>>) {
+        self.grace = (!waiting.is_empty()).then(|| Grace { until: self.now() + self.lease, waiting });
+    }
+
+    fn now(&self) -> Instant {
+        (self.clock)()
+    }
+
+    fn in_grace(&mut self) -> bool {
+        let now = self.now();
+        if self.grace.as_ref().is_some_and(|grace| grace.waiting.is_empty() || grace.until <= now) {
+            self.grace = None;
+        }
+        self.grace.is_some()
+    }
+
+    /// Decides whether an open or a lock may be made now: claiming back only in the time of grace, anything else only
+    /// outside it.
+    pub(super) fn check_grace(&mut self, client: u64, reclaim: bool) -> Result<(), Status> {
+        let in_grace = self.in_grace();
+        let owner = self.clients.get(&client).ok_or(Status::Expired)?;
+        let may_reclaim = self.grace.as_ref().is_some_and(|grace| grace.waiting.contains(&owner.owner()));
+        match (reclaim, in_grace) {
+            (true, true) if may_reclaim => Ok(()),
+            (true, true) => Err(Status::ReclaimBad),
+            (true, false) => Err(Status::NoGrace),
+            (false, true) => Err(Status::Grace),
+            (false, false) => Ok(()),
+        }
+    }
+
+    fn end_reclaim(&mut self, owner: &Owner) {
+        if let Some(grace) = &mut self.grace {
+            grace.waiting.remove(owner);
+        }
+    }
+
+    fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    fn unpin(&self, file: FileId) {
+        if let Some(store) = self.store.upgrade() {
+            store.unpin(file);
+        }
+    }
+
+    /// Drops clients that have been silent for so long that nobody can expect their state to be kept.
+    pub(super) fn sweep(&mut self) {
+        let now = self.now();
+        let (lease, mut gone) = (self.lease, Vec::new());
+        for (id, client) in &self.clients {
+            let silent = now.duration_since(client.renewed);
+            let kept = if client.has_state() { lease + COURTESY } else { 2 * lease };
+            if silent > kept {
+                gone.push(*id);
+            }
+        }
+        for id in gone {
+            self.forget_client(id);
+        }
+        self.in_grace();
+        self.review_recorded();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,189 @@
+//! Open files.
+
+use super::super::status::Status;
+use super::stateid::following;
+use super::{MAX_OPENS, State, Stateid};
+use crate::store::FileId;
+
+/// What an open file may be used for: bits 1 (read) and 2 (write).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) struct Access(u32);
+
+impl Access {
+    pub(in super::super) const READ: Self = Self(1);
+    pub(in super::super) const WRITE: Self = Self(2);
+
+    /// From `share_access`, without the bits by which 4.1 asks for delegations.
+    pub(in super::super) fn from_share(word: u32) -> Option<Self> {
+        (1..=3).contains(&(word & 0xff)).then_some(Self(word & 0xff))
+    }
+
+    pub(in super::super) fn includes(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// A file that a client's owner has open.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) client: u64,
+    pub(super) owner: Vec<u8>,
+    pub(super) file: FileId,
+    pub(super) access: Access,
+    pub(super) seqid: u32,
+    /// Bit n is set if it was opened with access n, for OPEN_DOWNGRADE.
+    opened_with: u32,
+}
+
+/// On what grounds a read or write is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum IoRight {
+    /// The file is open for it.
+    Open,
+    /// No state: permissions must be looked at.
+    Permissions,
+}
+
+impl State {
+    /// Opens a file, or adds to what an owner has open already.
+    pub(in super::super) fn open(
+        &mut self,
+        client: u64,
+        owner: &[u8],
+        file: FileId,
+        access: Access,
+    ) -> Result<Stateid, Status> {
+        let record = self.clients.get(&client).ok_or(Status::Expired)?;
+        let key = (owner.to_vec(), file);
+        if let Some(id) = record.opens.get(&key).copied() {
+            let open = self.opens.get_mut(&id).ok_or(Status::ServerFault)?;
+            open.access = Access(open.access.0 | access.0);
+            open.opened_with |= 1 << access.0;
+            open.seqid = following(open.seqid);
+            return Ok(Stateid::new(self.boot, id, open.seqid));
+        }
+        if record.opens.len() >= MAX_OPENS {
+            return Err(Status::DQuot);
+        }
+        let record = record.owner();
+        self.store.upgrade().ok_or(Status::Stale)?.pin(file)?;
+        self.record_owner(record);
+        let id = self.next_id();
+        let owner = owner.to_vec();
+        self.opens.insert(id, Open { client, owner, file, access, seqid: 1, opened_with: 1 << access.0 });
+        if let Some(record) = self.clients.get_mut(&client) {
+            record.opens.insert(key, id);
+        }
+        Ok(Stateid::new(self.boot, id, 1))
+    }
+
+    /// The open state that a state id names.
+    pub(super) fn find_open(&self, stateid: Stateid, client: Option<u64>) -> Result<(u64, &Open), Status> {
+        let id = stateid.id(self.boot)?;
+        let open = self.opens.get(&id).filter(|open| client.is_none_or(|client| open.client == client));
+        let open = open.ok_or(Status::BadStateId)?;
+        stateid.check_seqid(open.seqid)?;
+        Ok((id, open))
+    }
+
+    /// Narrows what a file is open for, to something that it was opened with.
+    pub(in super::super) fn downgrade(
+        &mut self,
+        stateid: Stateid,
+        client: Option<u64>,
+        file: FileId,
+        access: Access,
+    ) -> Result<Stateid, Status> {
+        let (id, open) = self.find_open(stateid, client)?;
+        if open.file != file {
+            return Err(Status::BadStateId);
+        }
+        // What is left must be what some of the opens asked for together (RFC 8881 §18.18.3).
+        let asked = |mode: &u32| open.opened_with & 1 << mode != 0 && access.includes(Access(*mode));
+        if (1..=3).filter(asked).fold(0, |all, mode| all | mode) != access.0 {
+            return Err(Status::Inval);
+        }
+        let kept = (1..=3).filter(asked).fold(0, |all, mode| all | 1 << mode);
+        let boot = self.boot;
+        let open = self.opens.get_mut(&id).ok_or(Status::BadStateId)?;
+        open.access = access;
+        open.opened_with = kept;
+        open.seqid = following(open.seqid);
+        Ok(Stateid::new(boot, id, open.seqid))
+    }
+
+    /// Closes a file; locks under the open go with it.
+    pub(in super::super) fn close(
+        &mut self,
+        stateid: Stateid,
+        client: Option<u64>,
+        file: FileId,
+    ) -> Result<Stateid, Status> {
+        let (id, open) = self.find_open(stateid, client)?;
+        if open.file != file {
+            return Err(Status::BadStateId);
+        }
+        let (client, key, seqid) = (open.client, (open.owner.clone(), open.file), following(open.seqid));
+        let of_file = self.clients.get(&client).into_iter().flat_map(|client| &client.locks);
+        let of_file = of_file.filter(|((_, locked), _)| *locked == file).map(|(_, lock)| *lock);
+        let under: Vec<u64> = of_file.filter(|lock| self.locks.get(lock).is_some_and(|lock| lock.open == id)).collect();
+        for lock in under {
+            self.forget_lock(lock);
+        }
+        self.opens.remove(&id);
+        if let Some(record) = self.clients.get_mut(&client) {
+            record.opens.remove(&key);
+        }
+        self.unpin(file);
+        Ok(Stateid::new(self.boot, id, seqid))
+    }
+
+    /// Decides whether a state id allows reading or writing a file.
+    pub(in super::super) fn check_io(
+        &self,
+        stateid: Stateid,
+        client: Option<u64>,
+        file: FileId,
+        wanted: Access,
+    ) -> Result<IoRight, Status> {
+        if stateid.is_special() {
+            return Ok(IoRight::Permissions);
+        }
+        let id = stateid.id(self.boot)?;
+        let (open, seqid) = match self.locks.get(&id) {
+            Some(lock) => (self.opens.get(&lock.open), lock.seqid),
+            None => (self.opens.get(&id), self.opens.get(&id).map_or(0, |open| open.seqid)),
+        };
+        let open = open.filter(|open| client.is_none_or(|client| open.client == client)).ok_or(Status::BadStateId)?;
+        stateid.check_seqid(seqid)?;
+        if open.file != file {
+            return Err(Status::BadStateId);
+        }
+        if open.access.includes(wanted) { Ok(IoRight::Open) } else { Err(Status::OpenMode) }
+    }
+
+    /// TEST_STATEID for one state id.
+    pub(in super::super) fn test_stateid(&self, stateid: Stateid, client: u64) -> Result<(), Status> {
+        // A state id of an earlier life is just as bad as any other that is not known.
+        let id = stateid.id(self.boot).map_err(|_| Status::BadStateId)?;
+        let open = self.opens.get(&id).map(|open| (open.client, open.seqid));
+        let state = open.or_else(|| self.locks.get(&id).map(|lock| (lock.client, lock.seqid)));
+        let (_, seqid) = state.filter(|(owner, _)| *owner == client).ok_or(Status::BadStateId)?;
+        stateid.check_seqid(seqid)
+    }
+
+    /// FREE_STATEID: only of locks that hold no bytes.
+    pub(in super::super) fn free_stateid(&mut self, stateid: Stateid, client: u64) -> Result<(), Status> {
+        self.test_stateid(stateid, client)?;
+        let id = stateid.id(self.boot)?;
+        let held = self
+            .locks
+            .get(&id)
+            .is_none_or(|lock| self.ranges.get(&lock.file).is_some_and(|ranges| ranges.count(id) > 0));
+        if held {
+            return Err(Status::LocksHeld);
+        }
+        self.forget_lock(id);
+        Ok(())
+    }
+}

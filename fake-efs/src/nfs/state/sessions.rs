@@ -1,0 +1,185 @@
+//! Sessions: each request has a slot and a number, so that a repeated one is answered without being done again.
+
+use super::super::status::Status;
+use super::State;
+
+/// Name of a session.
+pub(in super::super) type SessionId = [u8; 16];
+
+/// Most requests that a client may have running in one session.
+pub(in super::super) const MAX_SLOTS: u32 = 64;
+/// Most sessions of one client.
+const MAX_SESSIONS: usize = 16;
+
+/// What a session's requests may be like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) struct Channel {
+    /// Largest request in bytes.
+    pub(in super::super) max_request: u32,
+    /// Largest reply in bytes.
+    pub(in super::super) max_response: u32,
+    /// Largest reply that is kept.
+    pub(in super::super) max_cached: u32,
+    /// Most operations in a request.
+    pub(in super::super) max_operations: u32,
+    /// Number of slots.
+    pub(in super::super) slots: u32,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    sequence: u32,
+    busy: bool,
+    /// Of the request with that number; a different one under the same number is not a repetition.
+    fingerprint: u64,
+    reply: Option<Vec<u8>>,
+}
+
+/// One session.
+#[derive(Debug)]
+pub(super) struct Session {
+    client: u64,
+    channel: Channel,
+    slots: Vec<Slot>,
+}
+
+/// Arguments of SEQUENCE.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct SequenceRequest {
+    pub(in super::super) session: SessionId,
+    pub(in super::super) sequence: u32,
+    pub(in super::super) slot: u32,
+    pub(in super::super) highest_slot: u32,
+    /// Hash of the whole request.
+    pub(in super::super) fingerprint: u64,
+}
+
+/// How large a request is.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct RequestSize {
+    pub(in super::super) bytes: usize,
+    pub(in super::super) operations: u32,
+}
+
+/// What is to be done with a request.
+#[derive(Debug, PartialEq, Eq)]
+pub(in super::super) enum SequenceStart {
+    /// Do it; then call [`State::end_sequence`].
+    New { client: u64, channel: Channel },
+    /// Send this again.
+    Replay(Vec<u8>),
+}
+
+impl State {
+    /// CREATE_SESSION. `encode` makes the result out of the session's id, so that it can be repeated.
+    pub(in super::super) fn create_session(
+        &mut self,
+        id: u64,
+        identity: &str,
+        sequence: u32,
+        channel: Channel,
+        encode: impl FnOnce(&SessionId) -> Vec<u8>,
+    ) -> Result<Vec<u8>, Status> {
+        let client = self.clients.get(&id).filter(|client| client.owner().identity == identity);
+        let client = client.ok_or(Status::StaleClientId)?;
+        let (last, reply) = &client.create_session;
+        if sequence == *last
+            && let Some(reply) = reply
+        {
+            return Ok(reply.clone());
+        }
+        if sequence != last.wrapping_add(1) {
+            return Err(Status::SeqMisordered);
+        }
+        if client.sessions.len() >= MAX_SESSIONS {
+            return Err(Status::NoSpc);
+        }
+        self.confirm(id)?;
+        let mut session: SessionId = rand::random();
+        session[..8].copy_from_slice(&id.to_be_bytes());
+        let reply = encode(&session);
+        let slots = (0..channel.slots).map(|_| Slot::default()).collect();
+        self.sessions.insert(session, Session { client: id, channel, slots });
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.sessions.insert(session);
+            client.create_session = (sequence, Some(reply.clone()));
+        }
+        Ok(reply)
+    }
+
+    /// The client that a session belongs to, if the connection's identity is the same.
+    pub(in super::super) fn session_client(&self, session: &SessionId, identity: &str) -> Result<u64, Status> {
+        let client = self.sessions.get(session).map(|session| session.client).ok_or(Status::BadSession)?;
+        let same = self.clients.get(&client).is_some_and(|client| client.owner().identity == identity);
+        if same { Ok(client) } else { Err(Status::BadSession) }
+    }
+
+    pub(in super::super) fn destroy_session(&mut self, session: &SessionId, identity: &str) -> Result<(), Status> {
+        let client = self.session_client(session, identity)?;
+        self.sessions.remove(session);
+        if let Some(client) = self.clients.get_mut(&client) {
+            client.sessions.remove(session);
+        }
+        Ok(())
+    }
+
+    /// Takes a slot for a request (RFC 8881 §2.10.6.1) and renews the client's lease. An error leaves slot and lease as they
+    /// are (§18.46.3).
+    pub(in super::super) fn begin_sequence(
+        &mut self,
+        request: &SequenceRequest,
+        size: RequestSize,
+        identity: &str,
+    ) -> Result<SequenceStart, Status> {
+        let client = self.session_client(&request.session, identity)?;
+        let now = self.now();
+        let session = self.sessions.get_mut(&request.session).ok_or(Status::BadSession)?;
+        let count = session.channel.slots;
+        if request.highest_slot >= count {
+            return Err(Status::BadHighSlot);
+        }
+        let slot = session.slots.get_mut(request.slot as usize).ok_or(Status::BadSlot)?;
+        if size.bytes > session.channel.max_request as usize {
+            return Err(Status::ReqTooBig);
+        }
+        if size.operations > session.channel.max_operations {
+            return Err(Status::TooManyOps);
+        }
+        let mut renew = || {
+            if let Some(client) = self.clients.get_mut(&client) {
+                client.renewed = now;
+            }
+        };
+        if request.sequence == slot.sequence.wrapping_add(1) {
+            if slot.busy {
+                return Err(Status::SeqMisordered);
+            }
+            renew();
+            *slot = Slot { sequence: request.sequence, busy: true, fingerprint: request.fingerprint, reply: None };
+            return Ok(SequenceStart::New { client, channel: session.channel });
+        }
+        if request.sequence != slot.sequence || slot.sequence == 0 {
+            return Err(Status::SeqMisordered);
+        }
+        match &slot.reply {
+            _ if slot.busy => Err(Status::Delay),
+            _ if slot.fingerprint != request.fingerprint => Err(Status::SeqFalseRetry),
+            Some(reply) => {
+                renew();
+                Ok(SequenceStart::Replay(reply.clone()))
+            }
+            None => Err(Status::RetryUncachedRep),
+        }
+    }
+
+    /// Frees the slot and keeps the reply, if there is one to keep.
+    pub(in super::super) fn end_sequence(&mut self, request: &SequenceRequest, reply: Option<&[u8]>) {
+        let session = self.sessions.get_mut(&request.session);
+        let slot = session.and_then(|session| session.slots.get_mut(request.slot as usize));
+        // The session may have been destroyed by its own request.
+        if let Some(slot) = slot.filter(|slot| slot.sequence == request.sequence) {
+            slot.busy = false;
+            slot.reply = reply.map(<[u8]>::to_vec);
+        }
+    }
+}

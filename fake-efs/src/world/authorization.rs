@@ -1,0 +1,69 @@
+//! What a call is about, for the policies of IAM principals: a resource, its tags, and the tags that are asked for.
+
+use serde_json::{Map, Value};
+
+use super::model::Tag;
+use super::scope::Requester;
+use super::{State, World};
+
+/// Members of inputs that name a resource, the more particular ones first.
+const NAMES: [&str; 5] = ["AccessPointId", "MountTargetId", "ResourceId", "FileSystemId", "SourceFileSystemId"];
+
+/// A call as policies see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Subject {
+    /// ARN of the resource; `*` if it is about none, or about one that does not exist.
+    pub(crate) resource: String,
+    resource_tags: Vec<Tag>,
+    request_tags: Vec<Tag>,
+    principal: String,
+}
+
+impl Subject {
+    /// What a condition's key stands for. Tag keys in conditions don't care about case.
+    pub(crate) fn fact(&self, key: &str) -> Option<String> {
+        let tag = |tags: &[Tag], key: &str| {
+            tags.iter().find(|tag| tag.key.eq_ignore_ascii_case(key)).map(|tag| tag.value.clone())
+        };
+        if let Some(key) = key.strip_prefix("aws:resourcetag/") {
+            return tag(&self.resource_tags, key);
+        }
+        if let Some(key) = key.strip_prefix("aws:requesttag/") {
+            return tag(&self.request_tags, key);
+        }
+        match key {
+            "aws:principalarn" => Some(self.principal.clone()),
+            "aws:principalaccount" => self.principal.split(':').nth(4).map(str::to_owned),
+            _ => None,
+        }
+    }
+}
+
+impl State {
+    /// ARN and tags of a resource that the caller may see. A mount target counts as its file system.
+    fn resource(&self, requester: &Requester, text: &str) -> Option<(String, Vec<Tag>)> {
+        if let Ok(point) = self.access_point(requester, text) {
+            return Some((point.scope.arn("access-point", point.id.as_str()), point.tags.clone()));
+        }
+        let target = self.mount_target(requester, text).ok();
+        let text = target.map_or(text, |target| target.file_system.as_str());
+        let fs = self.file_system(requester, text).ok()?;
+        Some((fs.scope.arn("file-system", fs.id.as_str()), fs.tags.clone()))
+    }
+}
+
+impl World {
+    /// What a call with such an input is about.
+    pub(crate) fn subject(&self, requester: &Requester, input: &Map<String, Value>) -> Subject {
+        let named = NAMES.iter().find_map(|name| input.get(*name)?.as_str());
+        let found = named.and_then(|text| self.step(|state, _| state.resource(requester, text)));
+        let (resource, resource_tags) = found.unwrap_or_else(|| ("*".to_owned(), Vec::new()));
+        let tags = input.get("Tags").cloned().unwrap_or_default();
+        Subject {
+            resource,
+            resource_tags,
+            request_tags: serde_json::from_value(tags).unwrap_or_default(),
+            principal: requester.principal.clone(),
+        }
+    }
+}

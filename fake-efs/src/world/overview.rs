@@ -1,0 +1,56 @@
+//! What exists, for people.
+
+use serde::Serialize;
+
+use super::World;
+use super::model::{AccessPoint, FileSystem, MountTarget};
+
+/// Access points that are shown; a world may have ten thousands.
+const MOST_SHOWN: usize = 500;
+
+/// All accounts and regions together.
+#[derive(Debug, Serialize)]
+pub struct Overview {
+    /// File systems, oldest first.
+    pub file_systems: Vec<Shown<FileSystem>>,
+    /// Mount targets, oldest first.
+    pub mount_targets: Vec<MountTarget>,
+    /// The newest access points, newest first.
+    pub access_points: Vec<AccessPoint>,
+    /// How many access points there are.
+    pub access_points_total: usize,
+}
+
+/// A file system and its size.
+#[derive(Debug, Serialize)]
+pub struct Shown<T> {
+    /// The row.
+    #[serde(flatten)]
+    pub row: T,
+    /// Metered bytes.
+    pub bytes: u64,
+}
+
+impl World {
+    /// What exists.
+    pub fn overview(&self) -> Overview {
+        self.step(|state, _| {
+            let mut file_systems: Vec<_> = state
+                .file_systems
+                .values()
+                .map(|row| Shown { bytes: self.volumes.metered_bytes(&row.id), row: (**row).clone() })
+                .collect();
+            file_systems.sort_by_key(|shown| shown.row.seq);
+            let mut mount_targets: Vec<_> = state.mount_targets.values().map(|row| (**row).clone()).collect();
+            mount_targets.sort_by_key(|row| row.seq);
+            let mut points: Vec<_> = state.access_points.values().collect();
+            points.sort_by_key(|row| std::cmp::Reverse(row.seq));
+            Overview {
+                file_systems,
+                mount_targets,
+                access_points_total: points.len(),
+                access_points: points.into_iter().take(MOST_SHOWN).map(|row| (**row).clone()).collect(),
+            }
+        })
+    }
+}

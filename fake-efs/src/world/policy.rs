@@ -1,0 +1,523 @@
+//! Policies: those of file systems, which decide what a client of the file server may do, and those of IAM principals, which
+//! decide about calls of the API.
+
+use std::net::IpAddr;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::errors::{EfsError, ErrorName};
+
+/// `elasticfilesystem:ClientMount`, `…ClientWrite` and `…ClientRootAccess`.
+const CLIENT_ACTIONS: [&str; 3] = ["ClientMount", "ClientWrite", "ClientRootAccess"];
+
+/// A file system's policy that was understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Policy(Vec<Statement>);
+
+/// A policy that is attached to an IAM principal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct IdentityPolicy(Vec<Statement>);
+
+/// Says what a condition's key (in lower case) stands for in a request, if for anything.
+type Facts<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Statement {
+    allow: bool,
+    principals: Principals,
+    /// Patterns, and whether they exclude.
+    actions: (Vec<String>, bool),
+    resources: Vec<String>,
+    conditions: Vec<Condition>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Principals {
+    Everybody,
+    Named(Vec<String>),
+    AllBut(Vec<String>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Condition {
+    test: Test,
+    /// Lower case.
+    key: String,
+    values: Vec<String>,
+    negated: bool,
+    /// `…IfExists`: a missing key is fine.
+    if_exists: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Test {
+    Equals,
+    EqualsIgnoringCase,
+    Like,
+    Bool,
+    Address,
+    Missing,
+}
+
+/// Who asks for what.
+#[derive(Clone, Debug)]
+pub(crate) struct Question<'a> {
+    /// ARN of the principal; `None` for anonymous clients.
+    pub(crate) principal: Option<&'a str>,
+    /// ARN of the file system.
+    pub(crate) file_system: &'a str,
+    /// ARN of the access point that is used.
+    pub(crate) access_point: Option<&'a str>,
+    /// Whether the connection is encrypted.
+    pub(crate) secure: bool,
+    /// Where it comes from.
+    pub(crate) source: Option<IpAddr>,
+}
+
+/// What is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Grants {
+    pub(crate) mount: bool,
+    pub(crate) write: bool,
+    pub(crate) root: bool,
+}
+
+impl Grants {
+    /// AWS's default without a policy.
+    pub(crate) const ALL: Self = Self { mount: true, write: true, root: true };
+}
+
+/// The document as JSON has it.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct Document {
+    version: Option<String>,
+    #[serde(rename = "Id")]
+    _id: Option<String>,
+    statement: OneOrMore<RawStatement>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct RawStatement {
+    #[serde(rename = "Sid")]
+    _sid: Option<String>,
+    effect: String,
+    principal: Option<Value>,
+    not_principal: Option<Value>,
+    action: Option<OneOrMore<String>>,
+    not_action: Option<OneOrMore<String>>,
+    resource: Option<OneOrMore<String>>,
+    condition: Option<Map<String, Value>>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMore<T> {
+    One(T),
+    More(Vec<T>),
+}
+
+impl<T> OneOrMore<T> {
+    fn into_vec(self) -> Vec<T> {
+        match self {
+            Self::One(item) => vec![item],
+            Self::More(items) => items,
+        }
+    }
+}
+
+impl Document {
+    fn statements(text: &str) -> Result<Vec<RawStatement>, EfsError> {
+        let document: Self = serde_json::from_str(text).map_err(|e| invalid(format!("Malformed policy: {e}")))?;
+        if document.version.as_deref().is_some_and(|v| v != "2012-10-17" && v != "2008-10-17") {
+            return Err(invalid("The policy's version must be 2012-10-17."));
+        }
+        let statements = document.statement.into_vec();
+        if statements.is_empty() {
+            return Err(invalid("The policy has no statement."));
+        }
+        Ok(statements)
+    }
+}
+
+fn invalid(why: impl Into<String>) -> EfsError {
+    EfsError::new(ErrorName::InvalidPolicyException, why)
+}
+
+impl Policy {
+    /// Reads a policy; whatever AWS or this fake does not understand is refused.
+    pub(crate) fn parse(text: &str) -> Result<Self, EfsError> {
+        Document::statements(text)?.into_iter().map(Statement::of_resource).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// What the policy allows a client. A denial beats every permission.
+    pub(crate) fn grants(&self, question: &Question<'_>) -> Grants {
+        let [mount, write, root] = CLIENT_ACTIONS.map(|action| {
+            let action = format!("elasticfilesystem:{action}");
+            let verdict = |allow| self.0.iter().any(|s| s.allow == allow && s.answers(&action, question));
+            verdict(true) && !verdict(false)
+        });
+        Grants { mount, write, root }
+    }
+
+    /// Whether the policy forbids a principal to replace it.
+    pub(crate) fn locks_out(&self, question: &Question<'_>) -> bool {
+        self.0.iter().any(|s| !s.allow && s.answers("elasticfilesystem:PutFileSystemPolicy", question))
+    }
+}
+
+impl IdentityPolicy {
+    /// Reads a policy. Actions of other services are nobody's business here.
+    pub(crate) fn parse(text: &str) -> Result<Self, EfsError> {
+        Document::statements(text)?.into_iter().map(Statement::of_identity).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Whether an action on a resource, by its ARN, is allowed. A denial beats every permission.
+    pub(crate) fn allows(&self, action: &str, resource: &str, facts: Facts<'_>) -> bool {
+        let verdict = |allow| self.0.iter().any(|s| s.allow == allow && s.applies(action, resource, facts));
+        verdict(true) && !verdict(false)
+    }
+}
+
+impl Question<'_> {
+    fn fact(&self, key: &str) -> Option<String> {
+        match key {
+            "aws:securetransport" => Some(self.secure.to_string()),
+            "elasticfilesystem:accessedviamounttarget" => Some("true".to_owned()),
+            "elasticfilesystem:accesspointarn" => self.access_point.map(str::to_owned),
+            "aws:principalarn" => self.principal.map(str::to_owned),
+            "aws:principalaccount" => self.principal.and_then(|p| p.split(':').nth(4)).map(str::to_owned),
+            "aws:sourceip" => self.source.map(|source| source.to_string()),
+            _ => None,
+        }
+    }
+}
+
+impl Statement {
+    /// A statement of a file system's policy.
+    fn of_resource(mut raw: RawStatement) -> Result<Self, EfsError> {
+        let principals = match (raw.principal.take(), raw.not_principal.take()) {
+            (Some(principal), None) => match read_principals(&principal)? {
+                names if names.iter().any(|name| name == "*") => Principals::Everybody,
+                names => Principals::Named(names),
+            },
+            (None, Some(principal)) => Principals::AllBut(read_principals(&principal)?),
+            _ => return Err(invalid("A statement needs either Principal or NotPrincipal.")),
+        };
+        let statement = Self::read(raw, principals)?;
+        match statement.actions.0.iter().find(|a| *a != "*" && !a.starts_with("elasticfilesystem:")) {
+            Some(action) => Err(invalid(format!("'{action}' is no action of elasticfilesystem."))),
+            None => Ok(statement),
+        }
+    }
+
+    /// A statement of a principal's policy.
+    fn of_identity(raw: RawStatement) -> Result<Self, EfsError> {
+        if raw.principal.is_some() || raw.not_principal.is_some() {
+            return Err(invalid("A principal's own policy names no principals."));
+        }
+        Self::read(raw, Principals::Everybody)
+    }
+
+    fn read(raw: RawStatement, principals: Principals) -> Result<Self, EfsError> {
+        let allow = match raw.effect.as_str() {
+            "Allow" => true,
+            "Deny" => false,
+            other => return Err(invalid(format!("Effect must be Allow or Deny, not '{other}'."))),
+        };
+        let actions = match (raw.action, raw.not_action) {
+            (Some(actions), None) => (actions.into_vec(), false),
+            (None, Some(actions)) => (actions.into_vec(), true),
+            _ => return Err(invalid("A statement needs either Action or NotAction.")),
+        };
+        let resources = raw.resource.map_or_else(|| vec!["*".to_owned()], OneOrMore::into_vec);
+        let mut conditions = Vec::new();
+        for (operator, keys) in raw.condition.unwrap_or_default() {
+            let Value::Object(keys) = keys else { return Err(invalid("A condition must be an object.")) };
+            for (key, values) in keys {
+                conditions.push(Condition::read(&operator, &key, &values)?);
+            }
+        }
+        Ok(Self { allow, principals, actions, resources, conditions })
+    }
+
+    /// Whether it speaks about the one who asks, and about what is asked.
+    fn answers(&self, action: &str, question: &Question<'_>) -> bool {
+        let named = |names: &[String]| names.iter().any(|name| is_principal(name, question.principal));
+        let principal = match &self.principals {
+            Principals::Everybody => true,
+            Principals::Named(names) => named(names),
+            Principals::AllBut(names) => !named(names),
+        };
+        principal && self.applies(action, question.file_system, &|key| question.fact(key))
+    }
+
+    fn applies(&self, action: &str, resource: &str, facts: Facts<'_>) -> bool {
+        let (actions, excluded) = &self.actions;
+        let in_list = actions.iter().any(|pattern| like(&pattern.to_lowercase(), &action.to_lowercase()));
+        in_list != *excluded
+            && self.resources.iter().any(|pattern| like(pattern, resource))
+            && self.conditions.iter().all(|condition| condition.holds(facts))
+    }
+}
+
+/// Reads `"*"`, `{"AWS": …}` and their like.
+fn read_principals(value: &Value) -> Result<Vec<String>, EfsError> {
+    let text =
+        |value: &Value| value.as_str().map(str::to_owned).ok_or_else(|| invalid("A principal must be a string."));
+    match value {
+        Value::String(everybody) if everybody == "*" => Ok(vec!["*".to_owned()]),
+        Value::Object(kinds) if !kinds.is_empty() => {
+            let mut names = Vec::new();
+            for (kind, values) in kinds {
+                if !matches!(kind.as_str(), "AWS" | "Service" | "Federated" | "CanonicalUser") {
+                    return Err(invalid(format!("'{kind}' is no kind of principal.")));
+                }
+                match values {
+                    Value::Array(values) => {
+                        for value in values {
+                            names.push(text(value)?);
+                        }
+                    }
+                    value => names.push(text(value)?),
+                }
+            }
+            Ok(names)
+        }
+        _ => Err(invalid("Invalid principal in policy.")),
+    }
+}
+
+/// Whether a name of the policy means a principal: an account, the principal itself, or the role that it has assumed.
+pub(crate) fn is_principal(name: &str, principal: Option<&str>) -> bool {
+    if name == "*" {
+        return true;
+    }
+    let Some(principal) = principal else { return false };
+    let account = principal.split(':').nth(4).unwrap_or_default();
+    if name == account || name.split(':').nth(4) == Some(account) && name.ends_with(":root") || name == principal {
+        return true;
+    }
+    // arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION has the rights of arn:aws:iam::ACCOUNT:role/[PATH/]ROLE.
+    let role = principal.split_once(":assumed-role/").and_then(|(_, rest)| rest.split('/').next());
+    role.is_some_and(|role| {
+        name.split(':').nth(4) == Some(account)
+            && name.split_once(":role/").is_some_and(|(_, path)| path.rsplit('/').next() == Some(role))
+    })
+}
+
+impl Condition {
+    fn read(operator: &str, key: &str, values: &Value) -> Result<Self, EfsError> {
+        let (name, if_exists) = match operator.strip_suffix("IfExists") {
+            Some(name) => (name, true),
+            None => (operator, false),
+        };
+        let (test, negated) = match name {
+            "StringEquals" => (Test::Equals, false),
+            "StringNotEquals" => (Test::Equals, true),
+            "StringEqualsIgnoreCase" => (Test::EqualsIgnoringCase, false),
+            "StringNotEqualsIgnoreCase" => (Test::EqualsIgnoringCase, true),
+            "StringLike" | "ArnLike" | "ArnEquals" => (Test::Like, false),
+            "StringNotLike" | "ArnNotLike" | "ArnNotEquals" => (Test::Like, true),
+            "Bool" => (Test::Bool, false),
+            "IpAddress" => (Test::Address, false),
+            "NotIpAddress" => (Test::Address, true),
+            "Null" => (Test::Missing, false),
+            other => return Err(invalid(format!("The condition operator '{other}' is not supported."))),
+        };
+        let text = |value: &Value| match value {
+            Value::String(text) => Ok(text.clone()),
+            Value::Bool(flag) => Ok(flag.to_string()),
+            _ => Err(invalid("A condition's value must be a string.")),
+        };
+        let values = match values {
+            Value::Array(values) => values.iter().map(text).collect::<Result<_, _>>()?,
+            value => vec![text(value)?],
+        };
+        Ok(Self { test, key: key.to_lowercase(), values, negated, if_exists })
+    }
+
+    fn holds(&self, facts: Facts<'_>) -> bool {
+        let fact = facts(&self.key);
+        if self.test == Test::Missing {
+            return self.values.iter().any(|value| (value == "true") == fact.is_none());
+        }
+        let Some(fact) = fact else { return self.if_exists || self.negated };
+        let matched = self.values.iter().any(|value| match self.test {
+            Test::Equals => *value == fact,
+            Test::EqualsIgnoringCase | Test::Bool => value.eq_ignore_ascii_case(&fact),
+            Test::Like => like(value, &fact),
+            Test::Address => in_network(value, fact.parse().ok()),
+            Test::Missing => false,
+        });
+        matched != self.negated
+    }
+}
+
+/// Whether a text matches a pattern with `*` and `?`.
+fn like(pattern: &str, text: &str) -> bool {
+    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
+    let (mut p, mut t) = (0, 0);
+    // Where the last star was, and how much text it has taken.
+    let mut star: Option<(usize, usize)> = None;
+    while t < text.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                star = Some((p, t));
+                p += 1;
+            }
+            Some(&c) if c == b'?' || c == text[t] => {
+                p += 1;
+                t += 1;
+            }
+            _ => match star {
+                Some((at, taken)) => {
+                    star = Some((at, taken + 1));
+                    p = at + 1;
+                    t = taken + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|&c| c == b'*')
+}
+
+/// Whether an address lies in a network like `10.0.0.0/8`, or is the one that is given.
+fn in_network(network: &str, address: Option<IpAddr>) -> bool {
+    let (base, bits) = network.split_once('/').map_or((network, None), |(base, bits)| (base, Some(bits)));
+    let (Ok(base), Some(address)) = (base.parse::<IpAddr>(), address) else { return false };
+    let bits_of = |address: IpAddr| match address {
+        IpAddr::V4(v4) => (u128::from(u32::from(v4)) << 96, 32),
+        IpAddr::V6(v6) => (u128::from(v6), 128),
+    };
+    let ((base, length), (address, other)) = (bits_of(base), bits_of(address));
+    let bits = bits.map_or(Some(length), |bits| bits.parse::<u32>().ok()).filter(|bits| *bits <= length);
+    let Some(bits) = bits else { return false };
+    let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
+    length == other && base & mask == address & mask
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const FS: &str = "arn:aws:elasticfilesystem:us-east-1:123456789012:file-system/fs-01234567";
+    const AP: &str = "arn:aws:elasticfilesystem:us-east-1:123456789012:access-point/fsap-01234567";
+    const ROLE: &str = "arn:aws:sts::123456789012:assumed-role/node/session";
+
+    fn grants(statements: Value, principal: Option<&str>, access_point: Option<&str>, secure: bool) -> Grants {
+        let text = json!({"Version": "2012-10-17", "Statement": statements}).to_string();
+        let source = Some(IpAddr::from([127, 0, 0, 1]));
+        let question = Question { principal, file_system: FS, access_point, secure, source };
+        Policy::parse(&text).unwrap().grants(&question)
+    }
+
+    #[test]
+    fn a_policy_grants_what_it_names_and_nothing_else() {
+        let read_only =
+            json!({"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "elasticfilesystem:ClientMount"});
+        let granted = grants(read_only, None, None, true);
+        assert_eq!(granted, Grants { mount: true, write: false, root: false });
+        let all = json!([{"Effect": "Allow", "Principal": "*", "Action": "elasticfilesystem:Client*", "Resource": FS}]);
+        assert_eq!(grants(all, None, None, false), Grants::ALL);
+        let other = json!({"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "arn:aws:x"});
+        assert!(!grants(other, None, None, true).mount);
+    }
+
+    #[test]
+    fn a_denial_of_plain_connections_beats_every_permission() {
+        let policy = json!([
+            {"Effect": "Allow", "Principal": "*", "Action": "*"},
+            {"Effect": "Deny", "Principal": "*", "Action": "*", "Condition": {"Bool": {"aws:SecureTransport": "false"}}},
+        ]);
+        assert_eq!(grants(policy.clone(), None, None, true), Grants::ALL);
+        assert!(!grants(policy, None, None, false).mount);
+    }
+
+    #[test]
+    fn principals_are_accounts_roles_and_their_sessions() {
+        let allow = |principal: Value| json!({"Effect": "Allow", "Principal": {"AWS": principal}, "Action": "*"});
+        for good in ["123456789012", "arn:aws:iam::123456789012:root", "arn:aws:iam::123456789012:role/path/node", ROLE]
+        {
+            assert!(grants(allow(json!([good])), Some(ROLE), None, true).mount, "{good}");
+        }
+        for bad in ["210987654321", "arn:aws:iam::123456789012:role/nodes", "arn:aws:iam::210987654321:role/node"] {
+            assert!(!grants(allow(json!(bad)), Some(ROLE), None, true).mount, "{bad}");
+        }
+        assert!(!grants(allow(json!("123456789012")), None, None, true).mount);
+    }
+
+    #[test]
+    fn access_points_can_be_required() {
+        let policy = json!({"Effect": "Allow", "Principal": "*", "Action": "*",
+            "Condition": {"StringEquals": {"elasticfilesystem:AccessPointArn": AP}}});
+        assert!(grants(policy.clone(), None, Some(AP), true).mount);
+        assert!(!grants(policy, None, None, true).mount);
+        let all_but = json!([{"Effect": "Allow", "Principal": "*", "Action": "*"},
+            {"Effect": "Deny", "NotPrincipal": {"AWS": "123456789012"}, "NotAction": "elasticfilesystem:ClientMount"}]);
+        assert_eq!(grants(all_but.clone(), None, None, true), Grants { mount: true, write: false, root: false });
+        assert_eq!(grants(all_but, Some(ROLE), None, true), Grants::ALL);
+    }
+
+    #[test]
+    fn addresses_are_compared_as_networks() {
+        let source = Some(IpAddr::from([10, 1, 2, 3]));
+        assert!(in_network("10.0.0.0/8", source) && in_network("10.1.2.3", source) && in_network("0.0.0.0/0", source));
+        assert!(!in_network("10.2.0.0/16", source) && !in_network("::/0", source) && !in_network("x", source));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        let allow = r#"{"Statement":{"Effect":"Allow","Principal":"*","Action":"*","#;
+        for bad in [
+            "",
+            "{}",
+            "[]",
+            r#"{"Statement":[]}"#,
+            r#"{"Statement":{"Effect":"Maybe","Principal":"*","Action":"*"}}"#,
+            r#"{"Statement":{"Effect":"Allow","Action":"*"}}"#,
+            r#"{"Statement":{"Effect":"Allow","Principal":"*","Action":"s3:GetObject"}}"#,
+            &format!(r#"{allow}"Condition":{{"Nonsense":{{"a":"b"}}}}}}}}"#),
+            &format!(r#"{allow}"Colour":"red"}}}}"#),
+        ] {
+            let name = Policy::parse(bad).map_err(|error| error.name);
+            assert_eq!(name, Err(ErrorName::InvalidPolicyException), "{bad}");
+        }
+    }
+
+    #[test]
+    fn stars_match_any_number_of_characters() {
+        assert!(like("a*c", "abbc") && like("*", "") && like("a?c", "abc") && like("*b*", "abc"));
+        assert!(!like("a*c", "ab") && !like("a?c", "ac") && !like("", "a"));
+    }
+
+    #[test]
+    fn a_principal_s_policy_looks_at_action_resource_and_tags() {
+        let policy = IdentityPolicy::parse(
+            &json!({"Statement": [
+                {"Effect": "Allow", "Action": ["elasticfilesystem:Describe*", "ec2:*"], "Resource": "*"},
+                {"Effect": "Allow", "Action": "elasticfilesystem:CreateAccessPoint", "Resource": FS,
+                 "Condition": {"StringLike": {"aws:RequestTag/Owner": "c*"}}},
+                {"Effect": "Deny", "Action": "elasticfilesystem:DescribeTags", "Resource": "*"},
+            ]})
+            .to_string(),
+        )
+        .unwrap();
+        let owner = |value: &'static str| move |key: &str| (key == "aws:requesttag/owner").then(|| value.to_owned());
+        let allows = |action: &str, resource: &str, value: &'static str| {
+            policy.allows(&format!("elasticfilesystem:{action}"), resource, &owner(value))
+        };
+        assert!(
+            allows("DescribeFileSystems", "*", "") && !allows("DescribeTags", FS, "") && !allows("TagResource", FS, "")
+        );
+        assert!(allows("CreateAccessPoint", FS, "csi") && !allows("CreateAccessPoint", FS, "me"));
+        assert!(!allows("CreateAccessPoint", AP, "csi"));
+        let named = json!({"Statement": {"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}});
+        assert!(IdentityPolicy::parse(&named.to_string()).is_err());
+    }
+}

@@ -1,0 +1,72 @@
+use serde_json::json;
+
+use crate::support::{client, fake, file_system, get, send};
+
+#[tokio::test]
+async fn rules_set_over_http_strike_and_can_be_switched() {
+    let fake = fake(|_| {}).await;
+    let client = client(&fake);
+    let rule = json!({"operation": "DescribeFileSystems", "effect": {"kind": "error", "name": "InternalServerError"}});
+    let (status, made) = send(&fake, "POST", "/_fake/faults", &rule).await;
+    assert_eq!(status, 200);
+    let id = made["id"].as_u64().unwrap();
+    let error = client.describe_file_systems().send().await.unwrap_err();
+    assert!(error.into_service_error().is_internal_server_error());
+    assert_eq!(send(&fake, "POST", &format!("/_fake/faults/{id}/disable"), &json!({})).await.0, 200);
+    client.describe_file_systems().send().await.unwrap();
+    assert_eq!(send(&fake, "DELETE", &format!("/_fake/faults/{id}"), &json!({})).await.0, 200);
+    assert_eq!(send(&fake, "DELETE", &format!("/_fake/faults/{id}"), &json!({})).await.0, 404);
+    let bad = json!({"effect": {"kind": "nonsense"}});
+    assert_eq!(send(&fake, "POST", "/_fake/faults", &bad).await.0, 400);
+}
+
+#[tokio::test]
+async fn the_journal_is_queried_over_http() {
+    let fake = fake(|_| {}).await;
+    let client = client(&fake);
+    let fs = file_system(&client).await;
+    client.describe_lifecycle_configuration().file_system_id(&fs).send().await.unwrap();
+    let (_, all) = get(&fake, "/_fake/journal", &[]).await;
+    assert_eq!(all["entries"].as_array().unwrap().len(), 2);
+    let (_, some) = get(&fake, &format!("/_fake/journal?mentions={fs}&limit=5"), &[]).await;
+    assert_eq!(some["entries"][0]["operation"], "DescribeLifecycleConfiguration");
+    assert_eq!(some["entries"][0]["arguments"]["FileSystemId"], json!(fs));
+    assert_eq!(get(&fake, "/_fake/journal?colour=red", &[]).await.0, 400);
+    send(&fake, "DELETE", "/_fake/journal", &json!({})).await;
+    assert_eq!(get(&fake, "/_fake/journal", &[]).await.1["entries"], json!([]));
+}
+
+#[tokio::test]
+async fn clock_limits_and_delays_are_set_over_http() {
+    let fake = fake(|_| {}).await;
+    let client = client(&fake);
+    assert_eq!(send(&fake, "PUT", "/_fake/delays", &json!({"file_system_create": 3600})).await.0, 200);
+    let fs = file_system(&client).await;
+    let state = || async {
+        let page = client.describe_file_systems().file_system_id(&fs).send().await.unwrap();
+        page.file_systems()[0].life_cycle_state().as_str().to_owned()
+    };
+    assert_eq!(state().await, "creating");
+    assert_eq!(send(&fake, "POST", "/_fake/clock", &json!({"advance_seconds": 3600.5})).await.0, 200);
+    assert_eq!(state().await, "available");
+    let (_, limits) = send(&fake, "PUT", "/_fake/limits", &json!({"file_systems": 1})).await;
+    assert_eq!((&limits["file_systems"], &limits["access_points"]), (&json!(1), &json!(10_000)));
+    let full = client.create_file_system().send().await.unwrap_err();
+    assert!(full.into_service_error().is_file_system_limit_exceeded());
+    assert_eq!(send(&fake, "PUT", "/_fake/limits", &json!({"nonsense": 1})).await.0, 400);
+    assert_eq!(send(&fake, "POST", "/_fake/clock", &json!({"advance_seconds": -1})).await.0, 400);
+}
+
+#[tokio::test]
+async fn the_state_shows_all_that_exists() {
+    let fake = fake(|_| {}).await;
+    let client = client(&fake);
+    let fs = file_system(&client).await;
+    client.create_access_point().file_system_id(&fs).send().await.unwrap();
+    client.create_mount_target().file_system_id(&fs).subnet_id("subnet-01234560").send().await.unwrap();
+    let (status, state) = get(&fake, "/_fake/state", &[]).await;
+    assert_eq!(status, 200);
+    assert_eq!(state["file_systems"][0]["id"], json!(fs));
+    assert_eq!(state["access_points"][0]["file_system"], json!(fs));
+    assert_eq!(state["mount_targets"][0]["file_system"], json!(fs));
+}

@@ -1,0 +1,156 @@
+use std::sync::Arc;
+
+use aws_sdk_efs::types::{LifeCycleState, Tag, ThroughputMode};
+use fake_efs::world::clock::{Clock, ManualClock};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::support::{client, client_as, fake, file_system};
+
+#[tokio::test]
+async fn a_file_system_is_creating_first_and_available_when_its_delay_has_passed() {
+    let clock = Arc::new(ManualClock::new(Timestamp::from_second(1_800_000_000).unwrap()));
+    let fake = fake(|settings| {
+        settings.clock = Arc::<ManualClock>::clone(&clock);
+        settings.delays.file_system_create = 10.0;
+    })
+    .await;
+    let client = client(&fake);
+    let tag = Tag::builder().key("Name").value("data").build().unwrap();
+    let made = client.create_file_system().creation_token("t").tags(tag).encrypted(true).send().await.unwrap();
+    assert_eq!(made.life_cycle_state(), &LifeCycleState::Creating);
+    assert_eq!(made.name(), Some("data"));
+    assert_eq!(made.owner_id(), "123456789012");
+    assert_eq!(made.creation_time().secs(), 1_800_000_000);
+    assert!(made.kms_key_id().unwrap().starts_with("arn:aws:kms:us-east-1:123456789012:key/"));
+    let refused = client.create_access_point().file_system_id(made.file_system_id()).send().await.unwrap_err();
+    assert!(refused.into_service_error().is_incorrect_file_system_life_cycle_state());
+    clock.advance(SignedDuration::from_secs(10));
+    let page = client.describe_file_systems().creation_token("t").send().await.unwrap();
+    assert_eq!(page.file_systems()[0].life_cycle_state(), &LifeCycleState::Available);
+    assert_eq!(page.file_systems()[0].file_system_arn(), made.file_system_arn());
+    fake.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_repeated_creation_token_is_refused_with_the_id_of_the_first() {
+    let fake = fake(|_| {}).await;
+    let client = client(&fake);
+    let first = client.create_file_system().creation_token("t").send().await.unwrap();
+    let error = client.create_file_system().creation_token("t").send().await.unwrap_err();
+    let error = error.into_service_error();
+    assert!(error.is_file_system_already_exists());
+    let aws_sdk_efs::operation::create_file_system::CreateFileSystemError::FileSystemAlreadyExists(error) = error
+    else {
+        panic!("{error:?}")
+    };
+    assert_eq!(error.file_system_id(), first.file_system_id());
+    // Another region and another account are other name spaces; the account follows the access key, so the region does here.
+    client_as(&fake, "AKIDEXAMPLE", "eu-west-1", 1).create_file_system().creation_token("t").send().await.unwrap();
+}
+
+#[tokio::test]
+async fn listing_shows_every_file_system_once_although_others_come_and_go_meanwhile() {
+    let fake = fake(|_| {}).await;
+    let client = client(&fake);
+    let mut ids = Vec::new();
+    for _ in 0..7 {
+        ids.push(file_system(&client).await);
+    }
+    let first = client.describe_file_systems().max_items(3).send().await.unwrap();
+    let mut seen: Vec<_> = first.file_systems().iter().map(|fs| fs.file_system_id().to_owned()).collect();
+    client.delete_file_system().file_system_id(&ids[2]).send().await.unwrap();
+    let new = file_system(&client).await;
+    let mut marker = first.next_marker().map(str::to_owned);
+    while let Some(token) = marker {
+        let page = client.describe_file_systems().max_items(3).marker(&token).send().await.unwrap();
+        assert_eq!(page.marker(), Some(token.as_str()));
+        seen.extend(page.file_systems().iter().map(|fs| fs.file_system_id().to_owned()));
+        marker = page.next_marker().map(str::to_owned);
+    }
+    ids.push(new);
+    assert_eq!(seen, ids);
+    let bad = client.describe_file_systems().marker("nonsense").send().await.unwrap_err();
+    assert!(bad.into_service_error().is_bad_request());
+}
+
+#[tokio::test]
+async fn a_deleted_file_system_is_gone_and_its_token_is_free_again() {
+    let fake = fake(|_| {}).await;
+    let client = client(&fake);
+    let first = client.create_file_system().creation_token("t").send().await.unwrap();
+    client.delete_file_system().file_system_id(first.file_system_id()).send().await.unwrap();
+    let gone = client.describe_file_systems().file_system_id(first.file_system_id()).send().await.unwrap_err();
+    assert!(gone.into_service_error().is_file_system_not_found());
+    let again = client.delete_file_system().file_system_id(first.file_system_id()).send().await.unwrap_err();
+    assert!(again.into_service_error().is_file_system_not_found());
+    client.create_file_system().creation_token("t").send().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_throughput_mode_changes_once_a_day() {
+    let clock = Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH));
+    let fake = fake(|settings| settings.clock = Arc::<ManualClock>::clone(&clock)).await;
+    let client = client(&fake);
+    let id = file_system(&client).await;
+    let update = |mode: ThroughputMode, mibps: Option<f64>| {
+        let call = client.update_file_system().file_system_id(&id).throughput_mode(mode);
+        call.set_provisioned_throughput_in_mibps(mibps).send()
+    };
+    let updating = update(ThroughputMode::Provisioned, Some(8.0)).await.unwrap();
+    assert_eq!(updating.life_cycle_state(), &LifeCycleState::Updating);
+    update(ThroughputMode::Provisioned, Some(16.0)).await.unwrap();
+    let early = update(ThroughputMode::Provisioned, Some(4.0)).await.unwrap_err();
+    assert!(early.into_service_error().is_too_many_requests());
+    let early = update(ThroughputMode::Elastic, None).await.unwrap_err();
+    assert!(early.into_service_error().is_too_many_requests());
+    clock.advance(SignedDuration::from_hours(24));
+    update(ThroughputMode::Elastic, None).await.unwrap();
+    clock.advance(SignedDuration::from_hours(24));
+    let much = update(ThroughputMode::Provisioned, Some(5000.0)).await.unwrap_err();
+    assert!(much.into_service_error().is_throughput_limit_exceeded());
+    let missing = update(ThroughputMode::Provisioned, None).await.unwrap_err();
+    assert!(missing.into_service_error().is_bad_request());
+}
+
+#[tokio::test]
+async fn arns_are_accepted_in_paths_and_queries() {
+    let fake = fake(|_| {}).await;
+    let client = client(&fake);
+    let made = client.create_file_system().send().await.unwrap();
+    let arn = made.file_system_arn().unwrap();
+    let page = client.describe_file_systems().file_system_id(arn).send().await.unwrap();
+    assert_eq!(page.file_systems()[0].file_system_id(), made.file_system_id());
+    client.describe_lifecycle_configuration().file_system_id(arn).send().await.unwrap();
+    let elsewhere = arn.replace("us-east-1", "us-east-2");
+    let error = client.describe_lifecycle_configuration().file_system_id(elsewhere).send().await.unwrap_err();
+    assert!(error.into_service_error().is_file_system_not_found());
+}
+
+#[tokio::test]
+async fn pages_of_tags_survive_tags_that_come_and_go() {
+    let fake = fake(|_| {}).await;
+    let client = client(&fake);
+    let fs = file_system(&client).await;
+    let tag = |key: &str| {
+        let tag = Tag::builder().key(key).value("v").build().unwrap();
+        client.tag_resource().resource_id(&fs).tags(tag).send()
+    };
+    for key in ["d", "b", "c"] {
+        tag(key).await.unwrap();
+    }
+    let mut token = None;
+    let mut seen = Vec::new();
+    loop {
+        let list = client.list_tags_for_resource().resource_id(&fs).max_results(1).set_next_token(token);
+        let page = list.send().await.unwrap();
+        seen.extend(page.tags().iter().map(|tag| tag.key().to_owned()));
+        // What was shown goes, and something comes where nobody looks any more.
+        client.untag_resource().resource_id(&fs).tag_keys(page.tags()[0].key()).send().await.unwrap();
+        tag("a").await.unwrap();
+        token = page.next_token;
+        if token.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, ["b", "c", "d"]);
+}

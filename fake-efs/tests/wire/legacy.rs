@@ -1,0 +1,172 @@
+//! NFSv4.0: client ids without sessions, owners with sequence numbers.
+
+use fake_efs::nfs::Status;
+
+use super::client::*;
+use super::operations::populated;
+
+fn status(reply: &Reply) -> Option<Status> {
+    (reply.status != OK).then(|| Status::from_number(reply.status).unwrap())
+}
+
+struct Legacy(Wire);
+
+impl Legacy {
+    fn run(&mut self, ops: &[Op]) -> Reply {
+        self.0.compound(0, ops)
+    }
+
+    fn establish(&mut self, name: &str, verifier: u8) -> u64 {
+        let mut reply = self.run(&[setclientid(name, verifier)]);
+        let (client, confirm) = (reply.op(35).u64(), reply.u64());
+        assert_eq!(status(&self.run(&[setclientid_confirm(client, confirm)])), None);
+        self.0.client = client;
+        client
+    }
+
+    fn open_op(&self, seqid: u32, access: u32, name: &[u8]) -> Op {
+        Open { seqid, access, ..plain_open(self.0.client, name) }.encode()
+    }
+
+    /// Opens and confirms with the numbers 1 and 2.
+    fn open(&mut self, name: &[u8]) -> ([u8; 16], Vec<u8>) {
+        let op = self.open_op(1, 3, name);
+        let mut reply = self.run(&[putrootfh(), op, getfh()]);
+        let stateid = reply.op(24).op(18).open();
+        let handle = reply.op(10).opaque();
+        let mut reply = self.run(&[putfh(&handle), stateid_op(20, stateid, 2)]);
+        (reply.op(22).op(20).stateid(), handle)
+    }
+}
+
+fn setup() -> (super::server::Running, Legacy) {
+    let running = populated();
+    let mut legacy = Legacy(Wire::connect(running.address));
+    legacy.establish("legacy", 1);
+    (running, legacy)
+}
+
+#[test]
+fn a_client_confirms_itself_and_renews() {
+    let (running, mut legacy) = setup();
+    let client = legacy.0.client;
+    let renew = |client: u64| words(30, &[(client >> 32) as u32, client as u32]);
+    assert_eq!(status(&legacy.run(&[renew(client)])), None);
+    assert_eq!(status(&legacy.run(&[renew(77)])), Some(Status::StaleClientId));
+    assert_eq!(status(&legacy.run(&[setclientid_confirm(client, 77)])), Some(Status::StaleClientId));
+    let mut other = Legacy(Wire::connect(running.address));
+    let mut reply = other.run(&[setclientid("unconfirmed", 1)]);
+    let unconfirmed = reply.op(35).u64();
+    assert_eq!(status(&other.run(&[renew(unconfirmed)])), Some(Status::StaleClientId));
+    assert_eq!(other.establish("legacy", 1), client, "the same client comes back");
+    assert_ne!(other.establish("legacy", 2), client, "the same machine after a restart");
+}
+
+#[test]
+fn an_open_must_be_confirmed_and_numbers_must_follow() {
+    let (_running, mut legacy) = setup();
+    let op = legacy.open_op(5, 1, b"f");
+    let mut reply = legacy.run(&[putrootfh(), op, getfh()]);
+    let stateid = reply.op(24).op(18).stateid();
+    for _ in 0..5 {
+        reply.u32();
+    }
+    assert_eq!(reply.u32() & 2, 2, "confirm");
+    reply.words();
+    reply.u32();
+    let handle = reply.op(10).opaque();
+    let mut reply = legacy.run(&[putfh(&handle), stateid_op(20, stateid, 6)]);
+    let confirmed = reply.op(22).op(20).stateid();
+    let op = legacy.open_op(9, 1, b"f");
+    assert_eq!(status(&legacy.run(&[putrootfh(), op])), Some(Status::BadSeqId));
+    assert_eq!(status(&legacy.run(&[putfh(&handle), close(confirmed, 9)])), Some(Status::BadSeqId));
+    assert_eq!(status(&legacy.run(&[putfh(&handle), close(confirmed, 7)])), None);
+    assert_eq!(status(&legacy.run(&[putfh(&handle), close(confirmed, 7)])), None, "a repetition");
+    let op = legacy.open_op(8, 1, b"f");
+    let mut reply = legacy.run(&[putrootfh(), op]);
+    reply.op(24).op(18).stateid();
+    for _ in 0..5 {
+        reply.u32();
+    }
+    assert_eq!(reply.u32() & 2, 0, "confirmed already");
+}
+
+#[test]
+fn a_repeated_open_makes_nothing_twice() {
+    let (running, mut legacy) = setup();
+    let rest = create_attrs((&[33], &mode(0o600)));
+    let op = Open { seqid: 1, access: 3, create: Some((1, rest)), ..plain_open(legacy.0.client, b"new") }.encode();
+    let first = legacy.run(&[putrootfh(), op.clone()]);
+    assert_eq!(status(&first), None);
+    let again = legacy.run(&[putrootfh(), op]);
+    assert_eq!(status(&again), None, "guarded, so done again it would be EXIST");
+    assert_eq!(again.rest(), first.rest());
+    let store = running.store();
+    assert!(store.lookup(store.root(), b"new").is_ok());
+}
+
+#[test]
+fn files_are_read_written_and_locked() {
+    let (_running, mut legacy) = setup();
+    let (stateid, handle) = legacy.open(b"f");
+    assert_eq!(status(&legacy.run(&[putfh(&handle), write(stateid, 0, 2, b"x")])), None);
+    assert_eq!(status(&legacy.run(&[putfh(&handle), read(stateid, 0, 5)])), None);
+    let client = legacy.0.client;
+    let mut op = lock(2, 0, 5, stateid, client, b"l");
+    // The open owner's number stands behind lock type, reclaim, offset, length and "new owner".
+    op[4 + 28..4 + 32].copy_from_slice(&3u32.to_be_bytes());
+    let mut reply = legacy.run(&[putfh(&handle), op]);
+    assert_eq!(status(&reply), None);
+    let held = reply.op(22).op(12).stateid();
+    assert_eq!(status(&legacy.run(&[putfh(&handle), lockt(2, 0, 1, client, b"other")])), Some(Status::Denied));
+    let unlock = |seqid: u32| {
+        let mut op = locku(0, 5, held);
+        op[8..12].copy_from_slice(&seqid.to_be_bytes());
+        op
+    };
+    assert_eq!(status(&legacy.run(&[putfh(&handle), unlock(9)])), Some(Status::BadSeqId));
+    assert_eq!(status(&legacy.run(&[putfh(&handle), unlock(1)])), None);
+    assert_eq!(status(&legacy.run(&[putfh(&handle), lockt(2, 0, 1, client, b"other")])), None);
+    let release = |owner: &[u8]| {
+        let mut e = fake_efs::nfs::xdr::Encoder::default();
+        e.u32(39).u64(client).opaque(owner);
+        e.buffer
+    };
+    assert_eq!(status(&legacy.run(&[release(b"l")])), None);
+    assert_eq!(status(&legacy.run(&[release(b"never seen")])), None);
+}
+
+#[test]
+fn operations_of_4_1_are_illegal() {
+    let (_running, mut legacy) = setup();
+    for number in [40, 42, 43, 53, 58] {
+        let mut reply = legacy.run(&[words(number, &[0; 8])]);
+        assert_eq!(reply.head(), (10_044, Status::OpIllegal as u32));
+    }
+    assert_eq!(status(&legacy.run(&[putrootfh(), lookup(b"s"), readlink()])), None);
+    assert_eq!(status(&legacy.run(&[putrootfh(), readlink()])), Some(Status::Inval));
+    assert_eq!(status(&legacy.run(&[restorefh()])), Some(Status::RestoreFh));
+    let read_current = [putrootfh(), lookup(b"f"), read(CURRENT, 0, 1)];
+    assert_eq!(status(&legacy.run(&read_current)), Some(Status::BadStateId));
+    let of_an_earlier_life = [putrootfh(), lookup(b"f"), read([9; 16], 0, 1)];
+    assert_eq!(status(&legacy.run(&of_an_earlier_life)), Some(Status::StaleStateId));
+    assert_eq!(status(&legacy.run(&vec![putrootfh(); 200])), Some(Status::Resource));
+}
+
+/// RFC 7530 §9.1.4: a state id is the client's that got it, and clients of different identities are different clients.
+#[test]
+fn a_state_id_is_worth_nothing_on_a_connection_of_another_identity() {
+    let (running, mut own) = setup();
+    let (stateid, handle) = own.open(b"f");
+    running.policy(|policy| policy.access_point_id = Some("fsap-other".to_owned()));
+    let mut stranger = Legacy(Wire::connect(running.address));
+    stranger.establish("legacy", 1);
+    let bad = Some(Status::BadStateId);
+    let ops = [read(stateid, 0, 10), write(stateid, 0, 0, b"x"), setattr(stateid, (&[4], &0u64.to_be_bytes()))];
+    for op in ops {
+        assert_eq!(status(&stranger.run(&[putfh(&handle), op.clone()])), bad);
+        assert_eq!(status(&own.run(&[putfh(&handle), op])), None);
+    }
+    assert_eq!(status(&stranger.run(&[putfh(&handle), close(stateid, 3)])), bad);
+    assert_eq!(status(&own.run(&[putfh(&handle), close(stateid, 3)])), None);
+}
