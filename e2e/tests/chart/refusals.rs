@@ -1,0 +1,40 @@
+//! Values that the schema refuses, each with the path of the value in the message.
+
+use crate::helm::Helm;
+
+#[test]
+fn wrong_values_are_refused_with_their_path() {
+    let Some(helm) = Helm::find() else { return };
+    for (values, path) in [
+        ("controller: {replicaCount: many}", "/controller/replicaCount"),
+        ("controller: {replicas: 3}", "'replicas' not allowed"),
+        ("controller: {timeout: 15}", "/controller/timeout"),
+        ("controller: {tags: [a, b]}", "/controller/tags"),
+        ("controller: {livenessProbe: {period: 3}}", "/controller/livenessProbe"),
+        ("node: {healthPort: 99999}", "/node/healthPort"),
+        ("node: {unmountTimeout: 30 seconds}", "/node/unmountTimeout"),
+        ("node: {kubeletPath: kubelet}", "/node/kubeletPath"),
+        ("node: {hostAliases: {files: {ip: 10.0.0.1, region: us-east-1}}}", "/node/hostAliases"),
+        ("node: {hostAliases: {fs-01234567: {ip: 10.0.0.1}}}", "/node/hostAliases/fs-01234567"),
+        ("node: {volumeAttachLimit: 0}", "/node/volumeAttachLimit"),
+        ("portRangeUpperBound: '21000'", "/portRangeUpperBound"),
+        ("image: {pullPolicy: Sometimes}", "/image/pullPolicy"),
+        ("image: {digest: 1234}", "/image/digest"),
+        ("storageClasses: [{parameters: {}}]", "/storageClasses/0"),
+        ("storageClasses: [{name: a, reclaimPolicy: Keep}]", "/storageClasses/0/reclaimPolicy"),
+        ("endpointUrls: {efs: 'localhost:4566'}", "/endpointUrls/efs"),
+        ("fake-efs: {fileSystemId: my-files}", "/fake-efs/fileSystemId"),
+        ("fakeEfs: {enabled: true}", "'fakeEfs' not allowed"),
+    ] {
+        let refusal = helm.template(values).expect_err(values);
+        assert!(refusal.contains(path), "{values}: {path} is not in\n{refusal}");
+    }
+}
+
+/// A key that no schema knows is a typing error; so every key of values.yaml must be in it.
+#[test]
+fn every_default_value_passes_the_schema() {
+    let Some(helm) = Helm::find() else { return };
+    let defaults = std::fs::read_to_string(crate::helm::chart().join("values.yaml")).unwrap();
+    helm.template(&defaults).unwrap_or_else(|e| panic!("{e}"));
+}

@@ -1,0 +1,224 @@
+//! Snapshots of what the chart renders, for a matrix of values, and the properties that no values may break.
+
+use serde_json::{Value, json};
+
+use crate::helm::{Helm, container, find, values_file};
+
+/// Renders and compares with the snapshot; keys that Helm makes at random are blanked.
+fn snapshot(name: &str, values: &str) {
+    let Some(helm) = Helm::find() else { return };
+    helm.lint(values).unwrap_or_else(|e| panic!("{e}"));
+    let rendered = helm.install(values).unwrap_or_else(|e| panic!("{e}"));
+    insta::with_settings!({
+        omit_expression => true,
+        filters => vec![(r"(tls\.(?:crt|key)): \S+", "$1: <made by helm>"), (r"LAST DEPLOYED: .*", "LAST DEPLOYED: <now>")],
+    }, { insta::assert_snapshot!(name, rendered) });
+}
+
+#[test]
+fn the_default_values_render_as_recorded() {
+    snapshot("default", "");
+}
+
+#[test]
+fn values_without_a_controller_render_as_recorded() {
+    snapshot("static-only", &values_file("static-only.yaml"));
+}
+
+#[test]
+fn everything_switched_on_renders_as_recorded() {
+    snapshot("everything", &values_file("everything.yaml"));
+}
+
+#[test]
+fn the_fake_file_system_renders_as_recorded() {
+    snapshot("fake-efs", &values_file("fake-efs.yaml"));
+}
+
+#[test]
+fn the_go_drivers_default_values_render_as_recorded() {
+    snapshot("go-driver-4.4.1", &values_file("go-driver-4.4.1.yaml"));
+}
+
+#[test]
+fn the_node_pod_is_one_container_and_declares_no_port() {
+    let Some(helm) = Helm::find() else { return };
+    let documents = helm.documents("");
+    let node = find(&documents, "DaemonSet", "efs-csi-node");
+    let containers = node["spec"]["template"]["spec"]["containers"].as_array().unwrap();
+    let names: Vec<_> = containers.iter().map(|c| &c["name"]).collect();
+    assert_eq!(names, ["efs-plugin"]);
+    assert!(containers[0].get("ports").is_none());
+    assert_eq!(containers[0]["livenessProbe"]["httpGet"]["port"], 9809);
+}
+
+/// Two parties that register one plug-in would take turns; none would leave it unknown to the kubelet.
+#[test]
+fn exactly_one_party_registers_the_driver_with_the_kubelet() {
+    let Some(helm) = Helm::find() else { return };
+    for sidecar in [false, true] {
+        let values = json!({
+            "sidecars": {"nodeDriverRegistrar": {"enabled": sidecar}},
+            "node": {"kubeletPath": "/opt/kubelet/"},
+        });
+        let documents = helm.documents(&values.to_string());
+        let pod = &find(&documents, "DaemonSet", "efs-csi-node")["spec"]["template"]["spec"];
+        let registering: Vec<_> = pod["containers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|container| {
+                let mounts = container["volumeMounts"].as_array().unwrap();
+                mounts.iter().any(|mount| mount["name"] == "registration-dir" && mount["mountPath"] == "/registration")
+            })
+            .collect();
+        assert_eq!(registering.len(), 1, "sidecar={sidecar}");
+        assert_eq!(registering[0]["name"], if sidecar { "csi-driver-registrar" } else { "efs-plugin" });
+        // The stock registrar takes the path from its environment.
+        let told = format!("{} {}", registering[0]["args"], registering[0]["env"]);
+        assert!(told.contains("--kubelet-registration-path="), "{told}");
+        assert!(told.contains("/opt/kubelet/plugins/efs.csi.aws.com/csi.sock"), "{told}");
+        let volume = pod["volumes"].as_array().unwrap().iter().find(|v| v["name"] == "registration-dir").unwrap();
+        assert_eq!(volume["hostPath"]["path"], "/opt/kubelet/plugins_registry/");
+    }
+}
+
+#[test]
+fn the_controller_runs_without_root_privilege_or_capabilities() {
+    let Some(helm) = Helm::find() else { return };
+    let documents = helm.documents("");
+    let controller = find(&documents, "Deployment", "efs-csi-controller");
+    assert_eq!(controller["spec"]["template"]["spec"]["securityContext"]["runAsNonRoot"], true);
+    let security = &container(controller, "efs-plugin")["securityContext"];
+    assert_eq!(security["privileged"], Value::Null);
+    assert_eq!(security["capabilities"]["drop"], json!(["ALL"]));
+    assert_eq!(security["readOnlyRootFilesystem"], true);
+    assert_eq!(security["allowPrivilegeEscalation"], false);
+}
+
+/// The stock sidecars hold the health port when they run, and a socket of a pod's network can't be bound twice.
+#[test]
+fn no_two_containers_of_a_pod_listen_on_one_port() {
+    let Some(helm) = Helm::find() else { return };
+    for probe in [false, true] {
+        for metrics in [false, true] {
+            let values = json!({
+                "sidecars": {"livenessProbe": {"enabled": probe}},
+                "controller": {"enableMetrics": metrics},
+                "node": {"podMonitor": {"enabled": metrics}},
+            });
+            let documents = helm.documents(&values.to_string());
+            for (kind, name) in [("Deployment", "efs-csi-controller"), ("DaemonSet", "efs-csi-node")] {
+                let workload = find(&documents, kind, name);
+                let mut ports = Vec::new();
+                for container in workload["spec"]["template"]["spec"]["containers"].as_array().unwrap() {
+                    for arg in container["args"].as_array().unwrap() {
+                        let arg = arg.as_str().unwrap();
+                        if let Some(port) =
+                            arg.strip_prefix("--http-endpoint=:").or_else(|| arg.strip_prefix("--health-port="))
+                        {
+                            ports.push(port.to_owned());
+                        }
+                    }
+                }
+                let expected = if probe && metrics { 2 } else { 1 };
+                assert_eq!(ports.len(), expected, "{name} probe={probe} metrics={metrics}: {ports:?}");
+                ports.dedup();
+                assert_eq!(ports.len(), expected, "{name} probe={probe} metrics={metrics}: {ports:?}");
+                let probed = container(workload, "efs-plugin")["livenessProbe"]["httpGet"]["port"].to_string();
+                assert!(ports.contains(&probed), "{name}: {probed} is probed, but {ports:?} are served");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_service_scrapes_the_port_that_the_driver_serves() {
+    let Some(helm) = Helm::find() else { return };
+    for probe in [false, true] {
+        let values = json!({"sidecars": {"livenessProbe": {"enabled": probe}}, "controller": {"enableMetrics": true}});
+        let documents = helm.documents(&values.to_string());
+        let service = find(&documents, "Service", "efs-csi-controller");
+        assert_eq!(service["spec"]["ports"][0]["port"], 3301);
+        let target = &service["spec"]["ports"][0]["targetPort"];
+        let plugin = container(find(&documents, "Deployment", "efs-csi-controller"), "efs-plugin");
+        let served = format!("--http-endpoint=:{target}");
+        assert!(plugin["args"].as_array().unwrap().contains(&json!(served)), "{served} is not in {}", plugin["args"]);
+    }
+}
+
+#[test]
+fn tags_are_escaped_unless_their_author_did() {
+    let Some(helm) = Helm::find() else { return };
+    let values = json!({"controller": {"tags": {"team": "a b:c", "done": r"x\ y", "n": 7}}});
+    let documents = helm.documents(&values.to_string());
+    let plugin = container(find(&documents, "Deployment", "efs-csi-controller"), "efs-plugin").clone();
+    assert!(
+        plugin["args"].as_array().unwrap().contains(&json!(r"--tags=done:x\ y n:7 team:a\ b\:c")),
+        "{}",
+        plugin["args"]
+    );
+}
+
+#[test]
+fn pods_reach_the_fake_without_the_clusters_dns() {
+    let Some(helm) = Helm::find() else { return };
+    let documents = helm.documents(&values_file("fake-efs.yaml"));
+    let service = find(&documents, "Service", "fake-efs");
+    assert_eq!(service["spec"]["ports"][0]["name"], "http", "the first port is the one in the environment");
+    for (kind, name) in [("Deployment", "efs-csi-controller"), ("DaemonSet", "efs-csi-node")] {
+        let plugin = container(find(&documents, kind, name), "efs-plugin");
+        let url = plugin["env"].as_array().unwrap().iter().find(|e| e["name"] == "AWS_ENDPOINT_URL").unwrap();
+        assert_eq!(url["value"], "http://$(FAKE_EFS_SERVICE_HOST):$(FAKE_EFS_SERVICE_PORT)");
+    }
+}
+
+#[test]
+fn a_node_pod_of_one_container_is_replaced_by_one_that_starts_beside_it() {
+    let Some(helm) = Helm::find() else { return };
+    let beside = json!({"maxSurge": 1, "maxUnavailable": 0});
+    for (values, expected) in [
+        (json!({}), beside),
+        (json!({"sidecars": {"livenessProbe": {"enabled": true}}}), Value::Null),
+        (json!({"sidecars": {"nodeDriverRegistrar": {"enabled": true}}}), Value::Null),
+        (json!({"node": {"rollingUpdate": {"maxUnavailable": "10%"}}}), json!({"maxUnavailable": "10%"})),
+        (json!({"node": {"updateStrategy": "OnDelete"}}), Value::Null),
+    ] {
+        let documents = helm.documents(&values.to_string());
+        let node = find(&documents, "DaemonSet", "efs-csi-node");
+        assert_eq!(node["spec"]["updateStrategy"]["rollingUpdate"], expected, "{values}");
+    }
+}
+
+/// The API versions that every Kubernetes from 1.29 to 1.36 serves, and those of the Prometheus operator.
+const SERVED: &[&str] = &[
+    "v1",
+    "apps/v1",
+    "monitoring.coreos.com/v1",
+    "networking.k8s.io/v1",
+    "policy/v1",
+    "rbac.authorization.k8s.io/v1",
+    "storage.k8s.io/v1",
+];
+
+#[test]
+fn every_supported_kubernetes_gets_the_same_manifests_of_apis_that_it_serves() {
+    let Some(helm) = Helm::find() else { return };
+    for values in ["".to_owned(), values_file("everything.yaml"), values_file("fake-efs.yaml")] {
+        let known = |documents: Vec<Value>| {
+            // Certificates are made anew each time.
+            documents.into_iter().filter(|document| document["kind"] != "Secret").collect::<Vec<_>>()
+        };
+        let usual = known(helm.documents(&values));
+        for document in &usual {
+            let version = document["apiVersion"].as_str().unwrap_or_default();
+            assert!(SERVED.contains(&version), "{version} {}", document["kind"]);
+        }
+        for minor in 29..=36 {
+            let version = format!("--kube-version=1.{minor}.0");
+            assert_eq!(known(helm.documents_for(&version, &values)), usual, "{version}");
+        }
+    }
+    let refused = helm.template_for("--kube-version=1.20.0", "").expect_err("1.20 is too old");
+    assert!(refused.contains("1.20"), "{refused}");
+}

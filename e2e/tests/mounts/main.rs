@@ -1,0 +1,10 @@
+//! Whole-product tests with kernel mounts: real processes, run in the lab by `just mounts`.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic; the allowance for tests does not reach their helpers")]
+
+mod bad_input;
+mod faults;
+mod fixture;
+mod node_features;
+mod unpublish;
+mod upgrade;
