@@ -1,0 +1,151 @@
+//! What a run leaves behind: `report.json`. The schema is explained in `benches/README.md`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context as _, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::budgets::Verdict;
+use crate::machine::Machine;
+use crate::stats::{Summary, paired_ratios, summarize};
+
+/// Version of the schema; a reader refuses others.
+pub const SCHEMA: u32 = 1;
+
+/// Where a scenario ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Place {
+    /// Directly on this machine.
+    Host,
+    /// In the lab: a kernel with an NFS client and one CPU, in which system calls are slow. Compare ratios only.
+    Lab,
+}
+
+/// Which way is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Better {
+    /// More is better.
+    Higher,
+    /// Less is better.
+    Lower,
+}
+
+/// The samples of one subject.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Series {
+    /// Who was measured.
+    pub name: String,
+    /// One number a round, in the measurement's unit, in the order in which they were taken.
+    pub samples: Vec<f64>,
+    /// Why there are no samples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<String>,
+}
+
+impl Series {
+    /// A series without samples yet.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), samples: Vec::new(), missing: None }
+    }
+
+    /// A series with these samples.
+    pub fn of(name: impl Into<String>, samples: Vec<f64>) -> Self {
+        Self { samples, ..Self::new(name) }
+    }
+
+    /// A series that could not be measured.
+    pub fn missing(name: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { missing: Some(reason.into()), ..Self::new(name) }
+    }
+
+    /// Median and spread.
+    pub fn summary(&self) -> Option<Summary> {
+        summarize(&self.samples)
+    }
+}
+
+/// One thing measured, for us and for those beside us. Samples with the same index were taken side by side.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measurement {
+    /// Stable name, e.g. `tunnel.send.1`.
+    pub id: String,
+    /// What it is, for people.
+    pub title: String,
+    /// Where it ran.
+    pub place: Place,
+    /// Unit of the samples, e.g. `MiB/s`.
+    pub unit: String,
+    /// Which way is good.
+    pub better: Better,
+    /// How it was measured and what that leaves out.
+    pub method: String,
+    /// Our samples.
+    pub ours: Series,
+    /// The others' samples.
+    pub peers: Vec<Series>,
+}
+
+impl Measurement {
+    /// The peer of that name.
+    pub fn peer(&self, name: &str) -> Option<&Series> {
+        self.peers.iter().find(|peer| peer.name == name)
+    }
+
+    /// Median and spread of our samples by `peer`'s, pair by pair.
+    pub fn ratio(&self, peer: &Series) -> Option<Summary> {
+        summarize(&paired_ratios(&self.ours.samples, &peer.samples))
+    }
+}
+
+/// A whole run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// When the run began, RFC 3339.
+    pub started: String,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// True for a smoke test with tiny amounts: the numbers mean nothing.
+    pub quick: bool,
+    /// The command that made this report.
+    pub command: String,
+    /// The machine.
+    pub machine: Machine,
+    /// Versions of what was measured and of the tools.
+    pub versions: BTreeMap<String, String>,
+    /// What was measured.
+    pub measurements: Vec<Measurement>,
+    /// The budgets and whether they hold.
+    pub budgets: Vec<Verdict>,
+}
+
+impl Report {
+    /// Reads `report.json`.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        let report: Self =
+            serde_json::from_str(&text).with_context(|| format!("{} is not a bench report", path.display()))?;
+        ensure!(
+            report.schema == SCHEMA,
+            "{} has schema {}, this program reads {SCHEMA}",
+            path.display(),
+            report.schema
+        );
+        Ok(report)
+    }
+
+    /// Writes `report.json`.
+    pub fn write(&self, path: &Path) -> anyhow::Result<()> {
+        let text = serde_json::to_string_pretty(self)? + "\n";
+        std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+    }
+
+    /// The measurement of that name.
+    pub fn measurement(&self, id: &str) -> Option<&Measurement> {
+        self.measurements.iter().find(|measurement| measurement.id == id)
+    }
+}

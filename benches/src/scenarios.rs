@@ -1,0 +1,237 @@
+//! What is measured. A scenario declares its measurements first and then fills them, so that one that fails half-way
+//! leaves rows that say so.
+
+pub mod api;
+pub mod connections;
+pub mod controller;
+pub mod image;
+pub mod nfs;
+pub mod publish;
+pub mod start;
+pub mod suite;
+pub mod tunnel;
+pub mod walker;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::peers::own_tunnel::NAME;
+use crate::report::{Better, Measurement, Place, Series};
+
+/// What a scenario works with.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// Folder of efs-csi-driver, fake-efs and csi-sanity.
+    pub bin_dir: PathBuf,
+    /// This program.
+    pub program: PathBuf,
+    /// An empty folder for sockets, logs and files.
+    pub dir: PathBuf,
+    /// A smoke test: tiny amounts, one or two rounds.
+    pub quick: bool,
+}
+
+impl Setting {
+    /// `full` normally, `quick` in a smoke test.
+    pub fn amount<T>(&self, full: T, quick: T) -> T {
+        if self.quick { quick } else { full }
+    }
+}
+
+/// A group of measurements that share a set-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scenario {
+    /// Start and idle memory of the driver.
+    Start,
+    /// The TLS tunnel beside stunnel.
+    Tunnel,
+    /// CreateVolume and DeleteVolume.
+    Controller,
+    /// The fake's EFS API beside moto's.
+    Api,
+    /// Idle connections of the fake's file server.
+    Connections,
+    /// The size of the image.
+    Image,
+    /// Volume statistics by walking, beside `du`.
+    Walker,
+    /// Publishing beside a bare kernel mount; recovery.
+    Publish,
+    /// The fake's file server beside others.
+    Nfs,
+    /// csi-sanity.
+    Suite,
+}
+
+/// All scenarios, in the order in which they run.
+pub const ALL: &[Scenario] = &[
+    Scenario::Start,
+    Scenario::Tunnel,
+    Scenario::Controller,
+    Scenario::Api,
+    Scenario::Connections,
+    Scenario::Image,
+    Scenario::Walker,
+    Scenario::Publish,
+    Scenario::Nfs,
+    Scenario::Suite,
+];
+
+impl Scenario {
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Tunnel => "tunnel",
+            Self::Controller => "controller",
+            Self::Api => "api",
+            Self::Connections => "connections",
+            Self::Image => "image",
+            Self::Walker => "walker",
+            Self::Publish => "publish",
+            Self::Nfs => "nfs",
+            Self::Suite => "suite",
+        }
+    }
+
+    /// Where it runs.
+    pub fn place(self) -> Place {
+        match self {
+            Self::Start
+            | Self::Tunnel
+            | Self::Controller
+            | Self::Api
+            | Self::Connections
+            | Self::Image
+            | Self::Walker => Place::Host,
+            Self::Publish | Self::Nfs | Self::Suite => Place::Lab,
+        }
+    }
+
+    /// Its measurements, still empty.
+    pub fn declare(self, board: &mut Board) {
+        match self {
+            Self::Start => start::declare(board),
+            Self::Tunnel => tunnel::declare(board),
+            Self::Controller => controller::declare(board),
+            Self::Api => api::declare(board),
+            Self::Connections => connections::declare(board),
+            Self::Image => image::declare(board),
+            Self::Walker => walker::declare(board),
+            Self::Publish => publish::declare(board),
+            Self::Nfs => nfs::declare(board),
+            Self::Suite => suite::declare(board),
+        }
+    }
+
+    /// Takes the samples.
+    pub async fn run(self, setting: &Setting, board: &mut Board) -> anyhow::Result<()> {
+        match self {
+            Self::Start => start::run(setting, board).await,
+            Self::Tunnel => tunnel::run(setting, board).await,
+            Self::Controller => controller::run(setting, board).await,
+            Self::Api => api::run(setting, board).await,
+            Self::Connections => connections::run(setting, board).await,
+            Self::Image => image::run(setting, board).await,
+            Self::Walker => walker::run(setting, board).await,
+            Self::Publish => publish::run(setting, board).await,
+            Self::Nfs => nfs::run(setting, board).await,
+            Self::Suite => suite::run(setting, board).await,
+        }
+    }
+
+    /// How long it may take.
+    pub fn limit(self) -> Duration {
+        Duration::from_secs(420)
+    }
+}
+
+/// The measurements of a scenario while it runs.
+#[derive(Debug, Default)]
+pub struct Board {
+    /// In the order in which they were declared.
+    pub measurements: Vec<Measurement>,
+    place: Option<Place>,
+}
+
+/// What a measurement is.
+#[derive(Debug)]
+pub struct Declaration<'a> {
+    /// Stable name.
+    pub id: &'a str,
+    /// For people.
+    pub title: &'a str,
+    /// Of the samples.
+    pub unit: &'a str,
+    /// Which way is good.
+    pub better: Better,
+    /// How, and what is left out.
+    pub method: &'a str,
+    /// Who else is measured.
+    pub peers: &'a [&'a str],
+}
+
+impl Board {
+    /// A board for scenarios that run at `place`.
+    pub fn new(place: Place) -> Self {
+        Self { measurements: Vec::new(), place: Some(place) }
+    }
+
+    /// Adds an empty measurement.
+    pub fn declare(&mut self, what: Declaration<'_>) {
+        self.measurements.push(Measurement {
+            id: what.id.to_owned(),
+            title: what.title.to_owned(),
+            place: self.place.unwrap_or(Place::Host),
+            unit: what.unit.to_owned(),
+            better: what.better,
+            method: what.method.to_owned(),
+            ours: Series::new(NAME),
+            peers: what.peers.iter().map(|name| Series::new(*name)).collect(),
+        });
+    }
+
+    /// Adds a sample of `name`, of us or of a peer. A name that was not declared is a peer more.
+    pub fn sample(&mut self, id: &str, name: &str, value: f64) {
+        if let Some(series) = self.series(id, name) {
+            series.samples.push(value);
+        }
+    }
+
+    /// Says why there are no samples of `name`.
+    pub fn missing(&mut self, id: &str, name: &str, reason: &str) {
+        if let Some(series) = self.series(id, name) {
+            series.missing = Some(reason.to_owned());
+        }
+    }
+
+    /// Says for every measurement that names this peer why it has no samples.
+    pub fn peer_missing(&mut self, name: &str, reason: &str) {
+        let peers = self.measurements.iter_mut().flat_map(|measurement| &mut measurement.peers);
+        for peer in peers.filter(|peer| peer.name == name && peer.samples.is_empty()) {
+            peer.missing = Some(reason.to_owned());
+        }
+    }
+
+    /// Marks everything that has no samples yet with `reason`.
+    pub fn fail(&mut self, reason: &str) {
+        for measurement in &mut self.measurements {
+            let all = std::iter::once(&mut measurement.ours).chain(&mut measurement.peers);
+            for series in all.filter(|series| series.samples.is_empty() && series.missing.is_none()) {
+                series.missing = Some(reason.to_owned());
+            }
+        }
+    }
+
+    fn series(&mut self, id: &str, name: &str) -> Option<&mut Series> {
+        let measurement = self.measurements.iter_mut().find(|measurement| measurement.id == id)?;
+        if name == NAME {
+            return Some(&mut measurement.ours);
+        }
+        let at = measurement.peers.iter().position(|peer| peer.name == name).unwrap_or_else(|| {
+            measurement.peers.push(Series::new(name));
+            measurement.peers.len() - 1
+        });
+        measurement.peers.get_mut(at)
+    }
+}

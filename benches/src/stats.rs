@@ -1,0 +1,102 @@
+//! Medians and their spread.
+
+use serde::{Deserialize, Serialize};
+
+/// The middle of some samples and how sure we are of it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The median.
+    pub median: f64,
+    /// Lower end of the interval that holds the true median with a probability of at least 95 % (the smallest sample when
+    /// there are fewer than six).
+    pub low: f64,
+    /// Upper end of that interval.
+    pub high: f64,
+    /// Number of samples.
+    pub samples: usize,
+}
+
+/// Summarises samples; `None` when there are none.
+pub fn summarize(samples: &[f64]) -> Option<Summary> {
+    let mut sorted: Vec<f64> = samples.iter().copied().filter(|x| x.is_finite()).collect();
+    sorted.sort_by(f64::total_cmp);
+    let count = sorted.len();
+    if count == 0 {
+        return None;
+    }
+    let trim = trimmed(count);
+    Some(Summary { median: middle(&sorted), low: sorted[trim], high: sorted[count - 1 - trim], samples: count })
+}
+
+/// The value below which the given share (0 to 1) of the samples lies: the nearest rank.
+pub fn quantile(samples: &[f64], share: f64) -> Option<f64> {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let last = sorted.len().checked_sub(1)?;
+    // A rank is small and not negative, so the cast is exact.
+    Some(sorted[((share * last as f64).round() as usize).min(last)])
+}
+
+/// Ratios of samples that were taken side by side: the first of ours by the first of theirs, and so on.
+pub fn paired_ratios(ours: &[f64], theirs: &[f64]) -> Vec<f64> {
+    ours.iter().zip(theirs).filter(|(_, theirs)| **theirs != 0.0).map(|(ours, theirs)| ours / theirs).collect()
+}
+
+fn middle(sorted: &[f64]) -> f64 {
+    let half = sorted.len() / 2;
+    if sorted.len() % 2 == 1 { sorted[half] } else { (sorted[half - 1] + sorted[half]) / 2.0 }
+}
+
+/// How many samples may be cut off at each end so that the rest still holds the true median with 95 %: the number of
+/// samples below the median is binomially distributed, whatever the samples' own distribution.
+fn trimmed(count: usize) -> usize {
+    let mut below = 0.5f64.powi(i32::try_from(count).unwrap_or(i32::MAX));
+    let mut tail = below;
+    let mut trim = 0;
+    while trim + 1 < count.div_ceil(2) {
+        below *= (count - trim) as f64 / (trim + 1) as f64;
+        if 2.0 * (tail + below) > 0.05 {
+            break;
+        }
+        tail += below;
+        trim += 1;
+    }
+    if 2.0 * tail > 0.05 { 0 } else { trim }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_samples_spread_from_the_smallest_to_the_largest() {
+        let summary = summarize(&[3.0, 1.0, 2.0]).unwrap();
+        assert_eq!((summary.median, summary.low, summary.high, summary.samples), (2.0, 1.0, 3.0, 3));
+        assert_eq!(summarize(&[1.0, 2.0]).unwrap().median, 1.5);
+        assert_eq!(summarize(&[]), None);
+    }
+
+    #[test]
+    fn many_samples_give_the_interval_of_the_sign_test() {
+        // Textbook values: of 9 samples the 2nd to the 8th, of 20 the 6th to the 15th.
+        for (count, low, high) in [(5, 1, 5), (7, 1, 7), (9, 2, 8), (20, 6, 15), (100, 40, 61)] {
+            let samples: Vec<f64> = (1..=count).map(f64::from).collect();
+            let summary = summarize(&samples).unwrap();
+            assert_eq!((summary.low, summary.high), (f64::from(low), f64::from(high)), "{count} samples");
+        }
+    }
+
+    #[test]
+    fn ratios_are_taken_pair_by_pair() {
+        assert_eq!(paired_ratios(&[2.0, 9.0, 1.0], &[1.0, 3.0]), [2.0, 3.0]);
+        assert_eq!(paired_ratios(&[2.0, 4.0], &[0.0, 2.0]), [2.0]);
+    }
+
+    #[test]
+    fn quantiles_are_samples() {
+        let samples = [5.0, 1.0, 4.0, 2.0, 3.0];
+        assert_eq!(quantile(&samples, 0.5), Some(3.0));
+        assert_eq!(quantile(&samples, 0.99), Some(5.0));
+        assert_eq!(quantile(&[], 0.5), None);
+    }
+}

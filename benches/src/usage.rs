@@ -1,0 +1,72 @@
+//! What the kernel knows about a process: its memory and its processor time.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+/// Memory of a process, in KiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Resident pages, shared ones in full.
+    pub rss: u64,
+    /// Resident pages, shared ones divided by the number of processes that share them.
+    pub pss: u64,
+}
+
+/// Reads a process's memory.
+pub fn memory(pid: u32) -> anyhow::Result<Memory> {
+    let path = format!("/proc/{pid}/smaps_rollup");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+    parse_memory(&text).with_context(|| format!("{path} has no Rss and Pss"))
+}
+
+fn parse_memory(text: &str) -> Option<Memory> {
+    let field = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        line.trim().strip_suffix(" kB")?.trim().parse().ok()
+    };
+    Some(Memory { rss: field("Rss")?, pss: field("Pss")? })
+}
+
+/// Processor time that a process has used so far, user and system, ended threads included; in steps of a clock tick (10 ms).
+pub fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
+    let path = format!("/proc/{pid}/stat");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+    let ticks = parse_ticks(&text).with_context(|| format!("{path} reads {text:?}"))?;
+    Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
+}
+
+/// The sum of fields 14 and 15. The second field, the program's name, is in brackets and may hold anything.
+fn parse_ticks(text: &str) -> Option<u64> {
+    let (_, rest) = text.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace().skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    Some(user + system)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_read_from_the_rollup() {
+        let text =
+            "00400000-7ffd [rollup]\nRss:                4096 kB\nPss:                1024 kB\nPss_Dirty: 7 kB\n";
+        assert_eq!(parse_memory(text), Some(Memory { rss: 4096, pss: 1024 }));
+        assert_eq!(parse_memory("nothing"), None);
+    }
+
+    #[test]
+    fn ticks_are_found_behind_any_program_name() {
+        let text = "7 (a) b (c) S 1 7 7 0 -1 4194560 1 0 0 0 250 30 0 0 20 0 1 0 9 1 1";
+        assert_eq!(parse_ticks(text), Some(280));
+    }
+
+    #[test]
+    fn our_own_process_has_memory() {
+        let memory = memory(std::process::id()).unwrap();
+        assert!(memory.rss >= memory.pss && memory.pss > 100, "{memory:?}");
+        cpu_time(std::process::id()).unwrap();
+    }
+}
