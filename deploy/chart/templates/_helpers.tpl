@@ -1,0 +1,167 @@
+{{- define "efs.name" -}}
+{{ default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "efs.labels" -}}
+app.kubernetes.io/name: {{ include "efs.name" . }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{- /* The labels that pods are selected by. The Go driver's, since a selector can't be changed in place. */}}
+{{- define "efs.selectorLabels" -}}
+app: {{ .app }}
+app.kubernetes.io/name: {{ include "efs.name" .root }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{- end }}
+
+{{- /* Is image.repository the Go driver's image? Only this driver's own program understands this chart's arguments. */}}
+{{- define "efs.namesGoDriver" -}}
+{{- if eq (.Values.image.repository | splitList "/" | last) "aws-efs-csi-driver" }}true{{ end }}
+{{- end }}
+
+{{- define "efs.image" -}}
+{{- if include "efs.namesGoDriver" . -}}
+efs-csi-driver:{{ .Chart.AppVersion }}
+{{- else if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
+{{- end }}
+{{- end }}
+
+{{- define "efs.imagePullSecrets" -}}
+{{- with .Values.imagePullSecrets -}}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* "key:value key:value" of the tags flag. A value that has a backslash was escaped by its author. */}}
+{{- define "efs.tags" -}}
+{{- $tags := list }}
+{{- range $key, $value := . }}
+{{- $pair := list }}
+{{- range $part := list $key (toString $value) }}
+{{- if not (contains "\\" $part) }}
+{{- $part = $part | replace ":" "\\:" | replace " " "\\ " }}
+{{- end }}
+{{- $pair = append $pair $part }}
+{{- end }}
+{{- $tags = append $tags (join ":" $pair) }}
+{{- end }}
+{{- join " " $tags }}
+{{- end }}
+
+{{- /* A probe, the port name "healthz" replaced by its number: pods on the host's network that name a port could not start
+       beside their predecessor during an update. */}}
+{{- define "efs.probe" -}}
+{{- $probe := deepCopy .probe }}
+{{- $port := .port }}
+{{- range $kind := list "httpGet" "tcpSocket" }}
+{{- with get $probe $kind }}
+{{- if eq (toString .port) "healthz" }}{{ $_ := set . "port" $port }}{{ end }}
+{{- end }}
+{{- end }}
+{{- toYaml $probe }}
+{{- end }}
+
+{{- define "efs.probes" -}}
+{{- $port := .port }}
+{{- range $name := list "livenessProbe" "readinessProbe" "startupProbe" }}
+{{- with get $.values $name }}
+{{ $name }}:
+  {{- include "efs.probe" (dict "probe" . "port" $port) | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* Region and zone are the fake's where the fake is. */}}
+{{- define "efs.region" -}}
+{{ .Values.region | default (ternary (index .Values "fake-efs").region "" (index .Values "fake-efs").enabled) }}
+{{- end }}
+{{- define "efs.availabilityZone" -}}
+{{ .Values.availabilityZone | default (ternary (index .Values "fake-efs").availabilityZone "" (index .Values "fake-efs").enabled) }}
+{{- end }}
+
+{{- /* Arguments that both workloads have. */}}
+{{- define "efs.commonArgs" -}}
+{{- with include "efs.region" . }}
+- --region={{ . }}
+{{- end }}
+{{- with include "efs.availabilityZone" . }}
+- --availability-zone={{ . }}
+{{- end }}
+{{- if ne (int .Values.mountTargetPort) 2049 }}
+- --mount-target-port={{ .Values.mountTargetPort }}
+{{- end }}
+{{- if include "efs.tlsCaVolume" . }}
+- --tls-ca-file=/etc/efs-csi-driver/tls/{{ .Values.tlsCa.key }}
+{{- end }}
+- --adaptive-retry-mode={{ .Values.adaptiveRetryMode }}
+- --log-format={{ .Values.logFormat }}
+{{- if .Values.debugLogs }}
+- --debug-logs=true
+{{- end }}
+{{- end }}
+
+{{- /* Environment that both workloads have. */}}
+{{- define "efs.commonEnv" -}}
+- name: CSI_NODE_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: spec.nodeName
+- name: PORT_RANGE_UPPER_BOUND
+  value: {{ .Values.portRangeUpperBound | quote }}
+{{- if .Values.useFIPS }}
+- name: AWS_USE_FIPS_ENDPOINT
+  value: "true"
+{{- end }}
+{{- $fake := index .Values "fake-efs" }}
+{{- if $fake.enabled }}
+{{- /* The kubelet puts a Service's address into the environment: pods on the host's network can't ask the cluster's DNS. */}}
+{{- $prefix := $fake.name | upper | replace "-" "_" }}
+- name: AWS_ENDPOINT_URL
+  value: http://$({{ $prefix }}_SERVICE_HOST):$({{ $prefix }}_SERVICE_PORT)
+- name: AWS_ACCESS_KEY_ID
+  value: AKIAIOSFODNN7EXAMPLE
+- name: AWS_SECRET_ACCESS_KEY
+  value: not-a-secret
+{{- end }}
+{{- with .Values.endpointUrls.efs }}
+- name: AWS_ENDPOINT_URL_EFS
+  value: {{ . | quote }}
+{{- end }}
+{{- with .Values.endpointUrls.sts }}
+- name: AWS_ENDPOINT_URL_STS
+  value: {{ . | quote }}
+{{- end }}
+{{- end }}
+
+{{- /* The volume with the certificate authority of the mount targets; empty where Amazon's own roots are to be used. */}}
+{{- define "efs.tlsCaVolume" -}}
+{{- if .Values.tlsCa.configMapName }}
+configMap:
+  name: {{ .Values.tlsCa.configMapName }}
+{{- else if .Values.tlsCa.secretName }}
+secret:
+  secretName: {{ .Values.tlsCa.secretName }}
+  items:
+    - key: {{ .Values.tlsCa.key }}
+      path: {{ .Values.tlsCa.key }}
+{{- else if (index .Values "fake-efs").enabled }}
+secret:
+  secretName: {{ (index .Values "fake-efs").name }}-ca
+  items:
+    - key: tls.crt
+      path: {{ .Values.tlsCa.key }}
+{{- end }}
+{{- end }}
+
+{{- define "efs.sidecarImage" -}}
+{{ .image.repository }}:{{ .image.tag }}
+{{- end }}
