@@ -20,6 +20,8 @@ const FORCE_WITHIN: Duration = Duration::from_secs(10);
 const BUSY_FOR: Duration = Duration::from_secs(3);
 /// Pause between two such attempts.
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
+/// A server that doesn't say by then how full a busy mount is counts as silent.
+const SILENT_AFTER: Duration = Duration::from_secs(5);
 
 /// Unpublishes a volume. What is gone already, whichever part, is fine.
 pub(super) async fn unpublish(state: &State, request: &csi::NodeUnpublishVolumeRequest) -> Result<(), NodeError> {
@@ -29,11 +31,13 @@ pub(super) async fn unpublish(state: &State, request: &csi::NodeUnpublishVolumeR
     let target = target_path("target_path", &request.target_path)?;
     let target = target::resolve(&target).await?;
     let _claim = state.claim(&target, &request.volume_id)?;
+    let mounts = mountinfo::table().map_err(|source| mountinfo_error(&target, source))?;
+    state.adopt_at(&target, &mounts);
     let record = state.published().get(&target).map(|published| published.record.clone());
     if record.is_some_and(|record| record.volume != request.volume_id) {
         return Err(NodeError::NotPublished { volume: request.volume_id.clone(), path: target });
     }
-    let layers = mountinfo::at(&target).map_err(|source| mountinfo_error(&target, source))?;
+    let layers: Vec<_> = mounts.into_iter().filter(|mount| mount.mount_point == target).collect();
     if let Some(foreign) = layers.iter().find(|mount| !mount.is_nfs()) {
         let what = format!("{} ({}) is mounted there, which this driver did not do", foreign.source, foreign.fs_type);
         return Err(NodeError::Target { target, reason: what });
@@ -62,6 +66,13 @@ impl State {
         Ok(())
     }
 
+    /// Whether a mount is busy because its server is silent: a process that was killed in the middle of a write goes away only
+    /// when the server has answered, however dead the server is.
+    async fn holds_a_process(&self, failure: &WorkerError, target: &Path) -> bool {
+        is_busy(failure)
+            && matches!(self.worker.usage(target.to_owned(), SILENT_AFTER).await, Err(WorkerError::Timeout(_)))
+    }
+
     async fn unmount_one(&self, target: &Path, layers: usize) -> Result<(), NodeError> {
         let gone = || mountinfo::at(target).is_ok_and(|now| now.len() < layers);
         let started = Instant::now();
@@ -70,11 +81,7 @@ impl State {
             let left = self.config.unmount_timeout.saturating_sub(started.elapsed());
             match self.worker.run(&polite, left).await {
                 Ok(()) => return Ok(()),
-                Err(WorkerError::Job(JobError { errno, .. }))
-                    if errno == Errno::BUSY.raw_os_error() && started.elapsed() < BUSY_FOR =>
-                {
-                    sleep(BUSY_PAUSE).await;
-                }
+                Err(failure) if is_busy(&failure) && started.elapsed() < BUSY_FOR => sleep(BUSY_PAUSE).await,
                 Err(failure) => break failure,
             }
         };
@@ -83,7 +90,7 @@ impl State {
             tracing::warn!(target = %target.display(), %failure, "unmounted without the server's answer");
             return Ok(());
         }
-        if !matches!(failure, WorkerError::Timeout(_)) {
+        if !matches!(failure, WorkerError::Timeout(_)) && !self.holds_a_process(&failure, target).await {
             return Err(NodeError::Unmount { target: target.to_owned(), reason: failure });
         }
         tracing::warn!(target = %target.display(), after = ?started.elapsed(), "unmounting by force");
@@ -97,4 +104,8 @@ impl State {
             Err(reason) => Err(NodeError::Unmount { target: target.to_owned(), reason }),
         }
     }
+}
+
+fn is_busy(failure: &WorkerError) -> bool {
+    matches!(failure, WorkerError::Job(JobError { errno, .. }) if *errno == Errno::BUSY.raw_os_error())
 }

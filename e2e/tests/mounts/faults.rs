@@ -10,6 +10,7 @@ use csi_proto::csi;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
 use serde_json::json;
+use tokio::process::{Child, Command};
 use tonic::Code;
 
 use crate::fixture::{self, Fixture, can_mount, children};
@@ -124,6 +125,75 @@ async fn wrong_servers_are_told_apart_and_leave_nothing() {
     fixture.stop().await;
 }
 
+/// Asks for statistics until the volume's condition says that the server does not answer. Every answer comes in time.
+async fn until_abnormal(fixture: &Fixture, volume: &str, target: &Path) {
+    let request = csi::NodeGetVolumeStatsRequest {
+        volume_id: volume.to_owned(),
+        volume_path: target.display().to_string(),
+        ..Default::default()
+    };
+    for _ in 0..50 {
+        let mut node = fixture.driver.node();
+        let answer = tokio::time::timeout(LIMIT, node.node_get_volume_stats(request.clone())).await.unwrap();
+        if answer.unwrap().into_inner().volume_condition.is_some_and(|condition| condition.abnormal) {
+            return;
+        }
+        // The kernel answers from its memory for a while.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    panic!("the server stalls and the condition is fine");
+}
+
+/// Copies `from` to `to`, confirmed by the server. A process of its own, because one that waits for a dead server can be killed.
+fn copy(from: &Path, to: &Path) -> Child {
+    let mut command = Command::new("dd");
+    command.arg(format!("if={}", from.display())).arg(format!("of={}", to.display()));
+    command.args(["bs=64k", "conv=fsync", "status=none"]).kill_on_drop(true).spawn().unwrap()
+}
+
+#[tokio::test]
+async fn a_server_that_stalls_in_mid_write_loses_nothing_and_blocks_nobody_else() {
+    if !can_mount() {
+        return;
+    }
+    let mut fixture = Fixture::start().await;
+    let (victim, _) = fixture.fake.create_file_system("victim").await.unwrap();
+    fixture.publish_neighbour().await;
+    let target = fixture.target();
+    let source = fixture.path("source");
+    let bytes: Vec<u8> = (0..16_u32 << 18).flat_map(|word| word.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    std::fs::write(&source, &bytes).unwrap();
+    // Some of the sixteen writes pass, the rest waits.
+    let fault = json!({"file_system_id": victim, "skip": 8, "effect": {"kind": "stall"}});
+
+    fixture.publish(&victim, &target).await.unwrap();
+    fixture.fake.add_wire_fault(&fault).await.unwrap();
+    let mut writer = copy(&source, &target.join("resumed"));
+    until_abnormal(&fixture, &victim, &target).await;
+    assert!(writer.try_wait().unwrap().is_none(), "the write has ended although the server stalls");
+    fixture.assert_neighbour_works();
+    fixture.heal().await;
+    let status = tokio::time::timeout(LIMIT, writer.wait()).await.expect("the write does not resume").unwrap();
+    assert!(status.success(), "{status}");
+    // Published afresh, it shows what the server has and nothing that this kernel remembers.
+    fixture.unpublish(&victim, &target).await.unwrap();
+    fixture.publish(&victim, &target).await.unwrap();
+    assert!(std::fs::read(target.join("resumed")).unwrap() == bytes, "the file differs from what was written");
+
+    // And with a pod that is killed instead of waiting, as the kubelet does before it unpublishes. The kernel lets a process
+    // that waits for its written pages go only when the server has answered or the mount was ended by force.
+    fixture.fake.add_wire_fault(&fault).await.unwrap();
+    let mut writer = copy(&source, &target.join("abandoned"));
+    until_abnormal(&fixture, &victim, &target).await;
+    writer.start_kill().unwrap();
+    tokio::time::timeout(LIMIT, fixture.unpublish(&victim, &target)).await.expect("no answer").unwrap();
+    fixture.assert_neighbour_works();
+    fixture.heal().await;
+    tokio::time::timeout(LIMIT, writer.wait()).await.expect("the killed writer stays").unwrap();
+    fixture.assert_nothing_left().await;
+    fixture.stop().await;
+}
+
 #[tokio::test]
 async fn statistics_of_a_volume_whose_server_stalls_come_in_time_and_say_so() {
     if !can_mount() {
@@ -136,23 +206,7 @@ async fn statistics_of_a_volume_whose_server_stalls_come_in_time_and_say_so() {
     fixture.publish(&victim, &target).await.unwrap();
     let fault = json!({"file_system_id": victim, "effect": {"kind": "stall"}});
     fixture.fake.add_wire_fault(&fault).await.unwrap();
-    let request = csi::NodeGetVolumeStatsRequest {
-        volume_id: victim.clone(),
-        volume_path: target.display().to_string(),
-        ..Default::default()
-    };
-    let mut abnormal = false;
-    for _ in 0..50 {
-        let mut node = fixture.driver.node();
-        let answer = tokio::time::timeout(LIMIT, node.node_get_volume_stats(request.clone())).await.unwrap();
-        abnormal = answer.unwrap().into_inner().volume_condition.is_some_and(|condition| condition.abnormal);
-        if abnormal {
-            break;
-        }
-        // The kernel answers from its memory for a while.
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    assert!(abnormal, "the server stalls and the condition is fine");
+    until_abnormal(&fixture, &victim, &target).await;
     fixture.assert_neighbour_works();
     fixture.heal().await;
     fixture.unpublish(&victim, &target).await.unwrap();
