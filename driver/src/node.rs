@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use csi_proto::csi::{self, node_server::Node};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status};
 
 use crate::config::NodeConfig;
@@ -89,6 +90,9 @@ pub struct NodeDeps {
     pub remove_taint: bool,
     /// The region that the environment names (`AWS_REGION`, `AWS_DEFAULT_REGION`).
     pub region_variable: Option<String>,
+    /// Ends the tunnels. Later than the other work of the service: a call that runs when the driver is asked to stop needs
+    /// its tunnel to finish its mount.
+    pub tunnels_end: CancellationToken,
 }
 
 /// The range of local ports, given the value of `PORT_RANGE_UPPER_BOUND`, of which anything below the default counts as not
@@ -139,6 +143,8 @@ struct State {
     /// Targets that a call is working on, with the volume.
     busy: Arc<Mutex<HashMap<PathBuf, String>>>,
     mounting: Option<(Arc<Semaphore>, usize)>,
+    /// What must come to its end before the process does.
+    tasks: TaskTracker,
     /// Walks for statistics, when they are switched on.
     walks: Option<Walks>,
 }
@@ -196,9 +202,9 @@ impl NodeService {
             source: config.efs_utils.source.clone().unwrap_or_else(|| CLIENT_SOURCE.to_owned()),
             limits,
         };
-        let tunnels = Tunnels::new(dial, deps.ports, Admission::OnlyUid(0), shutdown.clone());
+        let tunnels = Tunnels::new(dial, deps.ports, Admission::OnlyUid(0), deps.tunnels_end);
         let keeper = Keeper::new(deps.worker.program().to_owned(), &config.state_dir);
-        tunnels.inherit(keeper.inherit());
+        tunnels.inherit(keeper.inherit(|_| true));
         let mounting = config.max_inflight_mounts.map(|limit| (Arc::new(Semaphore::new(limit)), limit));
         let walks = config
             .volume_metrics
@@ -216,8 +222,9 @@ impl NodeService {
             published: Mutex::default(),
             busy: Arc::default(),
             mounting,
+            tasks: TaskTracker::new(),
         });
-        node.recover().map_err(|error| match error {
+        let unfinished = node.recover().map_err(|error| match error {
             recovery::RecoverError::Records(source) => {
                 StartError::StateDir { path: node.config.state_dir.clone(), source }
             }
@@ -226,12 +233,19 @@ impl NodeService {
         deps.metrics.register(|registry| {
             registry.register_collector(Box::new(metrics::NodeCollector::new(Arc::downgrade(&node))));
         });
-        tokio::spawn(recovery::keep_in_step(Arc::clone(&node), shutdown.clone()));
+        tokio::spawn(recovery::keep_in_step(Arc::clone(&node), unfinished, shutdown.clone()));
         if let Some(this) = deps.kubernetes.filter(|_| deps.remove_taint) {
             let limited = node.config.volume_attach_limit.is_some();
             tokio::spawn(async move { startup_taint::remove(&this, limited, shutdown).await });
         }
         Ok(Self { node })
+    }
+
+    /// Waits for what must not be broken off: calls whose caller has hung up, and ports on their way to the keeper. Call it when
+    /// no further call can come.
+    pub async fn finish(&self) {
+        self.node.tasks.close();
+        self.node.tasks.wait().await;
     }
 
     /// The state of tunnels, mounts and walks now.
@@ -265,14 +279,14 @@ impl State {
     fn keep_port(&self, lease: &TunnelLease) {
         let (keeper, port) = (self.keeper.clone(), lease.port());
         let Some(socket) = lease.socket() else { return };
-        tokio::task::spawn_blocking(move || keeper.keep(port, socket));
+        self.tasks.spawn_blocking(move || keeper.keep(port, socket));
     }
 
     /// Has the keeper close a port unless a mount depends on it.
     fn release_port(&self, port: u16) {
         if self.published().values().all(|published| published.record.port() != Some(port)) {
             let keeper = self.keeper.clone();
-            tokio::task::spawn_blocking(move || keeper.release(port));
+            self.tasks.spawn_blocking(move || keeper.release(port));
         }
     }
 
@@ -287,10 +301,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Runs a call to its end even if the caller hangs up: half a mount is worse than one that nobody waits for.
 async fn to_the_end<T: Send + 'static>(
+    tasks: TaskTracker,
     call: impl Future<Output = Result<T, NodeError>> + Send + 'static,
 ) -> Result<T, Status> {
     use tracing::Instrument;
-    let task = tokio::spawn(call.in_current_span());
+    let task = tasks.spawn(call.in_current_span());
     let result = task.await.unwrap_or_else(|error| Err(NodeError::Internal(error.to_string())));
     result.map_err(Status::from)
 }
@@ -305,7 +320,8 @@ impl Node for NodeService {
         let (volume, target) = (request.volume_id.clone(), request.target_path.clone());
         let shown = csi::NodePublishVolumeRequest { secrets: rpc::blanked(&request.secrets), ..request.clone() };
         let node = Arc::clone(&self.node);
-        let call = to_the_end(async move { publish::publish(&node, &request).await });
+        let tasks = self.node.tasks.clone();
+        let call = to_the_end(tasks, async move { publish::publish(&node, &request).await });
         let response = async { call.await.map(|()| csi::NodePublishVolumeResponse {}) };
         rpc::observe_target("NodePublishVolume", &volume, &target, shown, response).await
     }
@@ -317,7 +333,8 @@ impl Node for NodeService {
         let request = request.into_inner();
         let (volume, target, shown) = (request.volume_id.clone(), request.target_path.clone(), request.clone());
         let node = Arc::clone(&self.node);
-        let call = to_the_end(async move {
+        let tasks = self.node.tasks.clone();
+        let call = to_the_end(tasks, async move {
             let walks = node.walks.as_ref();
             let pause = match walks {
                 Some(walks) => Some(walks.pause(&request.volume_id).await),

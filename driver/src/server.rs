@@ -38,6 +38,9 @@ use crate::tunnel::{DialDeps, DialLimits, IssuerSlot, Locate};
 /// How long running calls may take to finish after the stop signal. The kubelet grants 30 s before SIGKILL.
 const GRACE: Duration = Duration::from_secs(20);
 
+/// How long the node service may take after that for what no caller waits for.
+const FINISH: Duration = Duration::from_secs(5);
+
 /// How long the registration socket may take to go after the last call.
 const UNREGISTER: Duration = Duration::from_secs(2);
 
@@ -96,8 +99,10 @@ pub async fn run(config: Config, recent: RecentEvents, shutdown: CancellationTok
         routes = routes.add_service(ControllerServer::new(ControllerService::new(Arc::new(controller))));
     }
     let mut node = None;
+    let tunnels_end = CancellationToken::new();
+    let _end_tunnels = tunnels_end.clone().drop_guard();
     if config.mode != Mode::Controller {
-        let service = start_node(&config, clients, metrics.clone(), shutdown.clone()).await?;
+        let service = start_node(&config, clients, metrics.clone(), tunnels_end, shutdown.clone()).await?;
         routes = routes.add_service(NodeServer::new(service.clone()));
         node = Some(service);
     }
@@ -112,7 +117,7 @@ pub async fn run(config: Config, recent: RecentEvents, shutdown: CancellationTok
     );
     ready.send_replace(true);
     let (answer, kubelet) = watch::channel(KubeletAnswer::None);
-    if let Some(node) = node {
+    if let Some(node) = node.clone() {
         let (started, registers) = (Instant::now(), config.node.registration.is_some());
         let report = move || Report {
             version: VERSION.to_owned(),
@@ -127,6 +132,11 @@ pub async fn run(config: Config, recent: RecentEvents, shutdown: CancellationTok
     let registering = config.node.registration.clone().map(|it| tokio::spawn(it.keep(answer, shutdown.clone())));
     let result = serve(listener, routes, metrics, shutdown.clone()).await;
     shutdown.cancel();
+    if let Some(node) = node
+        && tokio::time::timeout(FINISH, node.finish()).await.is_err()
+    {
+        tracing::warn!("a call that nobody waits for is broken off");
+    }
     if let Some(registering) = registering
         && tokio::time::timeout(UNREGISTER, registering).await.is_err()
     {
@@ -158,6 +168,7 @@ async fn start_node(
     config: &Config,
     clients: Arc<AwsClients>,
     metrics: Metrics,
+    tunnels_end: CancellationToken,
     shutdown: CancellationToken,
 ) -> Result<NodeService, ServeError> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
@@ -176,6 +187,7 @@ async fn start_node(
         metrics,
         ports: node::port_range(variable("PORT_RANGE_UPPER_BOUND").as_deref(), &config.node.efs_utils),
         region_variable: variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")),
+        tunnels_end,
     };
     Ok(NodeService::start(config.node.clone(), deps, shutdown).await?)
 }

@@ -36,7 +36,7 @@ fn a_connection_waits_in_the_kept_socket_and_is_served_by_the_next_driver() {
     client.write_all(b"call").expect("write");
 
     let second = Keeper::new(support::driver(), dir.path());
-    let mut inherited = second.inherit();
+    let mut inherited = second.inherit(|_| true);
     assert_eq!(inherited.keys().copied().collect::<Vec<_>>(), [port]);
     let socket = inherited.remove(&port).expect("listener");
     let (mut accepted, _) = socket.accept().expect("accept");
@@ -83,22 +83,25 @@ fn a_killed_keeper_is_replaced_and_a_new_one_starts_after_the_last_ended() {
     }
     assert_eq!(keepers(dir.path()), 1);
     let next = Keeper::new(support::driver(), dir.path());
-    assert_eq!(next.inherit().len(), 2);
+    assert_eq!(next.inherit(|_| true).len(), 2);
     drop(next);
 
     keeper.release(port_a);
     keeper.release(port_b);
     let (c, port_c) = listener();
     keeper.keep(port_c, Arc::new(OwnedFd::from(c)));
-    assert_eq!(Keeper::new(support::driver(), dir.path()).inherit().keys().copied().collect::<Vec<_>>(), [port_c]);
+    assert_eq!(
+        Keeper::new(support::driver(), dir.path()).inherit(|_| true).keys().copied().collect::<Vec<_>>(),
+        [port_c]
+    );
     keeper.release(port_c);
 }
 
 #[test]
 fn without_a_keeper_nothing_is_inherited() {
     let dir = tempfile::tempdir().expect("temp dir");
-    assert!(Keeper::new(support::driver(), dir.path()).inherit().is_empty());
+    assert!(Keeper::new(support::driver(), dir.path()).inherit(|_| true).is_empty());
     std::fs::create_dir(dir.path().join("keeper")).expect("mkdir");
     std::fs::write(dir.path().join("keeper/socket"), "not a socket").expect("write");
-    assert!(Keeper::new(support::driver(), dir.path()).inherit().is_empty());
+    assert!(Keeper::new(support::driver(), dir.path()).inherit(|_| true).is_empty());
 }

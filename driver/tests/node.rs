@@ -62,6 +62,7 @@ async fn start(flags: &[&str]) -> Started {
         imds: false,
         remove_taint: false,
         region_variable: None,
+        tunnels_end: stop.clone(),
     };
     let node = NodeService::start(config(dir.path(), flags), deps, stop.clone()).await.expect("start");
     Started { node, dir, stop }

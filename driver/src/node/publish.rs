@@ -38,6 +38,7 @@ pub(super) async fn publish(state: &State, request: &csi::NodePublishVolumeReque
     let target = target::resolve(&request.target).await?;
     let _claim = state.claim(&target, &request.volume)?;
     let mounts = mountinfo::table().map_err(|source| mountinfo_error(&target, source))?;
+    state.adopt_at(&target, &mounts);
     if state.is_published(&request, &target, &mounts)? {
         return Ok(());
     }

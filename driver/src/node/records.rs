@@ -8,6 +8,7 @@ use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -128,6 +129,34 @@ impl Records {
         Ok(records)
     }
 
+    /// The readable records that were written less than `age` ago. What can't be read is passed over in silence: another process
+    /// may just be writing or removing it.
+    pub fn younger_than(&self, age: Duration) -> io::Result<Vec<Record>> {
+        let mut young = Vec::new();
+        for entry in fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !name.starts_with('.')
+                && is_younger(&entry.path(), age)
+                && let Ok(record) = read(&entry.path(), &name)
+            {
+                young.push(record);
+            }
+        }
+        Ok(young)
+    }
+
+    /// The record of `target`, if there is one that can be read.
+    pub fn get(&self, target: &Path) -> Option<Record> {
+        let name = file_name(target);
+        read(&self.directory.join(&name), &name).ok()
+    }
+
+    /// Whether the record of `target` was written less than `age` ago.
+    pub fn is_younger(&self, target: &Path, age: Duration) -> bool {
+        is_younger(&self.directory.join(file_name(target)), age)
+    }
+
     /// Writes a record, durably, before it returns.
     pub fn store(&self, record: &Record) -> io::Result<()> {
         let path = self.directory.join(file_name(&record.target));
@@ -138,6 +167,12 @@ impl Records {
     pub fn remove(&self, target: &Path) -> io::Result<()> {
         durable::remove(&self.directory.join(file_name(target)))
     }
+}
+
+/// A time in the future, of a clock that was set back, counts as now.
+fn is_younger(path: &Path, age: Duration) -> bool {
+    let written = fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
+    written.is_ok_and(|written| written.elapsed().unwrap_or_default() < age)
 }
 
 fn read(path: &Path, name: &str) -> Result<Record, String> {
@@ -186,6 +221,25 @@ mod tests {
         records.remove(&a.target).expect("remove");
         records.remove(&a.target).expect("removing twice is fine");
         assert_eq!(records.load().expect("load").len(), 1);
+    }
+
+    #[test]
+    fn records_have_an_age() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let records = Records::open(dir.path()).expect("open");
+        let (old, new) = (record("/pods/old/mount"), record("/pods/new/mount"));
+        for record in [&old, &new] {
+            records.store(record).expect("store");
+        }
+        let directory = dir.path().join("mounts");
+        let file = fs::File::open(directory.join(file_name(&old.target))).expect("open");
+        file.set_modified(std::time::SystemTime::now() - Duration::from_secs(3600)).expect("set the time");
+        fs::write(directory.join("half.json"), "{").expect("write");
+        let minute = Duration::from_secs(60);
+        assert_eq!(records.younger_than(minute).expect("list"), [new.clone()]);
+        assert!(records.is_younger(&new.target, minute) && !records.is_younger(&old.target, minute));
+        assert!(!records.is_younger(Path::new("/pods/none/mount"), minute));
+        assert_eq!((records.get(&old.target), records.get(Path::new("/pods/none/mount"))), (Some(old), None));
     }
 
     #[test]

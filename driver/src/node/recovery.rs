@@ -2,12 +2,15 @@
 //!
 //! A restarted driver listens again on the ports that its mounts expect, before it answers its first call; the kernel
 //! connects by itself and hard mounts go on as if nothing had happened.
+//!
+//! During an upgrade the process before may still be in the middle of a NodePublishVolume. Its record has no mount yet, or
+//! is not written yet; so for a while after the start young records are left alone, and adopted once they are mounted.
 
 use std::collections::HashSet;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +25,10 @@ const EVERY: Duration = Duration::from_secs(60);
 /// How often a recorded port that is taken is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// How long another process may still work on a mount that it has written a record for: the longest NodePublishVolume, and
+/// the time that a stopped driver grants its calls.
+const UNFINISHED_FOR: Duration = Duration::from_secs(120);
+
 /// Why the state of an earlier process can't be picked up.
 #[derive(Debug)]
 pub(super) enum RecoverError {
@@ -32,28 +39,22 @@ pub(super) enum RecoverError {
 }
 
 impl State {
-    /// Serves the mounts that the state directory and the mount table agree on; drops records of mounts that are gone.
-    pub(super) fn recover(&self) -> Result<(), RecoverError> {
+    /// Serves the mounts that the state directory and the mount table agree on; drops records of mounts that are gone. Answers
+    /// the records that another process may still be working on.
+    pub(super) fn recover(&self) -> Result<Vec<Record>, RecoverError> {
         let records = self.records.load().map_err(RecoverError::Records)?;
         let mounts = mountinfo::table().map_err(RecoverError::Mountinfo)?;
-        let in_use = mountinfo::nfs_ports(&mounts);
+        let mut unfinished = Vec::new();
         let mut served = 0_usize;
         for (target, record) in records {
-            if !mounted(&record, &mounts) {
-                tracing::info!(target = %target.display(), volume = record.volume, "dropping the record of a mount that is gone");
-                if let Some(port) = record.port().filter(|port| in_use.contains(port)) {
-                    match self.tunnels.reopen(&record.mount.spec, port) {
-                        Ok(lease) => let_go(lease),
-                        Err(error) => tracing::warn!(port, %error, "the kernel asks for a tunnel that can't be opened"),
-                    }
-                }
-                self.records.remove(&target).map_err(RecoverError::Records)?;
-                continue;
+            if mounted(&record, &mounts) {
+                self.serve_mounted(record);
+                served += 1;
+            } else if self.records.is_younger(&target, UNFINISHED_FOR) {
+                unfinished.push(record);
+            } else {
+                self.drop_unmounted(&record, &mounts).map_err(RecoverError::Records)?;
             }
-            let mut published = Published { record, lease: None };
-            self.serve_again(&mut published);
-            self.published().insert(target, published);
-            served += 1;
         }
         for port in self.tunnels.disinherit() {
             self.release_port(port);
@@ -69,7 +70,64 @@ impl State {
         if served > 0 {
             tracing::info!(mounts = served, "serving the mounts of the process before");
         }
+        Ok(unfinished)
+    }
+
+    /// Removes a record whose mount isn't there; serves the port for as long as the kernel asks for it all the same.
+    fn drop_unmounted(&self, record: &Record, mounts: &[MountEntry]) -> io::Result<()> {
+        let target = record.target.display();
+        tracing::info!(%target, volume = record.volume, "dropping the record of a mount that is gone");
+        if let Some(port) = record.port().filter(|port| mountinfo::nfs_ports(mounts).contains(port)) {
+            match self.tunnels.reopen(&record.mount.spec, port) {
+                Ok(lease) => let_go(lease),
+                Err(error) => tracing::warn!(port, %error, "the kernel asks for a tunnel that can't be opened"),
+            }
+        }
+        self.records.remove(&record.target)
+    }
+
+    /// Takes on the mounts that another process has finished since this one started.
+    fn adopt(&self) -> io::Result<()> {
+        let young = self.records.younger_than(UNFINISHED_FOR)?;
+        if young.iter().all(|record| self.published().contains_key(&record.target)) {
+            return Ok(());
+        }
+        let mounts = mountinfo::table()?;
+        for record in young {
+            // A call of this process in progress knows better.
+            let Ok(_claim) = self.claim(&record.target, "") else { continue };
+            self.adopt_at(&record.target, &mounts);
+        }
         Ok(())
+    }
+
+    /// Takes on the mount at a target that this process works on, if another process has finished it.
+    pub(super) fn adopt_at(&self, target: &Path, mounts: &[MountEntry]) {
+        if self.published().contains_key(target) || mounts.iter().all(|mount| mount.mount_point != target) {
+            return;
+        }
+        let Some(record) = self.records.get(target).filter(|record| mounted(record, mounts)) else { return };
+        tracing::info!(target = %target.display(), volume = record.volume, "serving a mount that another process has finished");
+        self.serve_mounted(record);
+    }
+
+    /// Drops the records that nobody can be working on any more and that never got their mounts.
+    fn give_up(&self, unfinished: Vec<Record>) -> io::Result<()> {
+        let mounts = mountinfo::table()?;
+        for record in unfinished {
+            let Ok(_claim) = self.claim(&record.target, "") else { continue };
+            if !self.published().contains_key(&record.target) {
+                self.drop_unmounted(&record, &mounts)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn serve_mounted(&self, record: Record) {
+        let target = record.target.clone();
+        let mut published = Published { record, lease: None };
+        self.serve_again(&mut published);
+        self.published().insert(target, published);
     }
 
     /// Opens the tunnel of a record if it needs one.
@@ -87,12 +145,21 @@ impl State {
         }
     }
 
-    /// Tries again to open the tunnels whose ports were taken.
+    /// Tries again to open the tunnels whose ports were taken. The keeper may have them from another process.
     fn retry_ports(&self) {
         let mut published = self.published();
-        for published in published.values_mut().filter(|p| p.lease.is_none() && p.record.port().is_some()) {
+        let mut waiting: Vec<_> =
+            published.values_mut().filter(|p| p.lease.is_none() && p.record.port().is_some()).collect();
+        if waiting.is_empty() {
+            return;
+        }
+        let ports: HashSet<u16> = waiting.iter().filter_map(|published| published.record.port()).collect();
+        self.tunnels.inherit(self.keeper.inherit(|port| ports.contains(&port)));
+        for published in &mut waiting {
             self.serve_again(published);
         }
+        // What is left belongs to a tunnel that a call of this process has opened meanwhile.
+        let _opened = self.tunnels.disinherit();
     }
 
     /// Mounts through ports of our range that no record explains.
@@ -154,8 +221,9 @@ fn mounted(record: &Record, mounts: &[MountEntry]) -> bool {
     })
 }
 
-/// Keeps state and mounts in step until `shutdown`.
-pub(super) async fn keep_in_step(state: Arc<State>, shutdown: CancellationToken) {
+/// Keeps state and mounts in step until `shutdown`. `unfinished` are the records that [`State::recover`] left alone.
+pub(super) async fn keep_in_step(state: Arc<State>, mut unfinished: Vec<Record>, shutdown: CancellationToken) {
+    let started = Instant::now();
     let mut minute = interval(EVERY);
     let mut second = interval(RETRY);
     minute.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -165,6 +233,14 @@ pub(super) async fn keep_in_step(state: Arc<State>, shutdown: CancellationToken)
         tokio::select! {
             () = shutdown.cancelled() => return,
             _ = second.tick() => {
+                let adopted = if started.elapsed() < UNFINISHED_FOR {
+                    state.adopt()
+                } else {
+                    state.give_up(std::mem::take(&mut unfinished))
+                };
+                if let Err(error) = adopted {
+                    tracing::warn!(%error, "cannot take on what another process has mounted");
+                }
                 state.retry_ports();
                 let keeper = state.keeper.clone();
                 tokio::task::spawn_blocking(move || keeper.revive());

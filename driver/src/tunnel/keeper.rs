@@ -61,9 +61,9 @@ impl Keeper {
         Self { inner: Arc::new(inner) }
     }
 
-    /// The listening sockets that an earlier driver left with its keeper, by port. Every one is checked to be what it
-    /// claims; empty without a keeper.
-    pub fn inherit(&self) -> HashMap<u16, TcpListener> {
+    /// The listening sockets of the `wanted` ports that an earlier driver left with its keeper, by port. Every one is checked to
+    /// be what it claims; empty without a keeper.
+    pub fn inherit(&self, wanted: impl Fn(u16) -> bool) -> HashMap<u16, TcpListener> {
         let mut state = self.state();
         let Ok(channel) = Channel::connect(&self.inner.directory) else { return HashMap::new() };
         let taken = match take_all(&channel) {
@@ -74,7 +74,7 @@ impl Keeper {
             }
         };
         let mut listeners = HashMap::new();
-        for (port, socket) in taken {
+        for (port, socket) in taken.into_iter().filter(|(port, _)| wanted(*port)) {
             match checked(port, &socket) {
                 Ok(listener) => {
                     listeners.insert(port, listener);

@@ -213,6 +213,13 @@ impl Driver {
     /// Upgrades it without a gap, as a rolling update with a surge does: the successor starts beside it and puts its socket
     /// in place of the old one before this process is asked to stop.
     pub async fn hand_over(&mut self) -> anyhow::Result<()> {
+        let mut old = self.succeed().await?;
+        old.stop().await
+    }
+
+    /// The first half of that: the successor takes this place, the answer is the old process, which has not been asked to
+    /// stop yet.
+    pub async fn succeed(&mut self) -> anyhow::Result<Self> {
         let socket = self.options.socket();
         let before = std::fs::metadata(&socket)?.ino();
         let started = Instant::now();
@@ -224,8 +231,7 @@ impl Driver {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         let successor = Self::connect(self.options.clone(), process, started).await?;
-        let mut old = std::mem::replace(self, successor);
-        old.stop().await
+        Ok(std::mem::replace(self, successor))
     }
 
     /// Stops it as kubelet would; a clean stop exits 0.

@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use efs_csi_e2e::mounts;
+use serde_json::json;
 use tokio::process::{Child, Command};
 
 use crate::fixture::{Fixture, can_mount, until};
@@ -90,5 +91,46 @@ async fn drivers_follow_each_other_under_io_and_every_port_keeps_its_volume() {
         fixture.unpublish(&volume.id, &volume.target).await.unwrap();
     }
     fixture.assert_nothing_left().await;
+    fixture.stop().await;
+}
+
+/// The process before finishes its call when the successor has read the state directory already, and goes.
+#[tokio::test]
+async fn a_mount_made_during_a_hand_over_goes_on_with_the_successor() {
+    if !can_mount() {
+        return;
+    }
+    let mut fixture = Fixture::start().await;
+    fixture.publish_neighbour().await;
+    let (young, _) = fixture.fake.create_file_system("young").await.unwrap();
+    // The driver's own first call passes; every one of the kernel's takes so long that the hand-over falls into its mount.
+    let fault = json!({"file_system_id": young, "skip": 1, "effect": {"kind": "delay", "milliseconds": 700}});
+    fixture.fake.add_wire_fault(&fault).await.unwrap();
+    let (mut node, request) = (fixture.driver.node(), fixture.publish_request(&young, &[]));
+    let call = tokio::spawn(async move { node.node_publish_volume(request).await });
+    let records = fixture.driver.options.dir.join("state/mounts");
+    let written = || std::fs::read_dir(&records).unwrap().count() == 2;
+    until("the record of the mount is written", || written().then_some(())).await;
+    let mut old = fixture.driver.succeed().await.unwrap();
+    assert!(
+        !call.is_finished() && mounts::at(&fixture.target()).unwrap().is_empty(),
+        "the mount was too fast to be handed over"
+    );
+    old.stop().await.unwrap();
+    call.await.unwrap().expect("the old process finishes the call that it has begun");
+    fixture.fake.clear_wire_faults().await.unwrap();
+
+    let file = fixture.target().join("file");
+    let mut write = Command::new("dd");
+    write.arg("if=/dev/zero").arg(format!("of={}", file.display()));
+    write.args(["bs=64k", "count=1", "conv=fsync", "status=none"]).kill_on_drop(true);
+    let status = tokio::time::timeout(END, write.status()).await.expect("nobody serves the mount").unwrap();
+    assert!(status.success(), "{status}");
+    assert_eq!(std::fs::metadata(&file).unwrap().len(), 64 * 1024);
+    // The successor knows the volume: published again it is the same, and it can be taken away.
+    fixture.publish(&young, &fixture.target()).await.unwrap();
+    fixture.unpublish(&young, &fixture.target()).await.unwrap();
+    fixture.assert_nothing_left().await;
+    fixture.assert_neighbour_works();
     fixture.stop().await;
 }
