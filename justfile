@@ -45,7 +45,7 @@ _sanity:
     @.ci/layer sanity report just sanity
 
 _mounts:
-    @.ci/layer mounts libtest just mounts
+    @.ci/layer mounts report just mounts
 
 _demo-check:
     @.ci/layer demo check just demo
@@ -80,7 +80,8 @@ mounts *ARGS:
     #!/usr/bin/env bash
     set -euo pipefail
     executables=$(just _test-executables '(mounts|kernel)')
-    {{ lab }} --timeout 1200 bash -c 'rc=0; for e in $0; do echo "--- $e"; "$e" --test-threads=1 --show-output "$@" || rc=1; done; exit $rc' "$executables" "$@"
+    # shellcheck disable=SC2086
+    {{ lab }} --timeout 1200 {{ justfile_directory() }}/e2e/vm/run-tests $executables -- "$@"
 
 # static binaries and the images efs-csi-driver, fake-efs and csi-sanity, FROM scratch, in target/images
 image *ARGS:
