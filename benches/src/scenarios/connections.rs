@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, ensure};
 use efs_csi_driver::tunnel::certificate::{Claims, Issuer};
@@ -28,10 +28,13 @@ use crate::usage;
 /// Connections that are being opened at a time.
 const AT_ONCE: usize = 32;
 
+/// The fake gives a connection's buffers back after five seconds without a request.
+const SETTLE: Duration = Duration::from_secs(7);
+
 /// The measurements of this scenario.
 pub fn declare(board: &mut Board) {
-    let method = "Resident set of fake-efs with 5,000 connections that have made one NFS NULL call each and are idle, less that \
-        before the first. Kernel memory is not counted.";
+    let method = "Resident set of fake-efs with 5,000 connections that have made one NFS NULL call each and are idle for longer than \
+        the five seconds after which buffers are given back, less that before the first. Kernel memory is not counted.";
     for (id, title) in [
         ("fake.idle.plain", "fake-efs: memory of 5,000 idle connections, plain"),
         ("fake.idle.tls", "fake-efs: memory of 5,000 idle connections, TLS"),
@@ -88,6 +91,7 @@ pub async fn memory(setting: &Setting, kind: Kind, count: usize) -> anyhow::Resu
             Open::Tls(stream::iter(0..count).map(connect).buffer_unordered(AT_ONCE).try_collect().await?)
         }
     };
+    tokio::time::sleep(setting.amount(SETTLE, Duration::ZERO)).await;
     let after = usage::memory(pid)?.rss;
     ensure!(open.len() == count, "{} of {count} connections are open", open.len());
     drop(open);
