@@ -5,18 +5,18 @@
 //! access point is made, and the table follows what this controller makes and deletes. It is read again when it may be out
 //! of date: after a conflict, after a pause in which another replica may have led, and on a slow timer.
 //!
-//! The search for a free id begins at a place that the volume's name decides. A repeated call so gets the same id, two
-//! controllers at once rarely the same one for different volumes, and an id that was given back is not used again at once.
+//! The volume's name decides in which order ids are tried. A repeated call so gets the same id, two controllers at once rarely
+//! the same one for different volumes, and an id that was given back is not used again at once.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::ControllerError;
+use super::id_order::scattered;
 use super::paths::is_hashed;
 use crate::efs::{AccessPoint, EfsApi, EfsError, PosixUser};
 use crate::metrics::Metrics;
@@ -33,6 +33,12 @@ const DOUBTED_AGE: Duration = Duration::from_secs(5);
 
 /// How long an id rests after its access point was deleted, because its directory may still be there.
 const REST: Duration = Duration::from_secs(10 * 60);
+
+/// So many ids are tried before one that rests is taken.
+const REST_TRIES: usize = 256;
+
+/// Resting ids are not tidied up before there are so many.
+const RESTING_LIMIT: usize = 1024;
 
 /// How long a listing of EFS may not show an access point that was just made.
 const LISTING_LAG: Duration = Duration::from_secs(60);
@@ -75,6 +81,8 @@ struct State {
     reserved: HashSet<u32>,
     /// Ids of deleted access points, until this time.
     resting: HashMap<u32, Instant>,
+    /// At this number of them, those that have rested are forgotten.
+    resting_limit: usize,
     /// Ids of calls whose outcome is unknown, and since when. They may be in use until a listing that can't lag behind shows that
     /// they are not, however few others are free.
     uncertain: HashMap<u32, Instant>,
@@ -115,18 +123,40 @@ impl State {
         self.stale || older(self.listed_at, MOST_AGE) || older(self.used_at, PAUSE)
     }
 
-    fn take(&mut self, range: &RangeInclusive<u32>, start: u32, now: Instant) -> Option<u32> {
-        self.resting.retain(|_, until| *until > now);
-        let (first, last) = (*range.start(), *range.end());
-        let around = || (start..=last).chain(first..start);
-        let free =
-            |id: &u32| !self.used.contains_key(id) && !self.reserved.contains(id) && !self.uncertain.contains_key(id);
-        let id = around()
-            .find(|id| free(id) && !self.resting.contains_key(id))
-            // A range that is all but exhausted is better served with a rested id than not at all.
-            .or_else(|| around().find(free))?;
+    /// The first free id in `order`. One that rests is taken only where no other is near.
+    fn take(&mut self, order: impl Iterator<Item = u32>, now: Instant) -> Option<u32> {
+        let mut resting = None;
+        let mut found = None;
+        for (tried, id) in order.enumerate() {
+            // A range that is all but exhausted is better served with a resting id than searched for every volume.
+            if tried >= REST_TRIES && resting.is_some() {
+                break;
+            }
+            if self.used.contains_key(&id) || self.reserved.contains(&id) || self.uncertain.contains_key(&id) {
+                continue;
+            }
+            if self.resting.get(&id).is_none_or(|until| *until <= now) {
+                found = Some(id);
+                break;
+            }
+            resting.get_or_insert(id);
+        }
+        let id = found.or(resting)?;
         self.reserved.insert(id);
         Some(id)
+    }
+
+    /// Has the ids of a deleted access point rest, and forgets about those that have rested.
+    fn rest(&mut self, ids: Ids, now: Instant) {
+        if self.resting.len() >= self.resting_limit {
+            self.resting.retain(|_, until| *until > now);
+            self.resting_limit = (self.resting.len() * 2).max(RESTING_LIMIT);
+        }
+        for id in [ids.uid, ids.gid] {
+            if !self.used.contains_key(&id) {
+                self.resting.insert(id, now + REST);
+            }
+        }
     }
 }
 
@@ -143,11 +173,11 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self, range: &RangeInclusive<u32>, start: u32) -> Option<u32> {
+    fn take(&self, order: impl Iterator<Item = u32>) -> Option<u32> {
         let now = Instant::now();
         let mut state = self.state();
         state.used_at = Some(now);
-        state.take(range, start, now)
+        state.take(order, now)
     }
 
     /// Calls for another listing, unless the last one is too young to be worth one.
@@ -284,15 +314,11 @@ impl GidPools {
         let listing =
             || ControllerError::efs(format!("cannot list the access points of {file_system} to find a free id"));
         pool.refresh(api, file_system).await.map_err(listing())?;
-        let size = u64::from(*range.end()) - u64::from(*range.start()) + 1;
-        let digest = Sha256::digest(name.as_bytes());
-        let mut seed = [0; 8];
-        seed.copy_from_slice(&digest[..8]);
-        let offset = u32::try_from(u64::from_be_bytes(seed) % size).expect("a remainder of at most 2^32 ids fits");
-        let mut id = pool.take(range, range.start() + offset);
+        let order = scattered(range, name);
+        let mut id = pool.take(order.clone());
         if id.is_none() && pool.doubt() {
             pool.refresh(api, file_system).await.map_err(listing())?;
-            id = pool.take(range, range.start() + offset);
+            id = pool.take(order);
         }
         {
             let state = pool.state();
@@ -304,7 +330,7 @@ impl GidPools {
                 file_system: file_system.clone(),
                 start: *range.start(),
                 end: *range.end(),
-                size,
+                size: u64::from(*range.end()) - u64::from(*range.start()) + 1,
             }),
         }
     }
@@ -344,11 +370,8 @@ impl GidPools {
             return;
         }
         state.deleted.insert(id.clone());
-        let until = Instant::now() + REST;
-        for id in known.iter().flat_map(|ids| [ids.uid, ids.gid]) {
-            if !state.used.contains_key(&id) {
-                state.resting.insert(id, until);
-            }
+        if let Some(ids) = known {
+            state.rest(ids, Instant::now());
         }
     }
 
