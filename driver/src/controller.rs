@@ -12,6 +12,7 @@ mod existing;
 mod expand;
 mod get;
 pub mod gid_pool;
+mod id_order;
 mod known;
 mod list;
 mod modify;

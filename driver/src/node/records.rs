@@ -21,6 +21,9 @@ use crate::tunnel::TunnelSpec;
 const VERSION: u32 = 1;
 /// A record is never longer than this, in bytes.
 const SIZE_MAX: u64 = 64 * 1024;
+/// How long another process may still work on a mount that it writes a record for: the longest NodePublishVolume, and the time
+/// that a stopped driver grants its calls.
+pub(super) const UNFINISHED_FOR: Duration = Duration::from_secs(120);
 
 /// What is published at one target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,8 +116,10 @@ impl Records {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
             if name.starts_with('.') {
-                // What a crash left of an unfinished write.
-                let _gone = fs::remove_file(entry.path());
+                // What a crash left of an unfinished write; a young one may be a write of the process before, during an upgrade.
+                if !is_younger(&entry.path(), UNFINISHED_FOR) {
+                    let _gone = fs::remove_file(entry.path());
+                }
                 continue;
             }
             match read(&entry.path(), &name) {
@@ -210,6 +215,12 @@ mod tests {
         Record::new(target.into(), "fs-12345678".to_owned(), 5, mount, Reached::Tunnel(20049))
     }
 
+    /// Makes a file look an hour old.
+    fn age(path: &Path) {
+        let file = fs::File::open(path).expect("open");
+        file.set_modified(std::time::SystemTime::now() - Duration::from_secs(3600)).expect("set the time");
+    }
+
     #[test]
     fn records_come_back_and_go_away() {
         let dir = tempfile::tempdir().expect("temp dir");
@@ -232,8 +243,7 @@ mod tests {
             records.store(record).expect("store");
         }
         let directory = dir.path().join("mounts");
-        let file = fs::File::open(directory.join(file_name(&old.target))).expect("open");
-        file.set_modified(std::time::SystemTime::now() - Duration::from_secs(3600)).expect("set the time");
+        age(&directory.join(file_name(&old.target)));
         fs::write(directory.join("half.json"), "{").expect("write");
         let minute = Duration::from_secs(60);
         assert_eq!(records.younger_than(minute).expect("list"), [new.clone()]);
@@ -255,6 +265,8 @@ mod tests {
         put("half.json", &text[..text.len() / 2]);
         put("another-name.json", &text);
         put(".half-written", "x");
+        age(&directory.join(".half-written"));
+        put(".being-written", "x");
         put(
             &file_name(Path::new("/pods/c/mount")),
             &text.replace("/pods/b/mount", "/pods/c/mount").replace("20049", "22"),
@@ -264,6 +276,7 @@ mod tests {
         std::os::unix::fs::symlink("/etc/passwd", directory.join("link.json")).expect("symlink");
         assert_eq!(records.load().expect("load").into_values().collect::<Vec<_>>(), [good]);
         assert!(!directory.join(".half-written").exists());
+        assert!(directory.join(".being-written").exists(), "the process before may still rename it");
         assert!(directory.join(name_of_b).exists(), "a record of a newer version must stay");
     }
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::records::Record;
+use super::records::{Record, UNFINISHED_FOR};
 use super::{Published, State};
 use crate::mount::mountinfo::{self, MountEntry};
 use crate::tunnel::TunnelLease;
@@ -24,10 +24,6 @@ use crate::tunnel::TunnelLease;
 const EVERY: Duration = Duration::from_secs(60);
 /// How often a recorded port that is taken is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// How long another process may still work on a mount that it has written a record for: the longest NodePublishVolume, and
-/// the time that a stopped driver grants its calls.
-const UNFINISHED_FOR: Duration = Duration::from_secs(120);
 
 /// Why the state of an earlier process can't be picked up.
 #[derive(Debug)]
@@ -108,7 +104,15 @@ impl State {
         }
         let Some(record) = self.records.get(target).filter(|record| mounted(record, mounts)) else { return };
         tracing::info!(target = %target.display(), volume = record.volume, "serving a mount that another process has finished");
-        self.serve_mounted(record);
+        self.with_inherited(&HashSet::from_iter(record.port()), || self.serve_mounted(record));
+    }
+
+    /// Does `work` with the sockets of these ports that another process has left with the keeper since this one started.
+    fn with_inherited(&self, ports: &HashSet<u16>, work: impl FnOnce()) {
+        self.tunnels.inherit(self.keeper.inherit(|port| ports.contains(&port)));
+        work();
+        // What is left belongs to a tunnel that a call of this process has opened meanwhile.
+        let _opened = self.tunnels.disinherit();
     }
 
     /// Drops the records that nobody can be working on any more and that never got their mounts.
@@ -148,18 +152,13 @@ impl State {
     /// Tries again to open the tunnels whose ports were taken. The keeper may have them from another process.
     fn retry_ports(&self) {
         let mut published = self.published();
-        let mut waiting: Vec<_> =
+        let waiting: Vec<_> =
             published.values_mut().filter(|p| p.lease.is_none() && p.record.port().is_some()).collect();
         if waiting.is_empty() {
             return;
         }
         let ports: HashSet<u16> = waiting.iter().filter_map(|published| published.record.port()).collect();
-        self.tunnels.inherit(self.keeper.inherit(|port| ports.contains(&port)));
-        for published in &mut waiting {
-            self.serve_again(published);
-        }
-        // What is left belongs to a tunnel that a call of this process has opened meanwhile.
-        let _opened = self.tunnels.disinherit();
+        self.with_inherited(&ports, || waiting.into_iter().for_each(|published| self.serve_again(published)));
     }
 
     /// Mounts through ports of our range that no record explains.

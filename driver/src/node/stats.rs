@@ -34,7 +34,14 @@ pub(super) async fn stats(
     }
     let path = target_path("volume_path", &request.volume_path)?;
     let path = target::resolve(&path).await?;
-    let published = state.published().get(&path).cloned();
+    let find = || state.published().get(&path).cloned();
+    let mut published = find();
+    if published.is_none()
+        && let Ok(_claim) = state.claim(&path, &request.volume_id)
+    {
+        state.adopt_at(&path, &mountinfo::at(&path).map_err(|source| mountinfo_error(&path, source))?);
+        published = find();
+    }
     let published = published.filter(|p| p.record.volume == request.volume_id).ok_or_else(|| not_published(&path))?;
     if !is_mounted(&path)? {
         return Ok(unwell(format!("nothing is mounted at {} any more", path.display())));

@@ -119,6 +119,12 @@ async fn a_mount_made_during_a_hand_over_goes_on_with_the_successor() {
     old.stop().await.unwrap();
     call.await.unwrap().expect("the old process finishes the call that it has begun");
     fixture.fake.clear_wire_faults().await.unwrap();
+    let statistics = csi_proto::csi::NodeGetVolumeStatsRequest {
+        volume_id: young.clone(),
+        volume_path: fixture.target().display().to_string(),
+        ..Default::default()
+    };
+    fixture.driver.node().node_get_volume_stats(statistics).await.expect("the successor knows the volume at once");
 
     let file = fixture.target().join("file");
     let mut write = Command::new("dd");
