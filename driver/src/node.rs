@@ -11,6 +11,7 @@
 //! - [`startup_taint`]: taking the start-up taint off
 //! - [`registration`]: making the kubelet know the driver
 //! - [`records`]: what survives a restart
+//! - `one_port`: the port of a tunnel, the same for every process
 //! - [`target`]: target directories
 //! - [`efs_utils`]: settings of the Go driver's helpers that mean something here
 //! - [`errors`]: what can go wrong, with gRPC codes
@@ -41,6 +42,7 @@ pub mod cluster;
 pub mod efs_utils;
 pub mod errors;
 pub mod metrics;
+mod one_port;
 pub mod publish;
 pub mod records;
 pub mod recovery;

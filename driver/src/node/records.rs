@@ -3,7 +3,7 @@
 //! One file per target, written before the mount and removed after the unmount. A record is a claim, mountinfo is the
 //! truth: a record without its mount is dropped at start. Records hold no secrets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io;
 use std::net::IpAddr;
@@ -134,21 +134,31 @@ impl Records {
         Ok(records)
     }
 
-    /// The readable records that were written less than `age` ago. What can't be read is passed over in silence: another process
-    /// may just be writing or removing it.
+    /// The readable records that were written less than `age` ago.
     pub fn younger_than(&self, age: Duration) -> io::Result<Vec<Record>> {
-        let mut young = Vec::new();
+        self.readable(|entry, _| is_younger(&entry.path(), age))
+    }
+
+    /// The readable records of all targets but these.
+    pub fn except<'a>(&self, targets: impl Iterator<Item = &'a Path>) -> io::Result<Vec<Record>> {
+        let known: HashSet<String> = targets.map(file_name).collect();
+        self.readable(|_, name| !known.contains(name))
+    }
+
+    /// What can't be read is passed over in silence: another process may just be writing or removing it.
+    fn readable(&self, wanted: impl Fn(&fs::DirEntry, &str) -> bool) -> io::Result<Vec<Record>> {
+        let mut found = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
             if !name.starts_with('.')
-                && is_younger(&entry.path(), age)
+                && wanted(&entry, &name)
                 && let Ok(record) = read(&entry.path(), &name)
             {
-                young.push(record);
+                found.push(record);
             }
         }
-        Ok(young)
+        Ok(found)
     }
 
     /// The record of `target`, if there is one that can be read.
@@ -228,7 +238,8 @@ mod tests {
         let (a, b) = (record("/pods/a/mount"), record("/pods/b/mount"));
         records.store(&a).expect("store");
         records.store(&b).expect("store");
-        assert_eq!(records.load().expect("load").into_values().collect::<Vec<_>>(), [a.clone(), b]);
+        assert_eq!(records.load().expect("load").into_values().collect::<Vec<_>>(), [a.clone(), b.clone()]);
+        assert_eq!(records.except([a.target.as_path()].into_iter()).expect("list"), [b]);
         records.remove(&a.target).expect("remove");
         records.remove(&a.target).expect("removing twice is fine");
         assert_eq!(records.load().expect("load").len(), 1);

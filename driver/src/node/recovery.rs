@@ -108,11 +108,12 @@ impl State {
     }
 
     /// Does `work` with the sockets of these ports that another process has left with the keeper since this one started.
-    fn with_inherited(&self, ports: &HashSet<u16>, work: impl FnOnce()) {
+    pub(super) fn with_inherited<T>(&self, ports: &HashSet<u16>, work: impl FnOnce() -> T) -> T {
         self.tunnels.inherit(self.keeper.inherit(|port| ports.contains(&port)));
-        work();
+        let result = work();
         // What is left belongs to a tunnel that a call of this process has opened meanwhile.
         let _opened = self.tunnels.disinherit();
+        result
     }
 
     /// Drops the records that nobody can be working on any more and that never got their mounts.

@@ -244,6 +244,11 @@ impl Tunnels {
         lock(&self.open).inherited = listeners;
     }
 
+    /// The open tunnel for `spec`, if there is one.
+    pub fn find(&self, spec: &TunnelSpec) -> Option<TunnelLease> {
+        lock(&self.open).find(spec)
+    }
+
     /// The tunnel for `spec`, an open one if there is one. Ports in `avoid` are not taken: the kernel may still talk to
     /// them for another volume.
     pub fn open(&self, spec: &TunnelSpec, avoid: &HashSet<u16>) -> Result<TunnelLease, OpenError> {
