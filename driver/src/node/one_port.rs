@@ -5,54 +5,57 @@
 //! sees to it that there is one port. During an upgrade two processes publish volumes, each with a table of its own; the records
 //! tell each what the other is doing.
 
-use std::io;
+use std::path::{Path, PathBuf};
 
 use super::State;
+use super::errors::NodeError;
 use super::records::Record;
 use crate::mount::mountinfo::{self, MountEntry};
-use crate::tunnel::{OpenError, TunnelLease, TunnelSpec};
-
-/// Why there is no tunnel.
-#[derive(Debug)]
-pub(super) enum PortError {
-    /// The records can't be read.
-    Records(io::Error),
-    /// No port, or not the one that it must be.
-    Open(OpenError),
-}
-
-impl From<OpenError> for PortError {
-    fn from(error: OpenError) -> Self {
-        Self::Open(error)
-    }
-}
+use crate::tunnel::{TunnelLease, TunnelSpec};
 
 impl State {
-    /// The tunnel for `spec`: an open one, or one at the port that a record says it has, or one at a new port. `mounts` is what is
-    /// mounted now.
-    pub(super) fn open_tunnel(&self, spec: &TunnelSpec, mounts: &[MountEntry]) -> Result<TunnelLease, PortError> {
+    /// The tunnel for `spec`, for a mount at `target`: an open one, or one at the port that a record says it has, or one at a new
+    /// port. `mounts` is what is mounted now.
+    pub(super) fn open_tunnel(
+        &self,
+        spec: &TunnelSpec,
+        target: &Path,
+        mounts: &[MountEntry],
+    ) -> Result<TunnelLease, NodeError> {
         if let Some(lease) = self.tunnels.find(spec) {
             return Ok(lease);
         }
-        let others = self.unserved().map_err(PortError::Records)?;
-        let Some(port) = others.iter().find(|record| record.mount.spec == *spec).and_then(Record::port) else {
+        let others = self.unserved(target)?;
+        let port = others.iter().find_map(|(record, port)| (record.mount.spec == *spec).then_some(*port));
+        let Some(port) = port else {
             let mut avoid = mountinfo::nfs_ports(mounts);
-            avoid.extend(others.iter().filter_map(Record::port));
+            avoid.extend(others.iter().map(|(_, port)| port));
             return Ok(self.tunnels.open(spec, &avoid)?);
         };
         Ok(self.with_inherited(&[port].into(), || self.tunnels.reopen(spec, port))?)
     }
 
-    /// Whether `record`, which is written already, names the only port of its tunnel. Of two processes that have chosen a port at
-    /// the same time, at least one sees the other's record.
-    pub(super) fn has_only_port(&self, record: &Record) -> io::Result<bool> {
-        let others = self.unserved()?;
-        Ok(others.iter().all(|other| other.mount.spec != record.mount.spec || other.reached == record.reached))
+    /// Makes sure that `record`, which is written already, names the only port of its tunnel. Of two processes that have chosen a
+    /// port at the same time, at least one sees the other's record.
+    pub(super) fn check_only_port(&self, record: &Record) -> Result<(), NodeError> {
+        let elsewhere =
+            |(other, port): &(Record, u16)| other.mount.spec == record.mount.spec && Some(*port) != record.port();
+        match self.unserved(&record.target)?.iter().any(elsewhere) {
+            true => Err(NodeError::InProgress(record.target.clone())),
+            false => Ok(()),
+        }
     }
 
-    /// The records whose tunnels this process does not serve: another process is working on them, or their ports are taken.
-    fn unserved(&self) -> io::Result<Vec<Record>> {
-        self.records
-            .except(self.published().values().filter(|it| it.lease.is_some()).map(|it| it.record.target.as_path()))
+    /// The records of tunnels that this process does not serve, with their ports: another process is working on them, or the
+    /// ports are taken.
+    fn unserved(&self, target: &Path) -> Result<Vec<(Record, u16)>, NodeError> {
+        let served: Vec<PathBuf> =
+            self.published().values().filter(|it| it.lease.is_some()).map(|it| it.record.target.clone()).collect();
+        let records = self.records.except(served.iter().map(PathBuf::as_path)).map_err(|source| NodeError::File {
+            what: "cannot read the records for",
+            path: target.to_owned(),
+            source,
+        })?;
+        Ok(records.into_iter().filter_map(|record| record.port().map(|port| (record, port))).collect())
     }
 }

@@ -9,7 +9,6 @@ use rustix::io::Errno;
 use tokio::time::{Instant, sleep};
 
 use super::errors::NodeError;
-use super::one_port::PortError;
 use super::records::{MountRequest, Reached, Record};
 use super::recovery::let_go;
 use super::request::{Mode, PublishRequest};
@@ -107,12 +106,8 @@ impl State {
         target: &Path,
         mounts: &[MountEntry],
     ) -> Result<(), NodeError> {
-        let file_error = |what| move |source| NodeError::File { what, path: target.to_owned(), source };
         let (reached, lease) = if request.mount.encrypted {
-            let lease = self.open_tunnel(&request.mount.spec, mounts).map_err(|error| match error {
-                PortError::Records(source) => file_error("cannot read the records for")(source),
-                PortError::Open(error) => error.into(),
-            })?;
+            let lease = self.open_tunnel(&request.mount.spec, target, mounts)?;
             (Reached::Tunnel(lease.port()), Some(lease))
         } else {
             (self.reach_directly(&request.mount).await?, None)
@@ -120,7 +115,11 @@ impl State {
         let record =
             Record::new(target.to_owned(), request.volume.clone(), request.mode.into(), request.mount.clone(), reached);
         // Written first: should we die between the two, the next start finds the record and sees what became of the mount.
-        self.records.store(&record).map_err(file_error("cannot write the record of"))?;
+        self.records.store(&record).map_err(|source| NodeError::File {
+            what: "cannot write the record of",
+            path: target.to_owned(),
+            source,
+        })?;
         let result = match &lease {
             Some(lease) => self.mount_through(lease, &record).await,
             None => self.mount(&record).await,
@@ -141,14 +140,7 @@ impl State {
     }
 
     async fn mount_through(&self, lease: &TunnelLease, record: &Record) -> Result<(), NodeError> {
-        match self.has_only_port(record) {
-            Ok(true) => {}
-            Ok(false) => return Err(NodeError::InProgress(record.target.clone())),
-            Err(source) => {
-                let (what, path) = ("cannot read the records for", record.target.clone());
-                return Err(NodeError::File { what, path, source });
-            }
-        }
+        self.check_only_port(record)?;
         lease.check().await?;
         let result = self.mount(record).await;
         lease.discard_warm();
