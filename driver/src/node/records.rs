@@ -257,7 +257,7 @@ mod tests {
         age(&directory.join(file_name(&old.target)));
         fs::write(directory.join("half.json"), "{").expect("write");
         let minute = Duration::from_secs(60);
-        assert_eq!(records.younger_than(minute).expect("list"), [new.clone()]);
+        assert_eq!(records.younger_than(minute).expect("list"), std::slice::from_ref(&new));
         assert!(records.is_younger(&new.target, minute) && !records.is_younger(&old.target, minute));
         assert!(!records.is_younger(Path::new("/pods/none/mount"), minute));
         assert_eq!((records.get(&old.target), records.get(Path::new("/pods/none/mount"))), (Some(old), None));
