@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
@@ -23,6 +24,8 @@ pub(crate) const FS: &str = "fs-0123456789abcdef0";
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Model {
     points: Arc<Mutex<BTreeMap<AccessPointId, AccessPoint>>>,
+    /// How many were ever made: AWS gives no id twice, not even that of an access point that is gone.
+    made: Arc<AtomicU64>,
     next_fault: Arc<Mutex<Option<Fault>>>,
 }
 
@@ -89,8 +92,8 @@ impl EfsApi for Model {
                 let kind = EfsErrorKind::AccessPointAlreadyExists(Some(taken.id.clone()));
                 return Err(failure("CreateAccessPoint", kind));
             }
-            let last = points.keys().next_back().map_or(0, |id| u64::from_str_radix(&id.as_str()[5..], 16).unwrap());
-            let id: AccessPointId = format!("fsap-{:017x}", last + 1).parse().unwrap();
+            let number = self.made.fetch_add(1, Ordering::Relaxed) + 1;
+            let id: AccessPointId = format!("fsap-{number:017x}").parse().unwrap();
             let made = AccessPoint {
                 id: id.clone(),
                 file_system: new.file_system.clone(),
