@@ -66,11 +66,11 @@ impl Disorder {
             15..45 => self.add_fault().await,
             45..53 => {
                 self.tell("restart the server");
-                self.fake.restart(false).await
+                self.restart_server(false).await
             }
             53..60 => {
                 self.tell("kill the server");
-                self.fake.restart(true).await
+                self.restart_server(true).await
             }
             60..80 => {
                 self.tell("kill the driver");
@@ -82,6 +82,13 @@ impl Disorder {
             }
             _ => self.kill_keeper(),
         }
+    }
+
+    async fn restart_server(&mut self, kill: bool) -> anyhow::Result<()> {
+        self.journal.other_server();
+        self.fake.restart(kill).await?;
+        self.journal.other_server();
+        Ok(())
     }
 
     async fn add_fault(&mut self) -> anyhow::Result<()> {

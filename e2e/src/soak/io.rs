@@ -1,6 +1,7 @@
 //! The process that touches a volume's files, and its parent's side. One JSON job a line, one JSON answer a line.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, Read as _, Write as _};
 use std::os::unix::fs::FileExt as _;
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use rustix::fs::{Advice, fadvise};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
@@ -66,13 +67,57 @@ pub(super) enum Job {
     },
 }
 
-impl Job {
-    fn perform(&self) -> Result<(), String> {
-        self.try_perform().map_err(|error| error.to_string())?
+/// Why a job failed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Failure {
+    reason: String,
+    /// What the kernel said.
+    errno: Option<i32>,
+}
+
+impl Failure {
+    /// Whether a file was missing.
+    fn is_missing(&self) -> bool {
+        self.errno == Some(rustix::io::Errno::NOENT.raw_os_error())
     }
 
-    /// The inner error is a verification's.
-    fn try_perform(&self) -> io::Result<Result<(), String>> {
+    /// What is there is not what should be.
+    fn verification(path: &Path, reason: impl fmt::Display) -> Self {
+        Self { reason: format!("VERIFICATION {path:?} {reason}"), errno: None }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self { reason: error.to_string(), errno: error.raw_os_error() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl Job {
+    /// How to see that the job is done although the answer says that a file is missing, for a job that says so when it is done twice.
+    ///
+    /// The kernel's client repeats a request whose reply it did not get. A server knows from its replay cache that it has done
+    /// the work already; one that was restarted has none, and renames a file that has its new name by now. Only a server
+    /// with persistent sessions (RFC 8881 §2.10.6.5, which they are free to offer) could do better.
+    pub(super) fn is_done_twice(&self, failure: &anyhow::Error, names: BTreeSet<String>) -> Option<Self> {
+        let missing = failure.downcast_ref::<Failure>().is_some_and(Failure::is_missing);
+        match self {
+            Self::Rename { from: path, .. } | Self::Remove { path } if missing => {
+                Some(Self::List { path: path.parent()?.to_owned(), names })
+            }
+            _ => None,
+        }
+    }
+
+    fn perform(&self) -> Result<(), Failure> {
         match self {
             Self::Write { path, first, numbers, truncate, sync } => {
                 let mut options = File::options();
@@ -87,10 +132,10 @@ impl Job {
             Self::Verify { path, numbers } => {
                 let mut file = File::open(path)?;
                 // What this machine has cached proves nothing.
-                fadvise(&file, 0, None, Advice::DontNeed)?;
+                fadvise(&file, 0, None, Advice::DontNeed).map_err(io::Error::from)?;
                 let mut found = Vec::new();
                 file.read_to_end(&mut found)?;
-                return Ok(compare(&found, numbers).map_err(|reason| format!("VERIFICATION {path:?}: {reason}")));
+                compare(&found, numbers).map_err(|reason| Failure::verification(path, reason))?;
             }
             Self::Rename { from, to } => fs::rename(from, to)?,
             Self::Remove { path } => fs::remove_file(path)?,
@@ -100,11 +145,11 @@ impl Job {
                     found.insert(entry?.file_name().to_string_lossy().into_owned());
                 }
                 if found != *names {
-                    return Ok(Err(format!("VERIFICATION {path:?} holds {found:?} instead of {names:?}")));
+                    return Err(Failure::verification(path, format!("holds {found:?} instead of {names:?}")));
                 }
             }
         }
-        Ok(Ok(()))
+        Ok(())
     }
 }
 
@@ -113,8 +158,8 @@ pub fn main() -> ExitCode {
     let mut out = io::stdout().lock();
     for line in io::stdin().lock().lines() {
         let answer = line
-            .map_err(|error| error.to_string())
-            .and_then(|line| serde_json::from_str::<Job>(&line).map_err(|error| error.to_string()))
+            .and_then(|line| Ok(serde_json::from_str::<Job>(&line)?))
+            .map_err(Failure::from)
             .and_then(|job| job.perform());
         let written = serde_json::to_vec(&answer)
             .map_err(io::Error::from)
@@ -152,9 +197,6 @@ impl Io {
         });
         let answer = answer.await.with_context(|| format!("not done within {LIMIT:?}: {job:?}"))??;
         let answer = answer.context("the process for files has ended")?;
-        match serde_json::from_str::<Result<(), String>>(&answer)? {
-            Ok(()) => Ok(()),
-            Err(reason) => bail!("{reason}"),
-        }
+        Ok(serde_json::from_str::<Result<(), Failure>>(&answer)??)
     }
 }

@@ -19,6 +19,7 @@ pub(super) struct Journal {
     file: File,
     counts: Mutex<BTreeMap<String, u64>>,
     actions: AtomicUsize,
+    servers: AtomicUsize,
 }
 
 impl Journal {
@@ -30,6 +31,7 @@ impl Journal {
             file,
             counts: Mutex::default(),
             actions: AtomicUsize::new(0),
+            servers: AtomicUsize::new(0),
         })
     }
 
@@ -48,6 +50,16 @@ impl Journal {
     /// How many actions the tenants have done.
     pub(super) fn actions(&self) -> usize {
         self.actions.load(Ordering::Relaxed)
+    }
+
+    /// The server is going, or a new one has come.
+    pub(super) fn other_server(&self) {
+        self.servers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Changes while the server is replaced: no one server did what was going on meanwhile.
+    pub(super) fn servers(&self) -> usize {
+        self.servers.load(Ordering::Relaxed)
     }
 
     /// Counts something.
