@@ -206,7 +206,7 @@ impl NodeService {
         };
         let tunnels = Tunnels::new(dial, deps.ports, Admission::OnlyUid(0), deps.tunnels_end);
         let keeper = Keeper::new(deps.worker.program().to_owned(), &config.state_dir);
-        tunnels.inherit(keeper.inherit(|_| true));
+        let inherited = keeper.inherit(|_| true);
         let mounting = config.max_inflight_mounts.map(|limit| (Arc::new(Semaphore::new(limit)), limit));
         let walks = config
             .volume_metrics
@@ -226,7 +226,7 @@ impl NodeService {
             mounting,
             tasks: TaskTracker::new(),
         });
-        let unfinished = node.recover().map_err(|error| match error {
+        let unfinished = node.recover(inherited).map_err(|error| match error {
             recovery::RecoverError::Records(source) => {
                 StartError::StateDir { path: node.config.state_dir.clone(), source }
             }

@@ -5,6 +5,7 @@
 //! sees to it that there is one port. During an upgrade two processes publish volumes, each with a table of its own; the records
 //! tell each what the other is doing.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::State;
@@ -16,7 +17,7 @@ use crate::tunnel::{TunnelLease, TunnelSpec};
 impl State {
     /// The tunnel for `spec`, for a mount at `target`: an open one, or one at the port that a record says it has, or one at a new
     /// port. `mounts` is what is mounted now.
-    pub(super) fn open_tunnel(
+    pub(super) async fn open_tunnel(
         &self,
         spec: &TunnelSpec,
         target: &Path,
@@ -32,7 +33,8 @@ impl State {
             avoid.extend(others.iter().map(|(_, port)| port));
             return Ok(self.tunnels.open(spec, &avoid)?);
         };
-        Ok(self.with_inherited(&[port].into(), || self.tunnels.reopen(spec, port))?)
+        let mut sockets = self.inherited(HashSet::from([port])).await;
+        Ok(self.tunnels.reopen(spec, port, sockets.remove(&port))?)
     }
 
     /// Makes sure that `record`, which is written already, names the only port of its tunnel. Of two processes that have chosen a

@@ -38,7 +38,7 @@ pub(super) async fn publish(state: &State, request: &csi::NodePublishVolumeReque
     let target = target::resolve(&request.target).await?;
     let _claim = state.claim(&target, &request.volume)?;
     let mounts = mountinfo::table().map_err(|source| mountinfo_error(&target, source))?;
-    state.adopt_at(&target, &mounts);
+    state.adopt_at(&target, &mounts).await;
     if state.is_published(&request, &target, &mounts)? {
         return Ok(());
     }
@@ -107,7 +107,7 @@ impl State {
         mounts: &[MountEntry],
     ) -> Result<(), NodeError> {
         let (reached, lease) = if request.mount.encrypted {
-            let lease = self.open_tunnel(&request.mount.spec, target, mounts)?;
+            let lease = self.open_tunnel(&request.mount.spec, target, mounts).await?;
             (Reached::Tunnel(lease.port()), Some(lease))
         } else {
             (self.reach_directly(&request.mount).await?, None)

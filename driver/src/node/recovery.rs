@@ -19,6 +19,7 @@ use super::records::{Record, UNFINISHED_FOR};
 use super::{Published, State};
 use crate::mount::mountinfo::{self, MountEntry};
 use crate::tunnel::TunnelLease;
+use crate::tunnel::keeper::Inherited;
 
 /// How often state and mounts are compared.
 const EVERY: Duration = Duration::from_secs(60);
@@ -36,23 +37,23 @@ pub(super) enum RecoverError {
 
 impl State {
     /// Serves the mounts that the state directory and the mount table agree on; drops records of mounts that are gone. Answers
-    /// the records that another process may still be working on.
-    pub(super) fn recover(&self) -> Result<Vec<Record>, RecoverError> {
+    /// the records that another process may still be working on. `sockets` are all that the process before left.
+    pub(super) fn recover(&self, mut sockets: Inherited) -> Result<Vec<Record>, RecoverError> {
         let records = self.records.load().map_err(RecoverError::Records)?;
         let mounts = mountinfo::table().map_err(RecoverError::Mountinfo)?;
         let mut unfinished = Vec::new();
         let mut served = 0_usize;
         for (target, record) in records {
             if mounted(&record, &mounts) {
-                self.serve_mounted(record);
+                self.serve_mounted(record, &mut sockets);
                 served += 1;
             } else if self.records.is_younger(&target, UNFINISHED_FOR) {
                 unfinished.push(record);
             } else {
-                self.drop_unmounted(&record, &mounts).map_err(RecoverError::Records)?;
+                self.drop_unmounted(&record, &mounts, &mut sockets).map_err(RecoverError::Records)?;
             }
         }
-        for port in self.tunnels.disinherit() {
+        for port in sockets.into_keys() {
             self.release_port(port);
         }
         for orphan in self.orphans(&mounts) {
@@ -70,11 +71,11 @@ impl State {
     }
 
     /// Removes a record whose mount isn't there; serves the port for as long as the kernel asks for it all the same.
-    fn drop_unmounted(&self, record: &Record, mounts: &[MountEntry]) -> io::Result<()> {
+    fn drop_unmounted(&self, record: &Record, mounts: &[MountEntry], sockets: &mut Inherited) -> io::Result<()> {
         let target = record.target.display();
         tracing::info!(%target, volume = record.volume, "dropping the record of a mount that is gone");
         if let Some(port) = record.port().filter(|port| mountinfo::nfs_ports(mounts).contains(port)) {
-            match self.tunnels.reopen(&record.mount.spec, port) {
+            match self.tunnels.reopen(&record.mount.spec, port, sockets.remove(&port)) {
                 Ok(lease) => let_go(lease),
                 Err(error) => tracing::warn!(port, %error, "the kernel asks for a tunnel that can't be opened"),
             }
@@ -83,7 +84,7 @@ impl State {
     }
 
     /// Takes on the mounts that another process has finished since this one started.
-    fn adopt(&self) -> io::Result<()> {
+    async fn adopt(&self) -> io::Result<()> {
         let young = self.records.younger_than(UNFINISHED_FOR)?;
         if young.iter().all(|record| self.published().contains_key(&record.target)) {
             return Ok(());
@@ -92,28 +93,31 @@ impl State {
         for record in young {
             // A call of this process in progress knows better.
             let Ok(_claim) = self.claim(&record.target, "") else { continue };
-            self.adopt_at(&record.target, &mounts);
+            self.adopt_at(&record.target, &mounts).await;
         }
         Ok(())
     }
 
     /// Takes on the mount at a target that this process works on, if another process has finished it.
-    pub(super) fn adopt_at(&self, target: &Path, mounts: &[MountEntry]) {
+    pub(super) async fn adopt_at(&self, target: &Path, mounts: &[MountEntry]) {
         if self.published().contains_key(target) || mounts.iter().all(|mount| mount.mount_point != target) {
             return;
         }
         let Some(record) = self.records.get(target).filter(|record| mounted(record, mounts)) else { return };
         tracing::info!(target = %target.display(), volume = record.volume, "serving a mount that another process has finished");
-        self.with_inherited(&HashSet::from_iter(record.port()), || self.serve_mounted(record));
+        let mut sockets = self.inherited(record.port().into_iter().collect()).await;
+        self.serve_mounted(record, &mut sockets);
     }
 
-    /// Does `work` with the sockets of these ports that another process has left with the keeper since this one started.
-    pub(super) fn with_inherited<T>(&self, ports: &HashSet<u16>, work: impl FnOnce() -> T) -> T {
-        self.tunnels.inherit(self.keeper.inherit(|port| ports.contains(&port)));
-        let result = work();
-        // What is left belongs to a tunnel that a call of this process has opened meanwhile.
-        let _opened = self.tunnels.disinherit();
-        result
+    /// The sockets of these ports that another process has left with the keeper since this one started.
+    pub(super) async fn inherited(&self, ports: HashSet<u16>) -> Inherited {
+        if ports.is_empty() {
+            return Inherited::new();
+        }
+        let keeper = self.keeper.clone();
+        let asked = tokio::task::spawn_blocking(move || keeper.inherit(|port| ports.contains(&port)));
+        // Without them the ports are bound anew.
+        asked.await.unwrap_or_default()
     }
 
     /// Drops the records that nobody can be working on any more and that never got their mounts.
@@ -122,23 +126,23 @@ impl State {
         for record in unfinished {
             let Ok(_claim) = self.claim(&record.target, "") else { continue };
             if !self.published().contains_key(&record.target) {
-                self.drop_unmounted(&record, &mounts)?;
+                self.drop_unmounted(&record, &mounts, &mut Inherited::new())?;
             }
         }
         Ok(())
     }
 
-    fn serve_mounted(&self, record: Record) {
+    fn serve_mounted(&self, record: Record, sockets: &mut Inherited) {
         let target = record.target.clone();
         let mut published = Published { record, lease: None };
-        self.serve_again(&mut published);
+        self.serve_again(&mut published, sockets);
         self.published().insert(target, published);
     }
 
     /// Opens the tunnel of a record if it needs one.
-    fn serve_again(&self, published: &mut Published) {
+    fn serve_again(&self, published: &mut Published, sockets: &mut Inherited) {
         let Some(port) = published.record.port() else { return };
-        match self.tunnels.reopen(&published.record.mount.spec, port) {
+        match self.tunnels.reopen(&published.record.mount.spec, port, sockets.remove(&port)) {
             Ok(lease) => {
                 self.keep_port(&lease);
                 published.lease = Some(lease);
@@ -151,15 +155,16 @@ impl State {
     }
 
     /// Tries again to open the tunnels whose ports were taken. The keeper may have them from another process.
-    fn retry_ports(&self) {
-        let mut published = self.published();
-        let waiting: Vec<_> =
-            published.values_mut().filter(|p| p.lease.is_none() && p.record.port().is_some()).collect();
-        if waiting.is_empty() {
+    async fn retry_ports(&self) {
+        let waits = |it: &Published| it.lease.is_none() && it.record.port().is_some();
+        let ports: HashSet<u16> =
+            self.published().values().filter(|it| waits(it)).filter_map(|it| it.record.port()).collect();
+        if ports.is_empty() {
             return;
         }
-        let ports: HashSet<u16> = waiting.iter().filter_map(|published| published.record.port()).collect();
-        self.with_inherited(&ports, || waiting.into_iter().for_each(|published| self.serve_again(published)));
+        let mut sockets = self.inherited(ports).await;
+        let mut published = self.published();
+        published.values_mut().filter(|it| waits(it)).for_each(|it| self.serve_again(it, &mut sockets));
     }
 
     /// Mounts through ports of our range that no record explains.
@@ -234,14 +239,14 @@ pub(super) async fn keep_in_step(state: Arc<State>, mut unfinished: Vec<Record>,
             () = shutdown.cancelled() => return,
             _ = second.tick() => {
                 let adopted = if started.elapsed() < UNFINISHED_FOR {
-                    state.adopt()
+                    state.adopt().await
                 } else {
                     state.give_up(std::mem::take(&mut unfinished))
                 };
                 if let Err(error) = adopted {
                     tracing::warn!(%error, "cannot take on what another process has mounted");
                 }
-                state.retry_ports();
+                state.retry_ports().await;
                 let keeper = state.keeper.clone();
                 tokio::task::spawn_blocking(move || keeper.revive());
             }

@@ -39,7 +39,8 @@ pub(super) async fn stats(
     if published.is_none()
         && let Ok(_claim) = state.claim(&path, &request.volume_id)
     {
-        state.adopt_at(&path, &mountinfo::at(&path).map_err(|source| mountinfo_error(&path, source))?);
+        let mounts = mountinfo::at(&path).map_err(|source| mountinfo_error(&path, source))?;
+        state.adopt_at(&path, &mounts).await;
         published = find();
     }
     let published = published.filter(|p| p.record.volume == request.volume_id).ok_or_else(|| not_published(&path))?;

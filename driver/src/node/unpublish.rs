@@ -32,7 +32,7 @@ pub(super) async fn unpublish(state: &State, request: &csi::NodeUnpublishVolumeR
     let target = target::resolve(&target).await?;
     let _claim = state.claim(&target, &request.volume_id)?;
     let mounts = mountinfo::table().map_err(|source| mountinfo_error(&target, source))?;
-    state.adopt_at(&target, &mounts);
+    state.adopt_at(&target, &mounts).await;
     let record = state.published().get(&target).map(|published| published.record.clone());
     if record.is_some_and(|record| record.volume != request.volume_id) {
         return Err(NodeError::NotPublished { volume: request.volume_id.clone(), path: target });

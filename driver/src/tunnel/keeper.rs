@@ -35,6 +35,9 @@ const START_PAUSE: Duration = Duration::from_millis(2);
 /// No keeper holds more sockets.
 const SOCKETS_MAX: usize = 4096;
 
+/// Listening sockets of another driver, by port.
+pub type Inherited = HashMap<u16, TcpListener>;
+
 /// The driver's side: hands sockets to the keeper and takes them back.
 #[derive(Clone)]
 pub struct Keeper {
@@ -62,8 +65,8 @@ impl Keeper {
     }
 
     /// The listening sockets of the `wanted` ports that an earlier driver left with its keeper, by port. Every one is checked to
-    /// be what it claims; empty without a keeper.
-    pub fn inherit(&self, wanted: impl Fn(u16) -> bool) -> HashMap<u16, TcpListener> {
+    /// be what it claims; empty without a keeper. Blocks until the keeper has answered.
+    pub fn inherit(&self, wanted: impl Fn(u16) -> bool) -> Inherited {
         let mut state = self.state();
         let Ok(channel) = Channel::connect(&self.inner.directory) else { return HashMap::new() };
         let taken = match take_all(&channel) {

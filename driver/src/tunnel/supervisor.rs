@@ -229,19 +229,12 @@ pub struct Tunnels {
 struct Open {
     tunnels: HashMap<u16, (Arc<Tunnel>, Weak<DropGuard>)>,
     last_port: Option<u16>,
-    /// Listening sockets of an earlier process.
-    inherited: HashMap<u16, TcpListener>,
 }
 
 impl Tunnels {
     /// No tunnel yet. New ones take ports of `ports` in turn; all end with `stop`.
     pub fn new(deps: DialDeps, ports: RangeInclusive<u16>, admission: Admission, stop: CancellationToken) -> Self {
         Self { deps: Arc::new(deps), ports, admission, stop, open: Mutex::default() }
-    }
-
-    /// Uses these listening sockets of an earlier process when their ports are reopened.
-    pub fn inherit(&self, listeners: HashMap<u16, TcpListener>) {
-        lock(&self.open).inherited = listeners;
     }
 
     /// The open tunnel for `spec`, if there is one.
@@ -271,8 +264,14 @@ impl Tunnels {
         Err(OpenError::NoPort { first, last })
     }
 
-    /// The tunnel for `spec` at `port`, where a mount expects it after a restart.
-    pub fn reopen(&self, spec: &TunnelSpec, port: u16) -> Result<TunnelLease, OpenError> {
+    /// The tunnel for `spec` at `port`, where a mount expects it after a restart. `inherited` is the port's listening socket, if
+    /// another process has left it.
+    pub fn reopen(
+        &self,
+        spec: &TunnelSpec,
+        port: u16,
+        inherited: Option<TcpListener>,
+    ) -> Result<TunnelLease, OpenError> {
         let mut open = lock(&self.open);
         open.forget_unheld();
         if let Some(lease) = open.at(port) {
@@ -281,16 +280,11 @@ impl Tunnels {
             }
             return Err(OpenError::OtherTunnel { port, spec: spec.to_string(), other: lease.spec().to_string() });
         }
-        let listener = match open.inherited.remove(&port) {
+        let listener = match inherited {
             Some(listener) => listener,
             None => bind(port).map_err(|source| OpenError::Port { port, spec: spec.to_string(), source })?,
         };
         self.start(&mut open, spec, port, listener)
-    }
-
-    /// Lets go of inherited sockets that no mount has claimed; tells their ports.
-    pub fn disinherit(&self) -> Vec<u16> {
-        std::mem::take(&mut lock(&self.open).inherited).into_keys().collect()
     }
 
     /// The ports that tunnels may take.
