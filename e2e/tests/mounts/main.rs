@@ -6,5 +6,6 @@ mod bad_input;
 mod faults;
 mod fixture;
 mod node_features;
+mod plain;
 mod unpublish;
 mod upgrade;
