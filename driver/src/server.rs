@@ -8,7 +8,7 @@ use csi_proto::csi::identity_server::IdentityServer;
 use csi_proto::csi::node_server::NodeServer;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
-use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Server;
@@ -251,7 +251,7 @@ pub async fn serve(
         match listener {
             Listener::Unix(listener, file) => {
                 socket = Some(file);
-                router.serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop).await
+                router.serve_with_incoming_shutdown(socket::callers(listener), stop).await
             }
             Listener::Tcp(listener) => {
                 router.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop).await

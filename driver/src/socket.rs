@@ -4,7 +4,13 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use tokio::net::UnixListener;
+use futures::{Stream, StreamExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio_stream::wrappers::UnixListenerStream;
+
+use self::authority::AnyAuthority;
+
+pub mod authority;
 
 /// Why a socket can't be had at a path.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +92,11 @@ pub fn bind(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile), BindEr
             Err(fail(error))
         }
     }
+}
+
+/// The connections of gRPC callers, whatever they call the socket.
+pub fn callers(listener: UnixListener) -> impl Stream<Item = io::Result<AnyAuthority<UnixStream>>> {
+    UnixListenerStream::new(listener).map(|connection| connection.map(AnyAuthority::new))
 }
 
 #[cfg(test)]

@@ -11,7 +11,6 @@ use csi_proto::registration::registration_server::{Registration as Service, Regi
 use csi_proto::registration::{InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
-use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
@@ -80,7 +79,7 @@ impl Registration {
                     let plugin = Plugin { csi_socket: self.csi_socket.display().to_string(), answer: answer.clone() };
                     let serving = Server::builder()
                         .add_service(RegistrationServer::new(plugin))
-                        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), gone);
+                        .serve_with_incoming_shutdown(socket::callers(listener), gone);
                     if let Err(error) = serving.await {
                         tracing::error!(%error, "the registration socket failed");
                     }
