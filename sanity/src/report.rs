@@ -117,6 +117,9 @@ pub struct CheckResult {
     pub rpcs: BTreeSet<&'static str>,
     /// How often it was tried.
     pub attempts: u32,
+    /// What was wrong at the attempts before the last one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<String>,
     /// How long it took, in milliseconds.
     pub milliseconds: u64,
 }
@@ -136,6 +139,7 @@ impl CheckResult {
             calls: vec![],
             rpcs: BTreeSet::new(),
             attempts: 0,
+            earlier: vec![],
             milliseconds: 0,
         }
     }
@@ -215,10 +219,15 @@ impl Report {
 }
 
 impl fmt::Display for Report {
-    /// Failures in full, then what was left behind, then the totals in one line.
+    /// Failures in full, those that did not come again too, then what was left behind, then the totals in one line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for check in self.checks.iter().filter(|check| check.status == Status::Failed) {
             writeln!(f, "FAILED #{} {}\n  {}\n", check.number, check.name, check.explanation())?;
+        }
+        for check in self.checks.iter().filter(|check| check.status != Status::Failed) {
+            for wrong in &check.earlier {
+                writeln!(f, "FLAKY #{} {} (attempt {} passed)\n  {wrong}\n", check.number, check.name, check.attempts)?;
+            }
         }
         if !self.leftovers.is_empty() {
             writeln!(f, "Left behind in the driver: {}", self.leftovers.join(", "))?;

@@ -272,12 +272,15 @@ impl Run {
             return CheckResult::new(&check, Status::Pending, Some("listed but not run, as in the Go suite".into()));
         };
         let mut attempt = 1;
+        let mut earlier = Vec::new();
         loop {
             let mut result = self.attempt(worker, &check, body).await;
-            result.attempts = attempt;
             if result.status != Status::Failed || attempt >= worker.config.attempts || self.aborted().is_some() {
+                result.attempts = attempt;
+                result.earlier = earlier;
                 return result;
             }
+            earlier.push(result.explanation());
             attempt += 1;
         }
     }

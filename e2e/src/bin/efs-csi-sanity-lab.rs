@@ -17,6 +17,9 @@ struct Cli {
     /// Folder for the JUnit and JSON reports.
     #[arg(long, value_name = "DIR", required_unless_present = "restart_through")]
     reports: Option<PathBuf>,
+    /// How often a check that failed is repeated, as with cargo-nextest; one that then passes is named as flaky.
+    #[arg(long, env = "NEXTEST_RETRIES", default_value_t = 0, value_name = "N")]
+    retries: u32,
     /// Run only the setups whose name contains this.
     #[arg(long, default_value = "")]
     filter: String,
@@ -49,9 +52,14 @@ async fn main() -> ExitCode {
 async fn all(cli: &Cli, binaries: &Path, reports: &Path) -> anyhow::Result<bool> {
     let dir = tempfile::Builder::new().prefix("efs-sanity.").tempdir()?;
     let mut sum = Totals::default();
+    let mut arguments = vec![format!("--flake-attempts={}", cli.retries + 1)];
+    arguments.extend_from_slice(&cli.arguments);
     let mut skips = BTreeMap::new();
     for setup in SETUPS.iter().filter(|setup| setup.name.contains(&cli.filter)) {
-        let outcome = run(setup, binaries, &dir.path().join(setup.name), reports, &cli.arguments).await?;
+        let outcome = run(setup, binaries, &dir.path().join(setup.name), reports, &arguments).await?;
+        for line in &outcome.flaky {
+            println!("FLAKY {}: {line}", setup.name);
+        }
         for line in &outcome.wrong {
             println!("FAILED {}: {line}", setup.name);
         }

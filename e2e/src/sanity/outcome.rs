@@ -49,6 +49,8 @@ pub struct Outcome {
     pub skips: BTreeMap<String, Vec<u16>>,
     /// What is wrong, a line each.
     pub wrong: Vec<String>,
+    /// What was wrong at first and then passed, a line each.
+    pub flaky: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -64,6 +66,8 @@ struct Check {
     name: String,
     status: String,
     reason: Option<String>,
+    #[serde(default)]
+    earlier: Vec<String>,
 }
 
 impl Outcome {
@@ -74,6 +78,8 @@ impl Outcome {
         for check in report.checks {
             let reason = check.reason.unwrap_or_default();
             let rightly = check.status == "pending" || RIGHTLY_LACKED.iter().any(|lacked| reason.contains(lacked));
+            let first = check.earlier.first().and_then(|earlier| earlier.lines().next());
+            outcome.flaky.extend(first.map(|wrong| format!("#{} {}: {wrong}", check.number, check.name)));
             match check.status.as_str() {
                 "passed" => outcome.totals.passed += 1,
                 "skipped" | "pending" if rightly => {
@@ -121,6 +127,14 @@ mod tests {
         let outcome = report("skipped", "the driver does not declare the controller capability LIST_VOLUMES", CLEAN);
         assert_eq!(outcome.totals, Totals { passed: 1, failed: 1, skipped: 0 });
         assert!(outcome.wrong[0].contains("LIST_VOLUMES"), "{outcome:?}");
+    }
+
+    #[test]
+    fn what_passes_only_when_it_is_repeated_is_named() {
+        let check = r#"{"number": 5, "name": "a b", "status": "passed", "reason": null, "earlier": ["too late\n  rule: soon"]}"#;
+        let outcome = Outcome::of_report(&format!(r#"{{"checks": [{check}], {CLEAN}}}"#)).unwrap();
+        assert_eq!(outcome.totals, Totals { passed: 1, failed: 0, skipped: 0 });
+        assert_eq!(outcome.flaky, ["#5 a b: too late"]);
     }
 
     #[test]
