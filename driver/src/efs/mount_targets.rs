@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -113,6 +113,18 @@ impl MountTargets {
         Ok(addresses)
     }
 
+    fn known(&self) -> MutexGuard<'_, HashMap<TunnelSpec, (Instant, Vec<SocketAddr>)>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn know(&self, key: TunnelSpec, addresses: Vec<SocketAddr>) {
+        let mut known = self.known();
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        known.insert(key, (Instant::now(), addresses));
+    }
+
     fn ports(&self, addresses: Vec<IpAddr>) -> Vec<SocketAddr> {
         addresses.into_iter().map(|address| SocketAddr::new(address, self.port)).collect()
     }
@@ -124,25 +136,29 @@ impl Locate for MountTargets {
         if let Some(address) = spec.route.address {
             return Ok(vec![SocketAddr::new(address, self.port)]);
         }
-        let key = TunnelSpec { access_point: None, iam: None, ..spec.clone() };
-        if let Some((found, addresses)) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&key)
+        let key = key(spec);
+        if let Some((found, addresses)) = self.known().get(&key)
             && found.elapsed() < FRESH_FOR
         {
             return Ok(addresses.clone());
         }
         let addresses = self.find(spec).await?;
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= REMEMBERED {
-            known.clear();
-        }
-        known.insert(key, (Instant::now(), addresses.clone()));
+        self.know(key, addresses.clone());
         Ok(addresses)
     }
 
     fn forget(&self, spec: &TunnelSpec) {
-        let key = TunnelSpec { access_point: None, iam: None, ..spec.clone() };
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        self.known().remove(&key(spec));
     }
+
+    fn remember(&self, spec: &TunnelSpec, address: SocketAddr) {
+        self.know(key(spec), vec![address]);
+    }
+}
+
+/// Access points and identities of a file system share its addresses.
+fn key(spec: &TunnelSpec) -> TunnelSpec {
+    TunnelSpec { access_point: None, iam: None, ..spec.clone() }
 }
 
 /// The addresses of the volume's map: our zone's first, then the others as a way out when that one is dead.

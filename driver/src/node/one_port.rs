@@ -40,6 +40,9 @@ impl State {
     /// Makes sure that `record`, which is written already, names the only port of its tunnel. Of two processes that have chosen a
     /// port at the same time, at least one sees the other's record.
     pub(super) fn check_only_port(&self, record: &Record) -> Result<(), NodeError> {
+        if record.port().is_none() {
+            return Ok(());
+        }
         let elsewhere =
             |(other, port): &(Record, u16)| other.mount.spec == record.mount.spec && Some(*port) != record.port();
         match self.unserved(&record.target)?.iter().any(elsewhere) {

@@ -112,16 +112,10 @@ impl State {
         } else {
             (self.reach_directly(&request.mount).await?, None)
         };
-        let record =
+        let mut record =
             Record::new(target.to_owned(), request.volume.clone(), request.mode.into(), request.mount.clone(), reached);
-        // Written first: should we die between the two, the next start finds the record and sees what became of the mount.
-        self.records.store(&record).map_err(|source| NodeError::File {
-            what: "cannot write the record of",
-            path: target.to_owned(),
-            source,
-        })?;
         let result = match &lease {
-            Some(lease) => self.mount_through(lease, &record).await,
+            Some(lease) => self.mount_through(lease, &mut record).await,
             None => self.mount(&record).await,
         };
         match result {
@@ -139,9 +133,10 @@ impl State {
         }
     }
 
-    async fn mount_through(&self, lease: &TunnelLease, record: &Record) -> Result<(), NodeError> {
-        self.check_only_port(record)?;
+    /// Mounts through a tunnel whose mount target has been seen to answer.
+    async fn mount_through(&self, lease: &TunnelLease, record: &mut Record) -> Result<(), NodeError> {
         lease.check().await?;
+        record.mount_target = lease.mount_target();
         let result = self.mount(record).await;
         lease.discard_warm();
         result
@@ -159,8 +154,15 @@ impl State {
         Ok(Reached::Direct(address.ip(), address.port()))
     }
 
-    /// Has the kernel mount it.
+    /// Writes the record and has the kernel mount it.
     async fn mount(&self, record: &Record) -> Result<(), NodeError> {
+        // Written first: should we die between the two, the next start finds the record and sees what became of the mount.
+        self.records.store(record).map_err(|source| NodeError::File {
+            what: "cannot write the record of",
+            path: record.target.clone(),
+            source,
+        })?;
+        self.check_only_port(record)?;
         let (address, port) = match record.reached {
             Reached::Tunnel(port) => (IpAddr::V4(Ipv4Addr::LOCALHOST), port),
             Reached::Direct(address, port) => (address, port),

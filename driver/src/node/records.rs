@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -41,6 +41,9 @@ pub struct Record {
     pub mount: MountRequest,
     /// How the kernel reaches it.
     pub reached: Reached,
+    /// Where the tunnel has reached the mount target. A restarted driver goes there at once, with no question to DNS or AWS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount_target: Option<SocketAddr>,
 }
 
 /// What a request asks to be mounted. Two requests are compatible when these are equal.
@@ -70,7 +73,7 @@ pub enum Reached {
 impl Record {
     /// A record of the current version.
     pub fn new(target: PathBuf, volume: String, access_mode: i32, mount: MountRequest, reached: Reached) -> Self {
-        Self { version: VERSION, target, volume, access_mode, mount, reached }
+        Self { version: VERSION, target, volume, access_mode, mount, reached, mount_target: None }
     }
 
     /// The tunnel's port, unless the mount goes directly to the mount target.

@@ -142,6 +142,9 @@ impl State {
     /// Opens the tunnel of a record if it needs one.
     fn serve_again(&self, published: &mut Published, sockets: &mut Inherited) {
         let Some(port) = published.record.port() else { return };
+        if let Some(address) = published.record.mount_target {
+            self.locate.remember(&published.record.mount.spec, address);
+        }
         match self.tunnels.reopen(&published.record.mount.spec, port, sockets.remove(&port)) {
             Ok(lease) => {
                 self.keep_port(&lease);

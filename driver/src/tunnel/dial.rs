@@ -38,6 +38,10 @@ pub trait Locate: Send + Sync {
 
     /// Tells that nothing could be reached at the addresses, so that the next answer is found afresh.
     fn forget(&self, spec: &TunnelSpec);
+
+    /// Gives the address that an earlier process has reached: until it fails, there is nothing to look up. Who never looks up has
+    /// nothing to remember.
+    fn remember(&self, _spec: &TunnelSpec, _address: SocketAddr) {}
 }
 
 /// No address for a mount target.
@@ -191,6 +195,7 @@ pub struct Dialer {
     deps: Arc<DialDeps>,
     certificate: Mutex<Option<(Instant, Arc<CertifiedKey>)>>,
     handshakes: Handshakes,
+    reached: Mutex<Option<SocketAddr>>,
 }
 
 /// How TLS handshakes have ended.
@@ -215,12 +220,17 @@ impl Handshakes {
 impl Dialer {
     /// A dialer for `spec`.
     pub fn new(spec: Arc<TunnelSpec>, deps: Arc<DialDeps>) -> Self {
-        Self { spec, deps, certificate: Mutex::new(None), handshakes: Handshakes::default() }
+        Self { spec, deps, certificate: Mutex::new(None), handshakes: Handshakes::default(), reached: Mutex::new(None) }
     }
 
     /// How handshakes have ended so far.
     pub fn handshakes(&self) -> &Handshakes {
         &self.handshakes
+    }
+
+    /// The address of the last connection.
+    pub fn reached(&self) -> Option<SocketAddr> {
+        *self.reached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// For how long the current client certificate is still good; `None` while there is none.
@@ -265,7 +275,11 @@ impl Dialer {
             .map_err(no_address)?;
         let certificate = self.certificate().await?;
         let tcp = self.connect(&addresses).await?;
+        let address = tcp.peer_addr().ok();
         let result = self.handshake(tcp, certificate).await;
+        if result.is_ok() {
+            *self.reached.lock().unwrap_or_else(PoisonError::into_inner) = address;
+        }
         let counter = if result.is_ok() { &self.handshakes.succeeded } else { &self.handshakes.failed };
         counter.fetch_add(1, Ordering::Relaxed);
         result

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
 use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -151,6 +151,11 @@ impl Tunnel {
     /// For how long the current client certificate is still good; `None` while there is none.
     pub fn certificate_expires_in(&self) -> Option<Duration> {
         self.dialer.certificate_expires_in()
+    }
+
+    /// The mount target's address at the last connection.
+    pub fn mount_target(&self) -> Option<SocketAddr> {
+        self.dialer.reached()
     }
 
     /// Connections that are carried now.

@@ -37,7 +37,8 @@ pub struct DriverOptions {
     pub arguments: Vec<String>,
     /// The certificate authority that the driver trusts.
     pub ca_file: PathBuf,
-    endpoint_url: String,
+    /// Where the EFS API is.
+    pub endpoint_url: String,
     region: String,
     mount_target_port: u16,
 }

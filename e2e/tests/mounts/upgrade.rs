@@ -38,6 +38,17 @@ fn port(target: &Path) -> String {
     mounts::at(target).unwrap()[0].option("port").unwrap().to_owned()
 }
 
+/// Writes a file and waits until the server has it, in a process that can be given up.
+async fn write_at(target: &Path) {
+    let file = target.join("file");
+    let mut write = Command::new("dd");
+    write.arg("if=/dev/zero").arg(format!("of={}", file.display()));
+    write.args(["bs=64k", "count=1", "conv=fsync", "status=none"]).kill_on_drop(true);
+    let status = tokio::time::timeout(END, write.status()).await.expect("nobody serves the mount").unwrap();
+    assert!(status.success(), "{status}");
+    assert_eq!(std::fs::metadata(&file).unwrap().len(), 64 * 1024);
+}
+
 #[tokio::test]
 async fn drivers_follow_each_other_under_io_and_every_port_keeps_its_volume() {
     if !can_mount() {
@@ -132,13 +143,7 @@ async fn a_mount_made_during_a_hand_over_goes_on_with_the_successor() {
     };
     fixture.driver.node().node_get_volume_stats(statistics).await.expect("the successor knows the volume at once");
 
-    let file = fixture.target().join("file");
-    let mut write = Command::new("dd");
-    write.arg("if=/dev/zero").arg(format!("of={}", file.display()));
-    write.args(["bs=64k", "count=1", "conv=fsync", "status=none"]).kill_on_drop(true);
-    let status = tokio::time::timeout(END, write.status()).await.expect("nobody serves the mount").unwrap();
-    assert!(status.success(), "{status}");
-    assert_eq!(std::fs::metadata(&file).unwrap().len(), 64 * 1024);
+    write_at(&fixture.target()).await;
     // The successor knows the volume: published again it is the same, elsewhere it has the same port, and it can be taken away.
     fixture.publish(&young, &fixture.target()).await.unwrap();
     fixture.publish(&young, &second).await.unwrap();
@@ -147,5 +152,28 @@ async fn a_mount_made_during_a_hand_over_goes_on_with_the_successor() {
     fixture.unpublish(&young, &fixture.target()).await.unwrap();
     fixture.assert_nothing_left().await;
     fixture.assert_neighbour_works();
+    fixture.stop().await;
+}
+
+/// Neither DNS nor the EFS API is needed to go on with what is mounted: both may be down, or slow because all nodes ask.
+#[tokio::test]
+async fn a_restarted_driver_serves_its_mounts_without_asking_where_they_are() {
+    if !can_mount() {
+        return;
+    }
+    let mut fixture = Fixture::start().await;
+    fixture.publish(&fixture.file_system, &fixture.target()).await.unwrap();
+    let api = std::mem::replace(&mut fixture.driver.options.endpoint_url, "http://127.0.0.1:9".to_owned());
+    for _ in 0..2 {
+        fixture.driver.replace().await.unwrap();
+        write_at(&fixture.target()).await;
+    }
+    // What is not known is asked.
+    let (other, _) = fixture.fake.create_file_system("other").await.unwrap();
+    fixture.publish(&other, &fixture.target_named("other")).await.expect_err("the EFS API is out of reach");
+    fixture.driver.options.endpoint_url = api;
+    fixture.driver.replace().await.unwrap();
+    fixture.unpublish(&fixture.file_system, &fixture.target()).await.unwrap();
+    fixture.assert_nothing_left().await;
     fixture.stop().await;
 }
