@@ -15,6 +15,8 @@ use rustix::mount::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::client_name;
+
 /// What the worker is to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -29,6 +31,8 @@ pub enum Job {
         options: Vec<(String, Option<String>)>,
         /// `MOUNT_ATTR_*` bits.
         attributes: u32,
+        /// What the kernel's client calls itself; at most 64 bytes.
+        client: String,
     },
     /// Unmount the topmost mount at a path.
     Unmount {
@@ -96,8 +100,9 @@ impl JobError {
 /// Does `job` in this process. May block for as long as the server likes.
 pub fn perform(job: &Job) -> Outcome {
     let result = match job {
-        Job::Mount { source, target, options, attributes } => {
-            mount_nfs(source, target, options, MountAttrFlags::from_bits_retain(*attributes)).map(|()| Outcome::Done)
+        Job::Mount { source, target, options, attributes, client } => {
+            let attributes = MountAttrFlags::from_bits_retain(*attributes);
+            mount_nfs(source, target, options, attributes, client).map(|()| Outcome::Done)
         }
         Job::Unmount { target, force } => {
             let flags = if *force { UnmountFlags::FORCE | UnmountFlags::DETACH } else { UnmountFlags::empty() };
@@ -126,10 +131,13 @@ fn mount_nfs(
     target: &Path,
     options: &[(String, Option<String>)],
     attributes: MountAttrFlags,
+    client: &str,
 ) -> Result<(), JobError> {
     let place =
         openat(CWD, target, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
             .map_err(|errno| JobError::new(format!("open {}", target.display()), errno))?;
+    client_name::take(client)
+        .map_err(|errno| JobError::new(format!("a host name of its own for the NFS client ({client})"), errno))?;
     let context = match fsopen("nfs4", FsOpenFlags::FSOPEN_CLOEXEC) {
         Ok(context) => context,
         Err(Errno::NOSYS) => return mount_old_style(source, target, options, attributes),
@@ -243,7 +251,13 @@ mod tests {
         let dir = tempfile::tempdir().expect("temp dir");
         let link = dir.path().join("link");
         std::os::unix::fs::symlink(dir.path(), &link).expect("symlink");
-        let job = Job::Mount { source: "127.0.0.1:/".into(), target: link, options: Vec::new(), attributes: 0 };
+        let job = Job::Mount {
+            source: "127.0.0.1:/".into(),
+            target: link,
+            options: Vec::new(),
+            attributes: 0,
+            client: "c".into(),
+        };
         let Outcome::Failed(error) = perform(&job) else { panic!("not failed") };
         assert!(error.step.starts_with("open "), "{error}");
     }

@@ -1,6 +1,6 @@
 //! NodePublishVolume: checks, tunnel, mount; and nothing left behind when one of them fails.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use super::records::{MountRequest, Reached, Record};
 use super::recovery::let_go;
 use super::request::{Mode, PublishRequest};
 use super::{Published, State, target};
+use crate::mount::client_name::client_name;
 use crate::mount::mountinfo::{self, MountEntry};
 use crate::mount::{Job, JobError, WorkerError};
 use crate::tunnel::TunnelLease;
@@ -163,9 +164,9 @@ impl State {
             source,
         })?;
         self.check_only_port(record)?;
-        let (address, port) = match record.reached {
-            Reached::Tunnel(port) => (IpAddr::V4(Ipv4Addr::LOCALHOST), port),
-            Reached::Direct(address, port) => (address, port),
+        let (address, port, direct) = match record.reached {
+            Reached::Tunnel(port) => (IpAddr::V4(Ipv4Addr::LOCALHOST), port, None),
+            Reached::Direct(address, port) => (address, port, Some(SocketAddr::new(address, port))),
         };
         let source = match address {
             IpAddr::V4(address) => format!("{address}:{}", record.mount.path),
@@ -177,6 +178,7 @@ impl State {
             target: record.target.clone(),
             options: options.for_server(address, port),
             attributes: options.attributes,
+            client: client_name(&record.mount.spec, direct),
         };
         let started = Instant::now();
         loop {
