@@ -90,23 +90,42 @@ impl State {
             return Ok(());
         }
         let mounts = mountinfo::table()?;
+        let (mut claims, mut finished) = (Vec::new(), Vec::new());
         for record in young {
             // A call of this process in progress knows better.
-            let Ok(_claim) = self.claim(&record.target, "") else { continue };
-            self.adopt_at(&record.target, &mounts).await;
+            let Ok(claim) = self.claim(&record.target, "") else { continue };
+            if let Some(record) = self.adoptable(&record.target, &mounts) {
+                claims.push(claim);
+                finished.push(record);
+            }
         }
+        self.take_on(finished).await;
         Ok(())
     }
 
     /// Takes on the mount at a target that this process works on, if another process has finished it.
     pub(super) async fn adopt_at(&self, target: &Path, mounts: &[MountEntry]) {
-        if self.published().contains_key(target) || mounts.iter().all(|mount| mount.mount_point != target) {
-            return;
+        if let Some(record) = self.adoptable(target, mounts) {
+            self.take_on(vec![record]).await;
         }
-        let Some(record) = self.records.get(target).filter(|record| mounted(record, mounts)) else { return };
-        tracing::info!(target = %target.display(), volume = record.volume, "serving a mount that another process has finished");
-        let mut sockets = self.inherited(record.port().into_iter().collect()).await;
-        self.serve_mounted(record, &mut sockets);
+    }
+
+    /// The record of a mount that another process has finished and nobody here serves.
+    fn adoptable(&self, target: &Path, mounts: &[MountEntry]) -> Option<Record> {
+        if self.published().contains_key(target) || mounts.iter().all(|mount| mount.mount_point != target) {
+            return None;
+        }
+        self.records.get(target).filter(|record| mounted(record, mounts))
+    }
+
+    /// Serves mounts of another process, all with one question to the keeper.
+    async fn take_on(&self, finished: Vec<Record>) {
+        let mut sockets = self.inherited(finished.iter().filter_map(Record::port).collect()).await;
+        for record in finished {
+            let target = record.target.display();
+            tracing::info!(%target, volume = record.volume, "serving a mount that another process has finished");
+            self.serve_mounted(record, &mut sockets);
+        }
     }
 
     /// The sockets of these ports that another process has left with the keeper since this one started.

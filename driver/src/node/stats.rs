@@ -36,12 +36,19 @@ pub(super) async fn stats(
     let path = target::resolve(&path).await?;
     let find = || state.published().get(&path).cloned();
     let mut published = find();
-    if published.is_none()
-        && let Ok(_claim) = state.claim(&path, &request.volume_id)
-    {
-        let mounts = mountinfo::at(&path).map_err(|source| mountinfo_error(&path, source))?;
-        state.adopt_at(&path, &mounts).await;
-        published = find();
+    if published.is_none() {
+        match state.claim(&path, &request.volume_id) {
+            Ok(_claim) => {
+                let mounts = mountinfo::at(&path).map_err(|source| mountinfo_error(&path, source))?;
+                state.adopt_at(&path, &mounts).await;
+                published = find();
+            }
+            // Somebody is just publishing it, or taking it on from the process before.
+            Err(busy) if state.records.get(&path).is_some_and(|record| record.volume == request.volume_id) => {
+                return Err(busy);
+            }
+            Err(_) => {}
+        }
     }
     let published = published.filter(|p| p.record.volume == request.volume_id).ok_or_else(|| not_published(&path))?;
     if !is_mounted(&path)? {
