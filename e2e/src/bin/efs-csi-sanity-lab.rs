@@ -24,7 +24,7 @@ struct Cli {
     #[arg(long, default_value = "")]
     filter: String,
     /// What csi-sanity runs to restart the drivers of the run that listens here.
-    #[arg(long, value_name = "SOCKET", hide = true, exclusive = true)]
+    #[arg(long, value_name = "SOCKET", hide = true)]
     restart_through: Option<PathBuf>,
     /// Further arguments of csi-sanity, after `--`.
     #[arg(last = true)]
