@@ -78,10 +78,12 @@ impl Outcome {
         for check in report.checks {
             let reason = check.reason.unwrap_or_default();
             let rightly = check.status == "pending" || RIGHTLY_LACKED.iter().any(|lacked| reason.contains(lacked));
-            let first = check.earlier.first().and_then(|earlier| earlier.lines().next());
-            outcome.flaky.extend(first.map(|wrong| format!("#{} {}: {wrong}", check.number, check.name)));
             match check.status.as_str() {
-                "passed" => outcome.totals.passed += 1,
+                "passed" => {
+                    outcome.totals.passed += 1;
+                    let first = check.earlier.first().and_then(|earlier| earlier.lines().next());
+                    outcome.flaky.extend(first.map(|wrong| format!("#{} {}: {wrong}", check.number, check.name)));
+                }
                 "skipped" | "pending" if rightly => {
                     outcome.totals.skipped += 1;
                     outcome.skips.entry(reason).or_default().push(check.number);
@@ -135,6 +137,9 @@ mod tests {
         let outcome = Outcome::of_report(&format!(r#"{{"checks": [{check}], {CLEAN}}}"#)).unwrap();
         assert_eq!(outcome.totals, Totals { passed: 1, failed: 0, skipped: 0 });
         assert_eq!(outcome.flaky, ["#5 a b: too late"]);
+        let check = check.replace("passed", "failed");
+        let outcome = Outcome::of_report(&format!(r#"{{"checks": [{check}], {CLEAN}}}"#)).unwrap();
+        assert_eq!((outcome.totals.failed, outcome.flaky.len()), (1, 0), "{outcome:?}");
     }
 
     #[test]
