@@ -275,12 +275,14 @@ impl Dialer {
             .map_err(no_address)?;
         let certificate = self.certificate().await?;
         let tcp = self.connect(&addresses).await?;
-        let address = tcp.peer_addr().ok();
         let result = self.handshake(tcp, certificate).await;
-        if result.is_ok() {
-            *self.reached.lock().unwrap_or_else(PoisonError::into_inner) = address;
-        }
-        let counter = if result.is_ok() { &self.handshakes.succeeded } else { &self.handshakes.failed };
+        let counter = match &result {
+            Ok(stream) => {
+                *self.reached.lock().unwrap_or_else(PoisonError::into_inner) = stream.get_ref().0.peer_addr().ok();
+                &self.handshakes.succeeded
+            }
+            Err(_) => &self.handshakes.failed,
+        };
         counter.fetch_add(1, Ordering::Relaxed);
         result
     }
