@@ -191,7 +191,8 @@ impl Server {
             _ => None,
         };
         let acceptor = acceptor.unwrap_or(&self.0.acceptors.good);
-        let stream = Box::pin(timeout(HANDSHAKE, acceptor.accept(stream))).await??;
+        // The session too: each future that hands it on would have room for a whole one.
+        let stream = Box::new(Box::pin(timeout(HANDSHAKE, acceptor.accept(stream))).await??);
         let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         caller.certificate = certificate.and_then(|certificate| match tls::claims(certificate) {
             Ok(claims) => Some(claims),
