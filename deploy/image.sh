@@ -27,8 +27,6 @@ folder=$profile
 [ "$profile" = dev ] && folder=debug
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
-# The image is as old as its sources, not as the moment of its build.
-export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
 triple=$(rustc --version --verbose | sed -n 's/^host: //p')
 case $triple in
 x86_64-*) architecture=amd64 ;;
@@ -49,6 +47,10 @@ for image in "${images[@]}"; do description "$image" >/dev/null; done
 bins=()
 for image in "${images[@]}"; do bins+=(--bin "$image"); done
 cargo build --quiet --locked --workspace --profile "$profile" "${bins[@]}"
+
+# The image is as old as its sources, not as the moment of its build. Exported only now: the build scripts of C libraries follow this
+# variable, and with each commit they and all above them would be compiled again.
+export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
 
 mkdir -p "$out"
 for image in "${images[@]}"; do
