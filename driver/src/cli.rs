@@ -54,7 +54,8 @@ pub struct OrphansFlags {
     /// Look at one file system only; all of the account's by default.
     #[arg(long)]
     pub file_system_id: Option<String>,
-    /// Delete what was found. Directories and their files stay.
+    /// Delete what was found. Directories and their files stay. Access points of other clusters on the same file system are found,
+    /// too, unless --handles-from names their volumes: look before you delete.
     #[arg(long)]
     pub delete: bool,
     /// The AWS region; found out by the SDK's own rules when absent.
@@ -181,7 +182,7 @@ pub struct ServeFlags {
     #[arg(long, value_name = "PEM")]
     pub tls_ca_file: Option<PathBuf>,
     /// TCP port of NFS on mount targets.
-    #[arg(long, default_value_t = 2049, value_name = "PORT")]
+    #[arg(long, default_value_t = 2049, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub mount_target_port: u16,
     /// host:port of /healthz, /readyz and /metrics; off when empty.
     #[arg(long, default_value = "", value_name = "ADDR")]
@@ -204,7 +205,8 @@ pub struct ServeFlags {
     #[arg(long, value_enum, default_value = "refuse", help_heading = "Controller")]
     pub unknown_parameters: UnknownParameters,
     /// Access points that a file system may hold (the AWS quota), for GetCapacity.
-    #[arg(long, default_value_t = 10_000, value_name = "N", help_heading = "Controller")]
+    #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..),
+        help_heading = "Controller")]
     pub access_point_quota: u32,
     /// AWS SDK retries: adaptive with 5 attempts (true) or standard with 3 (false).
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true",
@@ -502,6 +504,8 @@ mod tests {
         assert_eq!(boolean.exit_code(), 2);
         assert!(boolean.to_string().contains("is not a boolean"), "{boolean}");
         assert!(serve(&["--unmount-timeout=30"]).unwrap_err().to_string().contains("is not a duration"));
+        assert!(serve(&["--mount-target-port=0"]).unwrap_err().to_string().contains("1..=65535"));
+        assert!(serve(&["--access-point-quota=0"]).unwrap_err().to_string().contains("1..="));
         assert!(serve(&["stray"]).is_err());
     }
 

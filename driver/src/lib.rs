@@ -6,6 +6,7 @@
 //! survive a crash, [`socket`] puts sockets at fixed paths.
 
 pub mod admin;
+mod causes;
 pub mod cli;
 pub mod config;
 pub mod controller;

@@ -10,6 +10,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
+use crate::causes::causes;
 use crate::cli::{self, Command, LogFormat, ServeFlags};
 use crate::config::{Config, Environment};
 use crate::identity::VERSION;
@@ -40,7 +41,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         return match done {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("error: {error:#}");
+                eprintln!("error: {}", causes(error.as_ref()));
                 ExitCode::FAILURE
             }
         };
@@ -60,7 +61,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match serve(config, recent) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "the driver stops");
+            tracing::error!(error = causes(error.as_ref()), "the driver stops");
             ExitCode::FAILURE
         }
     }

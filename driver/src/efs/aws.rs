@@ -5,7 +5,7 @@ use std::error::Error as StdError;
 
 use async_trait::async_trait;
 use aws_sdk_efs::Client;
-use aws_sdk_efs::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_efs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_efs::operation::create_access_point::CreateAccessPointError;
 use aws_sdk_efs::types as sdk;
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
@@ -19,6 +19,7 @@ use super::api::{
 use super::errors::{EfsError, EfsErrorKind};
 use super::http_client::with_advice;
 use super::lost_attempts::LostAttempts;
+use crate::causes::causes;
 use crate::volume::{AccessPointId, FileSystemId};
 
 /// One SDK client per group of operations, each with retries of its own, so that one throttled operation does not use up
@@ -322,11 +323,11 @@ where
             let message = error.message().unwrap_or_default().to_owned();
             (kind_of_code(error.code().unwrap_or_default(), status), message)
         }
-        SdkError::TimeoutError(_) => (EfsErrorKind::Timeout, DisplayErrorContext(error).to_string()),
+        SdkError::TimeoutError(_) => (EfsErrorKind::Timeout, causes(error)),
         SdkError::ResponseError(context) => {
             let status = context.raw().status();
             let kind = if status.is_server_error() { EfsErrorKind::Server } else { EfsErrorKind::Unreadable };
-            (kind, DisplayErrorContext(error).to_string())
+            (kind, causes(error))
         }
         other => {
             if let Some(refused) = credentials_failure(operation, other) {
@@ -337,7 +338,7 @@ where
                 SdkError::DispatchFailure(_) => EfsErrorKind::Connection,
                 _ => EfsErrorKind::Other("a client error".to_owned()),
             };
-            (kind, with_advice(DisplayErrorContext(other).to_string()))
+            (kind, with_advice(causes(other)))
         }
     };
     EfsError { operation, kind, message, request_id }
@@ -355,7 +356,7 @@ fn credentials_failure(operation: &'static str, error: &(dyn StdError + 'static)
             return refused;
         }
         if error.is::<aws_credential_types::provider::error::CredentialsError>() {
-            let message = with_advice(DisplayErrorContext(error).to_string());
+            let message = with_advice(causes(error));
             credentials = Some(failure(operation, EfsErrorKind::Unauthenticated, message));
         }
         cause = error.source();

@@ -15,6 +15,7 @@ use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout};
 
 use super::http_client::http_client;
+use crate::causes::causes;
 
 /// The metadata service answers from the same host; this is generous.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
@@ -214,24 +215,12 @@ impl Imds {
         });
         let (there, answer) = match timeout(ANSWER_WITHIN, asked).await {
             Ok(Ok(value)) => (true, Ok(value.as_ref().to_owned())),
-            Ok(Err(error)) => (matches!(error, ImdsError::ErrorResponse(_)), Err(chain(&error))),
+            Ok(Err(error)) => (matches!(error, ImdsError::ErrorResponse(_)), Err(causes(&error))),
             Err(_) => (false, Err("no answer".to_owned())),
         };
         *absent() = (!there).then(Instant::now);
         answer
     }
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! AWS credentials for mounts with IAM authorization.
 
-use std::error::Error;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
@@ -14,6 +13,7 @@ use aws_credential_types::provider::ProvideCredentials as Provider;
 
 use super::dial::ProvideCredentials;
 use super::identity::IamSource;
+use crate::causes::causes;
 use crate::efs::http_client::http_client;
 
 /// The name of our sessions in AWS's logs; the same as that of AWS's own client.
@@ -50,15 +50,6 @@ impl ProvideCredentials for AwsCredentials {
                 provider.provide_credentials().await
             }
         };
-        credentials.map_err(|error| {
-            let mut text = error.to_string();
-            let mut cause = error.source();
-            while let Some(error) = cause {
-                text.push_str(": ");
-                text.push_str(&error.to_string());
-                cause = error.source();
-            }
-            text
-        })
+        credentials.map_err(|error| causes(&error))
     }
 }

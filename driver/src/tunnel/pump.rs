@@ -45,7 +45,7 @@ pub enum Side {
 #[derive(Debug, thiserror::Error)]
 pub enum PumpError {
     /// One of the two sides failed.
-    #[error("{side:?} side: {source}")]
+    #[error("{side:?} side: {}", in_short(source))]
     Side {
         /// The side that failed.
         side: Side,
@@ -55,6 +55,14 @@ pub enum PumpError {
     /// One side finished, the other didn't follow.
     #[error("connection was still half open {} s after one side had finished", LINGER.as_secs())]
     HalfOpen,
+}
+
+/// The TLS library's words for an end without a farewell are about its protocol, not about what happened.
+fn in_short(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => "the other end closed the connection".to_owned(),
+        _ => error.to_string(),
+    }
 }
 
 /// Pumps until both sides have finished; returns the side that finished first.
@@ -284,5 +292,13 @@ mod tests {
         assert!(direction.grown());
         direction.shrink_if_quiet();
         assert!(!direction.grown() && direction.buffer.capacity() == IDLE_BUFFER);
+    }
+
+    #[test]
+    fn an_end_without_a_farewell_is_told_in_plain_words() {
+        let source =
+            io::Error::new(io::ErrorKind::UnexpectedEof, "peer closed connection without sending TLS close_notify");
+        let error = PumpError::Side { side: Side::Upstream, source };
+        assert_eq!(error.to_string(), "Upstream side: the other end closed the connection");
     }
 }
