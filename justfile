@@ -166,7 +166,7 @@ bench-criterion *ARGS:
     @just _measured --release
     cargo bench --locked -p efs-csi-benches -- "$@"
 
-# the curves of docs/scale.md, measured again and written there (about five minutes)
+# the curves of docs/scale.md, measured again and written there (about two minutes once the builds are made)
 bench-scale:
     @just _measured --release
     @{{ target }}/release/efs-csi-bench scale --bin-dir {{ target }}/release docs/scale.md

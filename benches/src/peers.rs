@@ -7,11 +7,10 @@ pub mod stunnel;
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use efs_csi_e2e::stack::Process;
 
-use crate::usage;
+use crate::usage::{self, CpuTime};
 
 /// Running tunnels to an endpoint, ours or a peer's.
 #[derive(Debug)]
@@ -26,8 +25,8 @@ pub struct TunnelSet {
 
 impl TunnelSet {
     /// Processor time of all processes.
-    pub fn cpu_time(&self) -> anyhow::Result<Duration> {
-        self.pids().map(usage::cpu_time).sum()
+    pub fn cpu_time(&self) -> anyhow::Result<CpuTime> {
+        self.pids().map(usage::cpu_time).try_fold(CpuTime::default(), |sum, time| Ok(sum + time?))
     }
 
     /// Memory of all processes in KiB, shared pages counted once.

@@ -94,6 +94,28 @@ impl Measurement {
         self.peers.iter().find(|peer| peer.name == name)
     }
 
+    /// Adds the samples of a later run of the same scenario. One that broke off has taken more samples of some than of others;
+    /// what was side by side would not be any more, so it counts only when there is nothing better.
+    pub fn add(&mut self, later: Self) {
+        if !later.is_whole() {
+            return;
+        }
+        if !self.is_whole() {
+            *self = later;
+            return;
+        }
+        self.ours.samples.extend(later.ours.samples);
+        for (peer, later) in self.peers.iter_mut().zip(later.peers) {
+            peer.samples.extend(later.samples);
+        }
+    }
+
+    /// Whether everybody who is there was measured, and equally often.
+    fn is_whole(&self) -> bool {
+        let count = self.ours.samples.len();
+        count > 0 && self.peers.iter().all(|peer| peer.missing.is_some() || peer.samples.len() == count)
+    }
+
     /// Median and spread of our samples by `peer`'s, pair by pair.
     pub fn ratio(&self, peer: &Series) -> Option<Summary> {
         summarize(&paired_ratios(&self.ours.samples, &peer.samples))
@@ -147,5 +169,43 @@ impl Report {
     /// The measurement of that name.
     pub fn measurement(&self, id: &str) -> Option<&Measurement> {
         self.measurements.iter().find(|measurement| measurement.id == id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measurement(ours: &[f64], theirs: &[f64]) -> Measurement {
+        Measurement {
+            id: "some.thing".to_owned(),
+            title: String::new(),
+            place: Place::Host,
+            unit: "ms".to_owned(),
+            better: Better::Lower,
+            method: String::new(),
+            ours: Series::of("ours", ours.to_vec()),
+            peers: vec![Series::of("theirs", theirs.to_vec())],
+        }
+    }
+
+    fn added(mut earlier: Measurement, later: Measurement) -> (Vec<f64>, Vec<f64>) {
+        earlier.add(later);
+        (earlier.ours.samples, earlier.peers.remove(0).samples)
+    }
+
+    #[test]
+    fn a_later_run_adds_its_pairs() {
+        let sum = added(measurement(&[1.0, 2.0], &[3.0, 4.0]), measurement(&[5.0], &[6.0]));
+        assert_eq!(sum, (vec![1.0, 2.0, 5.0], vec![3.0, 4.0, 6.0]));
+    }
+
+    #[test]
+    fn a_run_that_broke_off_parts_no_pairs() {
+        let whole = || measurement(&[1.0, 2.0], &[3.0, 4.0]);
+        let broken = || measurement(&[5.0, 6.0], &[7.0]);
+        assert_eq!(added(whole(), broken()), (vec![1.0, 2.0], vec![3.0, 4.0]));
+        assert_eq!(added(broken(), whole()), (vec![1.0, 2.0], vec![3.0, 4.0]));
+        assert_eq!(added(measurement(&[], &[]), whole()), (vec![1.0, 2.0], vec![3.0, 4.0]));
     }
 }

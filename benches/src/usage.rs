@@ -1,5 +1,6 @@
 //! What the kernel knows about a process: its memory and its processor time.
 
+use std::ops::{Add, Sub};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -28,21 +29,52 @@ fn parse_memory(text: &str) -> Option<Memory> {
     Some(Memory { rss: field("Rss")?, pss: field("Pss")? })
 }
 
-/// Processor time that a process has used so far, user and system, ended threads included; in steps of a clock tick (10 ms).
-pub fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
-    let path = format!("/proc/{pid}/stat");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-    let ticks = parse_ticks(&text).with_context(|| format!("{path} reads {text:?}"))?;
-    Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
+/// Processor time that a process has used so far, ended threads included; in steps of a clock tick (10 ms).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuTime {
+    /// In its own code.
+    pub user: Duration,
+    /// In the kernel, for its system calls.
+    pub system: Duration,
 }
 
-/// The sum of fields 14 and 15. The second field, the program's name, is in brackets and may hold anything.
-fn parse_ticks(text: &str) -> Option<u64> {
+impl CpuTime {
+    /// Both together.
+    pub fn total(self) -> Duration {
+        self.user + self.system
+    }
+}
+
+impl Add for CpuTime {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { user: self.user + other.user, system: self.system + other.system }
+    }
+}
+
+impl Sub for CpuTime {
+    type Output = Self;
+
+    fn sub(self, earlier: Self) -> Self {
+        Self { user: self.user.saturating_sub(earlier.user), system: self.system.saturating_sub(earlier.system) }
+    }
+}
+
+/// Reads a process's processor time.
+pub fn cpu_time(pid: u32) -> anyhow::Result<CpuTime> {
+    let path = format!("/proc/{pid}/stat");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+    let (user, system) = parse_ticks(&text).with_context(|| format!("{path} reads {text:?}"))?;
+    let time = |ticks: u64| Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64);
+    Ok(CpuTime { user: time(user), system: time(system) })
+}
+
+/// Fields 14 and 15. The second field, the program's name, is in brackets and may hold anything.
+fn parse_ticks(text: &str) -> Option<(u64, u64)> {
     let (_, rest) = text.rsplit_once(')')?;
     let mut fields = rest.split_whitespace().skip(11);
-    let user: u64 = fields.next()?.parse().ok()?;
-    let system: u64 = fields.next()?.parse().ok()?;
-    Some(user + system)
+    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -60,7 +92,7 @@ mod tests {
     #[test]
     fn ticks_are_found_behind_any_program_name() {
         let text = "7 (a) b (c) S 1 7 7 0 -1 4194560 1 0 0 0 250 30 0 0 20 0 1 0 9 1 1";
-        assert_eq!(parse_ticks(text), Some(280));
+        assert_eq!(parse_ticks(text), Some((250, 30)));
     }
 
     #[test]

@@ -89,7 +89,7 @@ pub async fn run(setting: &Setting, board: &mut Board) -> anyhow::Result<()> {
         board.sample(&format!("create.calls.{size}"), NAME, calls);
         populations.push(Population { size, file_system });
     }
-    for round in 0..setting.amount(7, 1) {
+    for round in 0..setting.amount(5, 1) {
         for population in &populations {
             rates(setting, board, &driver, population, round).await?;
         }

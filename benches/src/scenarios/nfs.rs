@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use efs_csi_e2e::mounts;
@@ -17,6 +18,10 @@ use crate::workloads::{self, Amounts};
 const PEERS: &[&str] = &[GANESHA, KNFSD];
 /// As EFS's mount helper sets them, but for `nosharecache`: each mount is a client of its own.
 const OPTIONS: &str = "vers=4.1,rsize=1048576,wsize=1048576,hard,timeo=600,retrans=2,noresvport,nosharecache";
+/// Where a walk is broken off. In a slow guest ganesha would take three minutes for the whole tree.
+const WALK: Duration = Duration::from_secs(12);
+/// Where making files is broken off, for the same reason.
+const MAKE: Duration = Duration::from_secs(8);
 
 /// The measurements of this scenario.
 pub fn declare(board: &mut Board) {
@@ -44,14 +49,15 @@ pub fn declare(board: &mut Board) {
         "nfs.metadata",
         "fake-efs: files made and removed",
         "files/s",
-        "Empty files in one directory, 10,000 over all rounds: made; removed.",
+        "Empty files in one directory, 10,000 over all rounds: made; removed. After 8 s of a round no more are made.",
     );
     declare(
         "nfs.find",
         "fake-efs: walk over 50,000 files",
         "files/s",
         "100 directories with 500 files each: every directory read and every file looked at, as find -ls does, after the \
-            client's caches were dropped. The peers' files were made in their tmpfs, the fake's through the mount.",
+            client's caches were dropped; a walk begins no further directory after 12 s. The peers' files were made in their \
+            tmpfs, the fake's through the mount.",
     );
     declare(
         "nfs.writers",
@@ -115,6 +121,7 @@ pub async fn run(setting: &Setting, board: &mut Board) -> anyhow::Result<()> {
         sequential_mib: setting.amount(64, 2),
         random: setting.amount(150, 3),
         files: setting.amount(2500, 5),
+        enough: MAKE,
         writers: 16,
         writer_mib: setting.amount(4, 1),
     };
@@ -126,7 +133,7 @@ pub async fn run(setting: &Setting, board: &mut Board) -> anyhow::Result<()> {
                 let mut samples = workloads::files(&subject.mount, &amounts, &drop_caches)?;
                 if walk {
                     drop_caches()?;
-                    samples.push(("nfs.find", workloads::walk(&subject.mount.join("tree"))?));
+                    samples.push(("nfs.find", workloads::walk(&subject.mount.join("tree"), WALK)?.rate));
                 }
                 Ok(samples)
             })

@@ -20,6 +20,8 @@ use crate::usage;
 
 /// The row that publishing is compared with.
 pub const BARE: &str = "kernel mount";
+/// The row that unpublishing is compared with.
+pub const UMOUNT: &str = "umount(8)";
 const HELPER: &str = "Python helper";
 /// What AWS's mount helper imports from Python's own library, then the kernel mount.
 const HELPER_SCRIPT: &str = "\
@@ -44,8 +46,9 @@ pub fn declare(board: &mut Board) {
         "unpublish.one",
         "NodeUnpublishVolume",
         "ms",
-        "Unmount, remove the directory, close the tunnel.",
-        WITH_MOUNT,
+        "Unmount, remove the directory and the record, close the tunnel. umount(8) is what the Go driver runs for it, here on a mount of \
+            the same mount target without TLS; the kernel mount is umount2(2) alone on such a mount, from a running process.",
+        WITH_UMOUNT,
     );
     let fifty = "50 volumes published at once; the time until the last one is mounted. The peer's 50 mounts are of one mount \
         target and share one connection, which costs them less.";
@@ -70,6 +73,7 @@ pub fn declare(board: &mut Board) {
 }
 
 const WITH_MOUNT: &[&str] = &[BARE];
+const WITH_UMOUNT: &[&str] = &[UMOUNT, BARE];
 const WITH_HELPER: &[&str] = &[BARE, HELPER];
 
 /// A driver and a fake with one file system.
@@ -122,6 +126,10 @@ async fn one_by_one(setting: &Setting, board: &mut Board, stack: &Stack, driver:
     if python.is_none() {
         board.peer_missing(HELPER, "not installed (Debian package python3)");
     }
+    let umount = program("umount");
+    if umount.is_none() {
+        board.peer_missing(UMOUNT, "not installed (Debian package mount)");
+    }
     for round in 0..setting.amount(15, 2) {
         let volume = stack.volume(driver, &format!("pvc-one-{round}")).await?;
         let target = stack.target(format!("one-{round}"))?;
@@ -140,6 +148,13 @@ async fn one_by_one(setting: &Setting, board: &mut Board, stack: &Stack, driver:
         let begin = Instant::now();
         unmount(target.clone()).await?;
         board.sample("unpublish.one", BARE, millis(begin));
+        if let Some(umount) = &umount {
+            bare_mount(address, port, target.clone()).await?;
+            let begin = Instant::now();
+            let status = Command::new(umount).arg(&target).status().await?;
+            ensure!(status.success(), "umount ended with {status}");
+            board.sample("unpublish.one", UMOUNT, millis(begin));
+        }
 
         let Some(python) = &python else { continue };
         let data = format!("vers=4.1,addr={address},port={port},hard,timeo=600,retrans=2,noresvport");
