@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn a_ratio_is_judged_by_its_median_and_its_spread() {
         let peer = || Series::of("stunnel4", vec![100.0, 100.0, 100.0]);
-        assert_eq!(send(&[160.0, 170.0, 180.0], peer()).outcome, Outcome::Holds);
+        assert_eq!(send(&[168.0, 170.0, 172.0], peer()).outcome, Outcome::Holds);
         assert_eq!(send(&[140.0, 170.0, 180.0], peer()).outcome, Outcome::Close);
         assert_eq!(send(&[140.0, 149.0, 180.0], peer()).outcome, Outcome::Misses);
     }

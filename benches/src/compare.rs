@@ -27,7 +27,7 @@ pub fn compare(old: &Report, new: &Report) -> String {
     if old.machine.processor != new.machine.processor || old.machine.processors != new.machine.processors {
         text.push_str("The machines differ: only ratios can be compared.\n");
     }
-    let mut same = 0;
+    let (mut same, mut alone) = (0, 0);
     for after in &new.measurements {
         let Some(before) = old.measurement(&after.id) else {
             // Writing to a String can't fail, here and below.
@@ -35,6 +35,10 @@ pub fn compare(old: &Report, new: &Report) -> String {
             continue;
         };
         let Some((from, to, what)) = comparable(before, after) else { continue };
+        if from.samples < 2 || to.samples < 2 {
+            alone += 1;
+            continue;
+        }
         let word = match change(&from, &to, after.better) {
             Change::Same => {
                 same += 1;
@@ -65,6 +69,9 @@ pub fn compare(old: &Report, new: &Report) -> String {
         }
     }
     let _ = writeln!(text, "{same} measurements did not change beyond their spread");
+    if alone > 0 {
+        let _ = writeln!(text, "{alone} measurements have a single sample in a run, which has no spread to judge by");
+    }
     text
 }
 

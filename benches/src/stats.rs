@@ -7,8 +7,7 @@ use serde::{Deserialize, Serialize};
 pub struct Summary {
     /// The median.
     pub median: f64,
-    /// Lower end of the interval that holds the true median with a probability of at least 95 % (the smallest sample when
-    /// there are fewer than six).
+    /// Lower end of the interval that holds the true median with a probability of about 95 %. One sample has no spread.
     pub low: f64,
     /// Upper end of that interval.
     pub high: f64,
@@ -25,7 +24,25 @@ pub fn summarize(samples: &[f64]) -> Option<Summary> {
         return None;
     }
     let trim = trimmed(count);
-    Some(Summary { median: middle(&sorted), low: sorted[trim], high: sorted[count - 1 - trim], samples: count })
+    let (median, mut low, mut high) = (middle(&sorted), sorted[trim], sorted[count - 1 - trim]);
+    if let Some(reach) = reach(&sorted) {
+        // What is never negative has no negative median either.
+        let floor = if sorted[0] < 0.0 { f64::NEG_INFINITY } else { 0.0 };
+        (low, high) = (low.min((median - reach).max(floor)), high.max(median + reach));
+    }
+    Some(Summary { median, low, high, samples: count })
+}
+
+/// How far around the middle of a few samples the true one may be. Even the smallest and the largest of fewer than six samples
+/// hold the true median between them with less than 95 %, so here a normal distribution is supposed, and Student's t taken.
+fn reach(samples: &[f64]) -> Option<f64> {
+    /// The 97.5th percentile of Student's t for 1 to 4 degrees of freedom.
+    const T: [f64; 4] = [12.706, 4.303, 3.182, 2.776];
+    let count = samples.len() as f64;
+    let t = T.get(samples.len().checked_sub(2)?)?;
+    let mean = samples.iter().sum::<f64>() / count;
+    let variance = samples.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (count - 1.0);
+    Some(t * (variance / count).sqrt())
 }
 
 /// The value below which the given share (0 to 1) of the samples lies: the nearest rank.
@@ -69,17 +86,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn few_samples_spread_from_the_smallest_to_the_largest() {
-        let summary = summarize(&[3.0, 1.0, 2.0]).unwrap();
-        assert_eq!((summary.median, summary.low, summary.high, summary.samples), (2.0, 1.0, 3.0, 3));
+    fn few_samples_spread_by_students_t() {
+        let summary = summarize(&[13.0, 11.0, 12.0]).unwrap();
+        assert_eq!((summary.median, summary.samples), (12.0, 3));
+        // 4.303 times the standard error, 1 / √3.
+        assert!((summary.low - 9.516).abs() < 0.001 && (summary.high - 14.484).abs() < 0.001, "{summary:?}");
+        // Never less than the samples themselves, never below zero.
+        let odd = summarize(&[1.0, 1.0, 1.0, 9.0]).unwrap();
+        assert_eq!((odd.median, odd.low, odd.high), (1.0, 0.0, 9.0));
         assert_eq!(summarize(&[1.0, 2.0]).unwrap().median, 1.5);
+        let one = summarize(&[1.0]).unwrap();
+        assert_eq!((one.low, one.high, one.samples), (1.0, 1.0, 1));
         assert_eq!(summarize(&[]), None);
     }
 
     #[test]
     fn many_samples_give_the_interval_of_the_sign_test() {
         // Textbook values: of 9 samples the 2nd to the 8th, of 20 the 6th to the 15th.
-        for (count, low, high) in [(5, 1, 5), (7, 1, 7), (9, 2, 8), (20, 6, 15), (100, 40, 61)] {
+        for (count, low, high) in [(6, 1, 6), (7, 1, 7), (9, 2, 8), (20, 6, 15), (100, 40, 61)] {
             let samples: Vec<f64> = (1..=count).map(f64::from).collect();
             let summary = summarize(&samples).unwrap();
             assert_eq!((summary.low, summary.high), (f64::from(low), f64::from(high)), "{count} samples");

@@ -34,6 +34,13 @@ pub struct Amounts {
     pub writer_mib: usize,
 }
 
+/// Writes a file and removes it again, unmeasured: the first to touch a machine's memory waits for it.
+pub fn warm_up(dir: &Path, amounts: &Amounts) -> io::Result<()> {
+    let path = dir.join("sequential");
+    sequential_write(&path, amounts.sequential_mib)?;
+    fs::remove_file(path)
+}
+
 /// All workloads but the walk; each measurement's id with its rate.
 pub fn files(
     dir: &Path,

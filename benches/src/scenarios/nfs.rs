@@ -125,6 +125,11 @@ pub async fn run(setting: &Setting, board: &mut Board) -> anyhow::Result<()> {
         writers: 16,
         writer_mib: setting.amount(4, 1),
     };
+    let mut warm = Vec::new();
+    for subject in subjects {
+        warm.push(blocking(subject, move |subject| Ok(workloads::warm_up(&subject.mount, &amounts)?)).await?.0);
+    }
+    subjects = warm;
     for round in 0..setting.amount(4, 1) {
         let mut done = Vec::new();
         for subject in subjects {
