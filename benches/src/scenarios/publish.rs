@@ -23,6 +23,8 @@ pub const BARE: &str = "kernel mount";
 /// The row that unpublishing is compared with.
 pub const UMOUNT: &str = "umount(8)";
 const HELPER: &str = "Python helper";
+/// The row that a stall is compared with.
+const UNDISTURBED: &str = "undisturbed";
 /// What AWS's mount helper imports from Python's own library, then the kernel mount.
 const HELPER_SCRIPT: &str = "\
 import argparse, base64, configparser, ctypes, errno, fcntl, glob, hashlib, hmac, http.client, json, logging, logging.handlers, \
@@ -63,8 +65,9 @@ pub fn declare(board: &mut Board) {
         SIGKILL and started again at once. The longest wait of one record.";
     declare("recovery.stall", "Stall of running I/O when the driver is killed and restarted", "ms", stall, &[]);
     let many = "The same with 100 volumes and a record every 250 ms on each. The longest wait of one record, the time that 100 \
-        files take to be written at once on the guest's one processor included.";
-    declare("recovery.stall.many", "Stall of I/O on 100 volumes when the driver is killed", "ms", many, &[]);
+        files take to be written at once on the guest's one processor included: how long that is shows the peer, the same writers \
+        for two seconds with nothing happening to the driver.";
+    declare("recovery.stall.many", "Stall of I/O on 100 volumes when the driver is killed", "ms", many, &[UNDISTURBED]);
     let handover = "The same with one volume and a successor that starts beside the running driver, which is then asked to stop, as in a \
         rolling update with a surge.";
     declare("recovery.handover", "Stall of running I/O when a successor takes over", "ms", handover, &[]);
@@ -304,7 +307,11 @@ async fn stall_many(
         publish(driver, chunk).await?;
     }
     let files: Vec<PathBuf> = mounted.iter().map(|(_, target)| target.join("records")).collect();
-    let pulse = Pulse::start(&setting.program, Duration::from_millis(250), &files)?;
+    let every = Duration::from_millis(250);
+    let pulse = Pulse::start(&setting.program, every, &files)?;
+    tokio::time::sleep(Duration::from_millis(setting.amount(2000, 200))).await;
+    board.sample("recovery.stall.many", UNDISTURBED, pulse.stop().await?.as_secs_f64() * 1e3);
+    let pulse = Pulse::start(&setting.program, every, &files)?;
     let longest = disturbed(setting, driver, Disturbance::Kill, pulse).await?;
     board.sample("recovery.stall.many", NAME, longest.as_secs_f64() * 1e3);
     for chunk in pairs.chunks(25) {
