@@ -159,6 +159,21 @@ fn becomes_later(
     Ok(())
 }
 
+/// Repeats `look` until it sees `expected`. For what the client does in the background after a call has answered: of a
+/// removed open file, it removes the name that it keeps the file under (.nfs…) some time after the last close.
+#[track_caller]
+fn becomes<T: PartialEq + std::fmt::Debug>(expected: &T, look: impl Fn() -> Answer<T>) -> Result<(), Unexpected> {
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        let seen = look()?;
+        if seen == *expected {
+            return Ok(());
+        }
+        assert!(Instant::now() < end, "it stays {seen:?} and does not become {expected:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// Every case, by area.
 pub(crate) fn all() -> Vec<Case> {
     [
