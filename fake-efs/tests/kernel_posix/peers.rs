@@ -57,7 +57,7 @@ pub(crate) fn all() -> Vec<Peer> {
     vec![
         peer("memory-plain", false, present, fake::memory_plain as Start),
         peer("memory-tls", false, present, fake::memory_tls),
-        peer("directory-plain", true, present, fake::directory_plain),
+        peer("directory-plain", false, present, fake::directory_plain),
         peer("directory-tls", false, present, fake::directory_tls),
         peer("tmpfs", true, present, local::tmpfs),
         peer("ganesha", false, ganesha::missing, ganesha::start),
