@@ -144,9 +144,10 @@ deny:
     @cargo deny --log-level error check bans licenses sources
 
 # measure everything beside its peers (release builds, about 20 minutes once they are made); the report goes to target/bench-report
-bench *ARGS: _bench-peers
+bench *ARGS:
     #!/usr/bin/env bash
     set -euo pipefail
+    ./bootstrap _bench-peers
     just _measured --release
     mkdir -p {{ target }}/lab {{ target }}/bench-report
     PATH={{ target }}/bench-peers/bin:$PATH PYTHONPATH={{ target }}/bench-peers${PYTHONPATH:+:$PYTHONPATH} \
@@ -203,15 +204,6 @@ _measured *ARGS:
 _bench-peers:
     #!/usr/bin/env bash
     peers={{ target }}/bench-peers
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        missing=
-        for pair in stunnel4:stunnel4 ganesha.nfsd:nfs-ganesha exportfs:nfs-kernel-server; do
-            PATH=$PATH:/usr/sbin command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair##*:}"
-        done
-        case $missing in *ganesha*) missing="$missing nfs-ganesha-vfs" ;; esac
-        # shellcheck disable=SC2086
-        [ -z "$missing" ] || DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null 2>&1 || echo "bench: can't install$missing" >&2
-    fi
     if [ ! -x "$peers/bin/moto_server" ]; then
         python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target "$peers" 'moto[server]==5.2.5' \
             2>/dev/null || echo "bench: can't install moto" >&2

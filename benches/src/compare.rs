@@ -27,7 +27,7 @@ pub fn compare(old: &Report, new: &Report) -> String {
     if old.machine.processor != new.machine.processor || old.machine.processors != new.machine.processors {
         text.push_str("The machines differ: only ratios can be compared.\n");
     }
-    let (mut same, mut alone) = (0, 0);
+    let mut same = 0;
     for after in &new.measurements {
         let Some(before) = old.measurement(&after.id) else {
             // Writing to a String can't fail, here and below.
@@ -35,10 +35,6 @@ pub fn compare(old: &Report, new: &Report) -> String {
             continue;
         };
         let Some((from, to, what)) = comparable(before, after) else { continue };
-        if from.samples < 2 || to.samples < 2 {
-            alone += 1;
-            continue;
-        }
         let word = match change(&from, &to, after.better) {
             Change::Same => {
                 same += 1;
@@ -47,9 +43,10 @@ pub fn compare(old: &Report, new: &Report) -> String {
             Change::Better => "better",
             Change::Worse => "worse ",
         };
+        let alone = if from.samples < 2 || to.samples < 2 { ", of a single sample" } else { "" };
         let _ = writeln!(
             text,
-            "{word}  {}: {} ({} – {}) → {} ({} – {}) {what}",
+            "{word}  {}: {} ({} – {}) → {} ({} – {}) {what}{alone}",
             after.id,
             number(from.median),
             number(from.low),
@@ -69,9 +66,6 @@ pub fn compare(old: &Report, new: &Report) -> String {
         }
     }
     let _ = writeln!(text, "{same} measurements did not change beyond their spread");
-    if alone > 0 {
-        let _ = writeln!(text, "{alone} measurements have a single sample in a run, which has no spread to judge by");
-    }
     text
 }
 
@@ -115,6 +109,13 @@ mod tests {
     #[test]
     fn a_sure_but_tiny_change_is_not_told() {
         assert_eq!(change(&summary(9.99, 10.0, 10.01), &summary(10.2, 10.3, 10.4), Better::Higher), Change::Same);
+    }
+
+    #[test]
+    fn what_is_counted_once_is_told_when_it_moves() {
+        let change = |from, to| change(&summary(from, from, from), &summary(to, to, to), Better::Lower);
+        assert_eq!(change(10.0, 10.4), Change::Same);
+        assert_eq!(change(10.0, 10.6), Change::Worse);
     }
 
     #[test]

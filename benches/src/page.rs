@@ -45,8 +45,8 @@ pub fn html(report: &Report) -> String {
     page.push_str(
         "<p class=\"method\">Ours and a peer are measured in turns in the same run. A ratio is the median of the ratios of \
          neighbouring rounds. Behind it stands the interval that holds the true median with 95 % (by Student's t when \
-         there are fewer than six samples; one alone has none). In the lab system calls are slow and there is one processor: \
-         compare its ratios, not its times.</p>\n",
+         there are fewer than six samples; one alone has none), and that of the passes' medians too. In the lab system calls \
+         are slow and there is one processor: compare its ratios, not its times.</p>\n",
     );
     page.push_str(
         "<h2>Budgets</h2>\n<table><tr><th>what</th><th>budget</th><th>ours</th><th>peer</th><th>ratio</th>\

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::budgets::Verdict;
 use crate::machine::Machine;
-use crate::stats::{Summary, paired_ratios, summarize};
+use crate::stats::{Summary, paired_ratios, summarize_passes};
 
 /// Version of the schema; a reader refuses others.
 pub const SCHEMA: u32 = 1;
@@ -40,6 +40,9 @@ pub struct Series {
     pub name: String,
     /// One number a round, in the measurement's unit, in the order in which they were taken.
     pub samples: Vec<f64>,
+    /// How many of them each pass took, when there was more than one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passes: Vec<usize>,
     /// Why there are no samples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<String>,
@@ -48,7 +51,7 @@ pub struct Series {
 impl Series {
     /// A series without samples yet.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), samples: Vec::new(), missing: None }
+        Self { name: name.into(), samples: Vec::new(), passes: Vec::new(), missing: None }
     }
 
     /// A series with these samples.
@@ -63,7 +66,31 @@ impl Series {
 
     /// Median and spread.
     pub fn summary(&self) -> Option<Summary> {
-        summarize(&self.samples)
+        summarize_passes(&self.by_pass())
+    }
+
+    /// The samples of each pass.
+    fn by_pass(&self) -> Vec<&[f64]> {
+        let mut rest = self.samples.as_slice();
+        let mut passes = Vec::new();
+        for &count in &self.passes {
+            let (pass, later) = rest.split_at(count.min(rest.len()));
+            passes.push(pass);
+            rest = later;
+        }
+        if !rest.is_empty() {
+            passes.push(rest);
+        }
+        passes
+    }
+
+    /// Adds the samples of a later pass.
+    fn add(&mut self, later: Self) {
+        if self.passes.is_empty() {
+            self.passes.push(self.samples.len());
+        }
+        self.passes.push(later.samples.len());
+        self.samples.extend(later.samples);
     }
 }
 
@@ -94,7 +121,7 @@ impl Measurement {
         self.peers.iter().find(|peer| peer.name == name)
     }
 
-    /// Adds the samples of a later run of the same scenario. One that broke off has taken more samples of some than of others;
+    /// Adds the samples of a later pass of the same scenario. One that broke off has taken more samples of some than of others;
     /// what was side by side would not be any more, so it counts only when there is nothing better.
     pub fn add(&mut self, later: Self) {
         if !later.is_whole() {
@@ -104,9 +131,9 @@ impl Measurement {
             *self = later;
             return;
         }
-        self.ours.samples.extend(later.ours.samples);
+        self.ours.add(later.ours);
         for (peer, later) in self.peers.iter_mut().zip(later.peers) {
-            peer.samples.extend(later.samples);
+            peer.add(later);
         }
     }
 
@@ -118,7 +145,9 @@ impl Measurement {
 
     /// Median and spread of our samples by `peer`'s, pair by pair.
     pub fn ratio(&self, peer: &Series) -> Option<Summary> {
-        summarize(&paired_ratios(&self.ours.samples, &peer.samples))
+        let passes = self.ours.by_pass().into_iter().zip(peer.by_pass());
+        let ratios: Vec<Vec<f64>> = passes.map(|(ours, theirs)| paired_ratios(ours, theirs)).collect();
+        summarize_passes(&ratios.iter().map(Vec::as_slice).collect::<Vec<_>>())
     }
 }
 
@@ -195,17 +224,34 @@ mod tests {
     }
 
     #[test]
-    fn a_later_run_adds_its_pairs() {
+    fn a_later_pass_adds_its_pairs() {
         let sum = added(measurement(&[1.0, 2.0], &[3.0, 4.0]), measurement(&[5.0], &[6.0]));
         assert_eq!(sum, (vec![1.0, 2.0, 5.0], vec![3.0, 4.0, 6.0]));
     }
 
     #[test]
-    fn a_run_that_broke_off_parts_no_pairs() {
+    fn a_pass_that_broke_off_parts_no_pairs() {
         let whole = || measurement(&[1.0, 2.0], &[3.0, 4.0]);
         let broken = || measurement(&[5.0, 6.0], &[7.0]);
         assert_eq!(added(whole(), broken()), (vec![1.0, 2.0], vec![3.0, 4.0]));
         assert_eq!(added(broken(), whole()), (vec![1.0, 2.0], vec![3.0, 4.0]));
         assert_eq!(added(measurement(&[], &[]), whole()), (vec![1.0, 2.0], vec![3.0, 4.0]));
+    }
+
+    #[test]
+    fn ratios_are_taken_within_each_pass() {
+        let mut sum = measurement(&[2.0, 2.0], &[1.0, 1.0]);
+        sum.add(measurement(&[6.0, 6.0], &[2.0, 2.0]));
+        assert_eq!(
+            (sum.ours.passes.as_slice(), sum.peers[0].passes.as_slice()),
+            ([2, 2].as_slice(), [2, 2].as_slice())
+        );
+        let ratio = sum.ratio(&sum.peers[0]).unwrap();
+        assert_eq!(ratio.median, 2.5);
+        // 12.706 times half the difference of the passes' ratios, 2 and 3.
+        assert!((ratio.high - 8.853).abs() < 0.001, "{ratio:?}");
+        // What the report holds is what was summed.
+        let again: Measurement = serde_json::from_str(&serde_json::to_string(&sum).unwrap()).unwrap();
+        assert_eq!(again, sum);
     }
 }

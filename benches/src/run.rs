@@ -12,7 +12,7 @@ use tokio::process::Command;
 use crate::budgets::judge;
 use crate::machine;
 use crate::report::{Measurement, Place, Report, SCHEMA};
-use crate::scenarios::{ALL, Board, Scenario, Setting};
+use crate::scenarios::{ALL, Board, PASSES, Pass, Scenario, Setting};
 
 /// What a guest needs besides its scenario: to boot and to end.
 const BOOT: Duration = Duration::from_secs(30);
@@ -44,15 +44,14 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
     let begin = Instant::now();
     let started = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let machine = machine::this();
-    let all = |_| true;
-    let mut measurements = at(Place::Host, options, all).await?;
-    measurements.extend(in_lab(options, all).await);
-    if !options.quick {
-        let mut again = at(Place::Host, options, Scenario::runs_again).await?;
-        again.extend(in_lab(options, Scenario::runs_again).await);
-        for later in again {
-            if let Some(earlier) = measurements.iter_mut().find(|earlier| earlier.id == later.id) {
-                earlier.add(later);
+    let mut measurements: Vec<Measurement> = Vec::new();
+    for pass in 0..PASSES {
+        let mut taken = at(Place::Host, options, pass).await?;
+        taken.extend(in_lab(options, pass).await);
+        for later in taken {
+            match measurements.iter_mut().find(|earlier| earlier.id == later.id) {
+                Some(earlier) => earlier.add(later),
+                None => measurements.push(later),
             }
         }
     }
@@ -69,22 +68,19 @@ pub async fn run(options: &Options) -> anyhow::Result<Report> {
     })
 }
 
-/// Runs the scenarios that belong to `place` in this process, as far as they are `wanted`.
-pub async fn at(
-    place: Place,
-    options: &Options,
-    wanted: impl Fn(Scenario) -> bool,
-) -> anyhow::Result<Vec<Measurement>> {
+/// Runs the scenarios that belong to `place` and have such a pass in this process.
+pub async fn at(place: Place, options: &Options, pass: usize) -> anyhow::Result<Vec<Measurement>> {
     let mut all = Vec::new();
-    for scenario in chosen(place, options).filter(|&scenario| wanted(scenario)) {
+    for (scenario, pass) in chosen(place, options, pass) {
         let begin = Instant::now();
-        eprint!("bench: {} …", scenario.name());
+        eprint!("bench: {}, {} of {} …", scenario.name(), pass.number + 1, pass.of);
         let dir = tempfile::Builder::new().prefix("efs-bench.").tempdir()?;
         let setting = Setting {
             bin_dir: options.bin_dir.clone(),
             program: std::env::current_exe().context("finding this program")?,
             dir: dir.path().to_owned(),
             quick: options.quick,
+            pass,
         };
         let mut board = Board::new(place);
         scenario.declare(&mut board);
@@ -106,8 +102,11 @@ pub async fn at(
     Ok(all)
 }
 
-fn chosen(place: Place, options: &Options) -> impl Iterator<Item = Scenario> {
-    ALL.iter().copied().filter(move |s| s.place() == place && s.name().contains(&options.filter))
+/// The scenarios that were asked for, belong to `place` and have a pass of this number. A smoke test has one.
+fn chosen(place: Place, options: &Options, number: usize) -> impl Iterator<Item = (Scenario, Pass)> {
+    let here = ALL.iter().copied().filter(move |s| s.place() == place && s.name().contains(&options.filter));
+    let with_pass = here.map(move |s| (s, Pass { number, of: if options.quick { 1 } else { s.passes() } }));
+    with_pass.filter(|(_, pass)| pass.number < pass.of)
 }
 
 fn first_line(error: &anyhow::Error) -> String {
@@ -116,12 +115,12 @@ fn first_line(error: &anyhow::Error) -> String {
 
 /// Runs each scenario of the lab in a guest of its own, so that a mount that hangs in one can't spoil the next. A scenario
 /// whose guest can't run leaves rows that say so.
-async fn in_lab(options: &Options, wanted: impl Fn(Scenario) -> bool) -> Vec<Measurement> {
+async fn in_lab(options: &Options, pass: usize) -> Vec<Measurement> {
     let mut all = Vec::new();
-    for scenario in chosen(Place::Lab, options).filter(|&scenario| wanted(scenario)) {
+    for (scenario, pass) in chosen(Place::Lab, options, pass) {
         let answer = match &options.lab {
             None => Err(anyhow::anyhow!("the lab was not asked for")),
-            Some(lab) => guest(lab, options, scenario).await,
+            Some(lab) => guest(lab, options, scenario, pass).await,
         };
         all.extend(answer.unwrap_or_else(|error| {
             eprintln!("bench: {} in the lab: {error:#}", scenario.name());
@@ -134,7 +133,7 @@ async fn in_lab(options: &Options, wanted: impl Fn(Scenario) -> bool) -> Vec<Mea
     all
 }
 
-async fn guest(lab: &Lab, options: &Options, scenario: Scenario) -> anyhow::Result<Vec<Measurement>> {
+async fn guest(lab: &Lab, options: &Options, scenario: Scenario, pass: Pass) -> anyhow::Result<Vec<Measurement>> {
     let file = lab.artifacts.join(format!("bench-{}.json", scenario.name()));
     if file.exists() {
         std::fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
@@ -143,6 +142,7 @@ async fn guest(lab: &Lab, options: &Options, scenario: Scenario) -> anyhow::Resu
     let mut command = Command::new(&lab.script);
     command.arg("--timeout").arg(limit.as_secs().to_string()).arg(std::env::current_exe()?).arg("lab");
     command.arg("--bin-dir").arg(&options.bin_dir).arg("--out").arg(&file).arg(format!("--filter={}", scenario.name()));
+    command.arg("--pass").arg(pass.number.to_string());
     if options.quick {
         command.arg("--quick");
     }

@@ -12,6 +12,7 @@ pub mod suite;
 pub mod tunnel;
 pub mod walker;
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -29,12 +30,35 @@ pub struct Setting {
     pub dir: PathBuf,
     /// A smoke test: tiny amounts, one or two rounds.
     pub quick: bool,
+    /// Which part of the scenario's rounds this is.
+    pub pass: Pass,
+}
+
+/// A part of a scenario's rounds: one of `of` that are spread over the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pass {
+    /// Which, from 0.
+    pub number: usize,
+    /// Of how many.
+    pub of: usize,
+}
+
+impl Pass {
+    /// All rounds at once.
+    pub const ONLY: Self = Self { number: 0, of: 1 };
 }
 
 impl Setting {
     /// `full` normally, `quick` in a smoke test.
     pub fn amount<T>(&self, full: T, quick: T) -> T {
         if self.quick { quick } else { full }
+    }
+
+    /// The numbers of this pass's rounds. All passes together have `full` rounds, or a few more, so that each has as many.
+    pub fn rounds(&self, full: usize, quick: usize) -> Range<usize> {
+        let Pass { number, of } = self.pass;
+        let each = self.amount(full.div_ceil(of), quick);
+        number * each..(number + 1) * each
     }
 }
 
@@ -76,6 +100,9 @@ pub const ALL: &[Scenario] = &[
     Scenario::Nfs,
     Scenario::Suite,
 ];
+
+/// Most parts that a scenario's rounds are taken in.
+pub const PASSES: usize = 3;
 
 impl Scenario {
     /// The name on the command line.
@@ -149,10 +176,16 @@ impl Scenario {
         })
     }
 
-    /// Whether it is run again at the end, its samples added to the first ones. Numbers without a peer beside them move with
-    /// the machine from minute to minute; a spread of samples taken within seconds would know nothing of that.
-    pub fn runs_again(self) -> bool {
-        matches!(self, Self::Start | Self::Controller | Self::Suite)
+    /// How many parts its rounds are taken in, minutes apart. A machine's speed moves from minute to minute; the spread of
+    /// samples that were all taken within one would know nothing of that.
+    pub fn passes(self) -> usize {
+        match self {
+            // Its number is counted, not timed.
+            Self::Image => 1,
+            // They are judged beside their peers only, and what they work on takes long to make.
+            Self::Walker | Self::Nfs => 1,
+            _ => PASSES,
+        }
     }
 }
 

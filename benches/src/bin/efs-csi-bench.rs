@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand};
 use efs_csi_benches::peers::own_tunnel;
 use efs_csi_benches::report::{Place, Report};
 use efs_csi_benches::run::{self, Lab, Options};
-use efs_csi_benches::scenarios::Setting;
+use efs_csi_benches::scenarios::{Pass, Setting};
 use efs_csi_benches::{compare, flame, page, pulse, scale, table};
 
 /// Numbers that people can believe.
@@ -44,6 +44,9 @@ enum Command {
         /// The file to write.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
+        /// Which part of the rounds, from 0.
+        #[arg(long, default_value_t = 0)]
+        pass: usize,
     },
     /// Make index.html from a report.json.
     Page {
@@ -148,8 +151,8 @@ async fn execute(command: Command) -> anyhow::Result<()> {
             println!("\n{}", out.join("index.html").display());
             Ok(())
         }
-        Command::Lab { what, out } => {
-            let measurements = run::at(Place::Lab, &options(what, None)?, |_| true).await?;
+        Command::Lab { what, out, pass } => {
+            let measurements = run::at(Place::Lab, &options(what, None)?, pass).await?;
             std::fs::write(&out, serde_json::to_string(&measurements)?)
                 .with_context(|| format!("writing {}", out.display()))
         }
@@ -167,7 +170,7 @@ async fn execute(command: Command) -> anyhow::Result<()> {
             let dir = tempfile::tempdir()?;
             let Options { bin_dir, quick, .. } = options(what, None)?;
             let program = std::env::current_exe().context("finding this program")?;
-            let setting = Setting { bin_dir, program, dir: dir.path().to_owned(), quick };
+            let setting = Setting { bin_dir, program, dir: dir.path().to_owned(), quick, pass: Pass::ONLY };
             let tables = scale::study(&setting).await?;
             let text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
             let text = table::between(&text, scale::MARKER, &tables)?;

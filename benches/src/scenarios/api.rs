@@ -49,7 +49,7 @@ pub async fn run(setting: &Setting, board: &mut Board) -> anyhow::Result<()> {
     let mut servers = vec![(OURS, ours.clone(), setting.amount(2000, 32))];
     // Fewer calls for the slower one: what is compared is a rate.
     servers.extend(moto.iter().map(|(_, address)| (moto::NAME, Rest::new(address), setting.amount(200, 3))));
-    for round in 0..setting.amount(7, 1) {
+    for round in setting.rounds(7, 1) {
         for (name, rest, count) in &servers {
             let (create, describe) = rates(rest, round, *count).await.with_context(|| name.to_string())?;
             board.sample("api.create", name, create);
@@ -65,7 +65,7 @@ pub async fn run(setting: &Setting, board: &mut Board) -> anyhow::Result<()> {
         rest::fill(&ours, &file_system, size).await?;
         file_systems.push((name, file_system));
     }
-    for round in 0..setting.amount(15, 2) {
+    for round in setting.rounds(15, 2) {
         for (name, file_system) in &file_systems {
             let (create, describe) = costs(&ours, file_system, round, setting.amount(200, 3)).await?;
             board.sample("api.create.full", name, create);

@@ -55,8 +55,10 @@ pub enum Kind {
 /// Takes the samples.
 pub async fn run(setting: &Setting, board: &mut Board) -> anyhow::Result<()> {
     let count = setting.amount(5000, 20);
-    for (id, kind) in [("fake.idle.plain", Kind::Plain), ("fake.idle.tls", Kind::Tls)] {
-        board.sample(id, NAME, memory(setting, kind, count).await?);
+    for _ in setting.rounds(3, 1) {
+        for (id, kind) in [("fake.idle.plain", Kind::Plain), ("fake.idle.tls", Kind::Tls)] {
+            board.sample(id, NAME, memory(setting, kind, count).await?);
+        }
     }
     Ok(())
 }

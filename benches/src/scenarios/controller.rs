@@ -89,12 +89,12 @@ pub async fn run(setting: &Setting, board: &mut Board) -> anyhow::Result<()> {
         board.sample(&format!("create.calls.{size}"), NAME, calls);
         populations.push(Population { size, file_system });
     }
-    for round in 0..setting.amount(5, 1) {
+    for round in setting.rounds(6, 1) {
+        // Nobody is always first.
+        populations.reverse();
         for population in &populations {
             rates(setting, board, &driver, population, round).await?;
         }
-        // Nobody is always first.
-        populations.reverse();
     }
     duplicates(setting, board, &fake, &driver).await?;
     // A new process: what a thousand callers at once have left behind belongs to another question.

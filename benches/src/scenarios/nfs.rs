@@ -130,7 +130,7 @@ pub async fn run(setting: &Setting, board: &mut Board) -> anyhow::Result<()> {
         warm.push(blocking(subject, move |subject| Ok(workloads::warm_up(&subject.mount, &amounts)?)).await?.0);
     }
     subjects = warm;
-    for round in 0..setting.amount(4, 1) {
+    for round in setting.rounds(4, 1) {
         let mut done = Vec::new();
         for subject in subjects {
             let walk = round < setting.amount(3, 1);

@@ -110,12 +110,12 @@ pub async fn run(setting: &Setting, board: &mut Board) -> anyhow::Result<()> {
     let options = DriverOptions::new(&setting.bin_dir.join("efs-csi-driver"), &setting.dir.join("driver"), &stack.fake);
     let mut driver = Driver::start(options).await?;
     one_by_one(setting, board, &stack, &driver).await?;
-    for disturbance in [Disturbance::Kill, Disturbance::HandOver] {
-        for round in 0..setting.amount(4, 1) {
+    for round in setting.rounds(6, 1) {
+        for disturbance in [Disturbance::Kill, Disturbance::HandOver] {
             stall(setting, board, &stack, &mut driver, disturbance, round).await?;
         }
     }
-    for round in 0..setting.amount(3, 1) {
+    for round in setting.rounds(3, 1) {
         stall_many(setting, board, &stack, &mut driver, round).await?;
     }
     many(setting, board, &stack, &mut driver).await?;
@@ -133,7 +133,7 @@ async fn one_by_one(setting: &Setting, board: &mut Board, stack: &Stack, driver:
     if umount.is_none() {
         board.peer_missing(UMOUNT, "not installed (Debian package mount)");
     }
-    for round in 0..setting.amount(15, 2) {
+    for round in setting.rounds(15, 2) {
         let volume = stack.volume(driver, &format!("pvc-one-{round}")).await?;
         let target = stack.target(format!("one-{round}"))?;
         let begin = Instant::now();
@@ -183,7 +183,7 @@ async fn many(setting: &Setting, board: &mut Board, stack: &Stack, driver: &mut 
     let targets: Vec<PathBuf> =
         (0..all).map(|number| stack.target(format!("many-{number}"))).collect::<Result<_, _>>()?;
     let pairs: Vec<(&Volume, &PathBuf)> = volumes.iter().zip(&targets).collect();
-    for _ in 0..setting.amount(3, 1) {
+    for _ in setting.rounds(3, 1) {
         let begin = Instant::now();
         let each = pairs[..some].iter().map(|(volume, target)| timed(driver.publish(volume, target)));
         let times = futures::future::try_join_all(each).await?;
@@ -212,7 +212,7 @@ async fn memory(
     pairs: &[(&Volume, &PathBuf)],
     some: usize,
 ) -> anyhow::Result<()> {
-    for _ in 0..setting.amount(3, 1) {
+    for _ in setting.rounds(3, 1) {
         // One that has held many volumes before keeps memory for them.
         driver.replace().await?;
         let pid = driver.process.id().context("the driver has ended")?;

@@ -44,7 +44,7 @@ pub async fn run(setting: &Setting, board: &mut Board) -> anyhow::Result<()> {
     if python.is_none() {
         board.peer_missing(PYTHON, "not installed (Debian package python3)");
     }
-    for round in 0..setting.amount(15, 1) {
+    for round in setting.rounds(15, 1) {
         let dir = setting.dir.join(format!("start-{round}"));
         let mut driver = Driver::start(DriverOptions::new(&binary, &dir, &fake)).await?;
         board.sample("start.probe", NAME, driver.first_probe.as_secs_f64() * 1e3);
@@ -54,7 +54,7 @@ pub async fn run(setting: &Setting, board: &mut Board) -> anyhow::Result<()> {
             ensure!(status.success(), "python3 -c pass ended with {status}");
             board.sample("start.probe", PYTHON, begin.elapsed().as_secs_f64() * 1e3);
         }
-        if round < setting.amount(3, 1) {
+        if round % 3 == 0 {
             tokio::time::sleep(Duration::from_secs(setting.amount(2, 0))).await;
             let pid = driver.process.id().context("the driver has ended")?;
             board.sample("memory.driver", NAME, usage::memory(pid)?.rss as f64 / 1024.0);

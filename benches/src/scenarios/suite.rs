@@ -23,7 +23,7 @@ pub fn declare(board: &mut Board) {
 
 /// Takes the sample.
 pub async fn run(setting: &Setting, board: &mut Board) -> anyhow::Result<()> {
-    for round in 0..setting.amount(2, 1) {
+    for round in setting.rounds(3, 1) {
         let dir = setting.dir.join(round.to_string());
         let begin = Instant::now();
         let reports = dir.join("reports");

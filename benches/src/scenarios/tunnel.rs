@@ -90,7 +90,7 @@ pub async fn run(setting: &Setting, board: &mut Board) -> anyhow::Result<()> {
         board.peer_missing(stunnel::NAME, stunnel::MISSING);
     }
     let bare = TunnelSet { name: BARE, ports: vec![plain.address.port(); STREAMS], processes: Vec::new() };
-    for round in 0..setting.amount(9, 1) {
+    for round in setting.rounds(9, 1) {
         let mut subjects: Vec<&TunnelSet> = [Some(&ours), peer.as_ref(), Some(&bare)].into_iter().flatten().collect();
         // Nobody is always first.
         if round % 2 == 1 {
@@ -110,7 +110,7 @@ pub async fn run(setting: &Setting, board: &mut Board) -> anyhow::Result<()> {
         }
     }
     drop((ours, peer));
-    for _ in 0..setting.amount(3, 1) {
+    for _ in setting.rounds(3, 1) {
         memory(setting, board, endpoint.address, &identity).await?;
     }
     Ok(())

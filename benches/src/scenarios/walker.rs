@@ -45,7 +45,7 @@ pub async fn run(setting: &Setting, board: &mut Board) -> anyhow::Result<()> {
     if du.is_none() {
         board.peer_missing(DU, "not installed (Debian package coreutils)");
     }
-    for _ in 0..setting.amount(7, 1) {
+    for _ in setting.rounds(7, 1) {
         let begin = Instant::now();
         let totals = walk(tree.path(), &Options::default(), &Progress::default())?;
         board.sample("walker.tree", NAME, begin.elapsed().as_secs_f64() * 1e3);
