@@ -8,6 +8,7 @@
 //! - [`credentials`]: AWS credentials for the signature
 //! - [`roots`]: whom we believe
 //! - [`dial`]: one connection to a mount target
+//! - [`ahead`]: reading several records at once
 //! - [`pump`]: bytes between the two sides
 //! - [`peer`]: who may use the port
 //! - [`listener`]: the port of one tunnel
@@ -19,6 +20,7 @@ use std::sync::Arc;
 
 use tokio::sync::OnceCell;
 
+pub mod ahead;
 pub mod certificate;
 pub mod credentials;
 pub mod dial;

@@ -20,12 +20,13 @@ use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, SignatureScheme};
 
+use super::ahead::ReadAhead;
 use super::certificate::{CertificateError, Claims, Issuer, LIFETIME};
 use super::identity::{IamSource, TunnelSpec};
 use super::key::KeyError;
 
 /// A live, encrypted connection to a mount target.
-pub type Upstream = TlsStream<TcpStream>;
+pub type Upstream = TlsStream<ReadAhead<TcpStream>>;
 
 /// Plain text that the TLS library may hold back for a peer that doesn't read, in bytes.
 const TLS_BUFFER: usize = 128 * 1024;
@@ -278,7 +279,8 @@ impl Dialer {
         let result = self.handshake(tcp, certificate).await;
         let counter = match &result {
             Ok(stream) => {
-                *self.reached.lock().unwrap_or_else(PoisonError::into_inner) = stream.get_ref().0.peer_addr().ok();
+                *self.reached.lock().unwrap_or_else(PoisonError::into_inner) =
+                    stream.get_ref().0.get_ref().peer_addr().ok();
                 &self.handshakes.succeeded
             }
             Err(_) => &self.handshakes.failed,
@@ -322,6 +324,7 @@ impl Dialer {
         // A resumed session would not show the server the new certificate.
         config.resumption = Resumption::disabled();
         let connector = TlsConnector::from(Arc::new(config));
+        let tcp = ReadAhead::new(tcp);
         let connecting = connector.connect_with(name, tcp, |session| session.set_buffer_limit(Some(TLS_BUFFER)));
         match timeout(limit, connecting).await {
             Ok(Ok(stream)) => Ok(stream),
@@ -385,7 +388,7 @@ impl Dialer {
 
     /// One NFSv4 NULL call and its answer.
     async fn null_call(&self, stream: &mut Upstream) -> Result<(), DialError> {
-        let address = stream.get_ref().0.peer_addr().unwrap_or_else(|_| ([0, 0, 0, 0], 0).into());
+        let address = stream.get_ref().0.get_ref().peer_addr().unwrap_or_else(|_| ([0, 0, 0, 0], 0).into());
         null_exchange(stream, self.deps.limits.first_call).await.map_err(|error| match self.explain(address, &error) {
             DialError::Handshake { reason, .. } => DialError::NotNfs { address, reason },
             explained => explained,

@@ -93,7 +93,7 @@ async fn carry(tunnel: &Tunnel, local: TcpStream) {
         tracing::debug!(%error, "cannot switch off Nagle's algorithm");
     }
     let Some(upstream) = reach(tunnel, &local).await else { return };
-    let address = upstream.get_ref().0.peer_addr().map_or_else(|error| error.to_string(), |a| a.to_string());
+    let address = upstream.get_ref().0.get_ref().peer_addr().map_or_else(|error| error.to_string(), |a| a.to_string());
     let _active = tunnel.activate();
     tracing::debug!(tunnel = %tunnel.spec(), port = tunnel.port(), %address, "connected");
     match pump(local, upstream, &tunnel.counters().traffic).await {
