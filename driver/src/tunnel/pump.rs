@@ -1,8 +1,9 @@
 //! Moves bytes between the kernel's NFS client and the mount target, with fixed memory and backpressure.
 //!
-//! One task per connection, one buffer per direction. A direction reads only when its buffer is empty, so a slow reader
-//! makes the writer wait and nothing queues up here. Buffers start small, because most connections of a node are idle,
-//! double while reads fill them, and shrink again after a pause.
+//! One task per connection, one buffer per direction. A direction reads until nothing more is there or its buffer is full, then
+//! writes all of it: one system call for much costs less than many for little. It reads only when its buffer is empty, so a
+//! slow reader makes the writer wait and nothing queues up here. Buffers start small, because most connections of a node are
+//! idle, double while reads fill them, and shrink again after a pause.
 
 use std::future::poll_fn;
 use std::io;
@@ -106,6 +107,8 @@ struct Direction {
     start: usize,
     end: usize,
     stage: Stage,
+    /// How reading ended, to be told when what came before has been written.
+    broken: Option<io::Error>,
     unflushed: bool,
     active: bool,
 }
@@ -125,13 +128,14 @@ impl Direction {
             start: 0,
             end: 0,
             stage: Stage::Copying,
+            broken: None,
             unflushed: false,
             active: false,
         }
     }
 
     fn finished(&self) -> bool {
-        self.stage != Stage::Copying
+        self.stage != Stage::Copying && self.start == self.end
     }
 
     fn grown(&self) -> bool {
@@ -178,30 +182,50 @@ impl Direction {
                     ready!(Pin::new(&mut *writer).poll_shutdown(cx)).map_err(failed(writing))?;
                     self.stage = Stage::Finished;
                 }
-                Stage::Copying => {
-                    let mut space = ReadBuf::new(&mut self.buffer);
-                    match Pin::new(&mut *reader).poll_read(cx, &mut space) {
-                        Poll::Ready(Ok(())) => {
-                            let read = space.filled().len();
-                            if read == 0 {
-                                self.stage = Stage::Finishing;
-                                continue;
-                            }
-                            (self.start, self.end, self.active) = (0, read, true);
-                            if read == self.buffer.len() && read < BUSY_BUFFER {
-                                self.buffer.resize(read * 2, 0);
-                            }
+                Stage::Copying => match self.fill(cx, reader) {
+                    Poll::Ready(filled) => filled.map_err(failed(reading))?,
+                    Poll::Pending => {
+                        if self.unflushed {
+                            ready!(Pin::new(&mut *writer).poll_flush(cx)).map_err(failed(writing))?;
+                            self.unflushed = false;
                         }
-                        Poll::Ready(Err(source)) => return Poll::Ready(Err(failed(reading)(source))),
-                        Poll::Pending => {
-                            if self.unflushed {
-                                ready!(Pin::new(&mut *writer).poll_flush(cx)).map_err(failed(writing))?;
-                                self.unflushed = false;
-                            }
-                            return Poll::Pending;
-                        }
+                        return Poll::Pending;
                     }
+                },
+            }
+        }
+    }
+
+    /// Reads into the empty buffer what is there, up to [`BUSY_BUFFER`]. Pending when there is nothing.
+    fn fill<R: AsyncRead + Unpin>(&mut self, cx: &mut Context<'_>, reader: &mut R) -> Poll<io::Result<()>> {
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Err(error));
+        }
+        (self.start, self.end) = (0, 0);
+        loop {
+            if self.end == self.buffer.len() {
+                if self.end >= BUSY_BUFFER {
+                    return Poll::Ready(Ok(()));
                 }
+                self.buffer.resize(self.end * 2, 0);
+            }
+            let mut space = ReadBuf::new(&mut self.buffer[self.end..]);
+            match Pin::new(&mut *reader).poll_read(cx, &mut space) {
+                Poll::Ready(Ok(())) => {
+                    let read = space.filled().len();
+                    if read == 0 {
+                        self.stage = Stage::Finishing;
+                        return Poll::Ready(Ok(()));
+                    }
+                    self.end += read;
+                    self.active = true;
+                }
+                Poll::Ready(Err(error)) if self.end > 0 => {
+                    self.broken = Some(error);
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Pending if self.end > 0 => return Poll::Ready(Ok(())),
+                nothing => return nothing,
             }
         }
     }
@@ -209,6 +233,9 @@ impl Direction {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+    use std::task::Waker;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
@@ -281,6 +308,69 @@ mod tests {
         drop(kernel);
         let end = pump(local, upstream, &Traffic::default()).await;
         assert!(matches!(end, Err(PumpError::HalfOpen)), "{end:?}");
+    }
+
+    /// Gives its pieces one after another and then what `last` says.
+    struct Pieces(VecDeque<Vec<u8>>, fn() -> Poll<io::Result<()>>);
+
+    impl AsyncRead for Pieces {
+        fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            let Some(mut piece) = self.0.pop_front() else { return (self.1)() };
+            let rest = piece.split_off(piece.len().min(buffer.remaining()));
+            buffer.put_slice(&piece);
+            if !rest.is_empty() {
+                self.0.push_front(rest);
+            }
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// Keeps each write apart.
+    #[derive(Default)]
+    struct Writes(Vec<Vec<u8>>);
+
+    impl AsyncWrite for Writes {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            self.0.push(bytes.to_vec());
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// Polls a direction once; what it said and what it wrote.
+    fn moved(pieces: &[Vec<u8>], last: fn() -> Poll<io::Result<()>>) -> (Poll<Result<(), PumpError>>, Vec<Vec<u8>>) {
+        let (mut reader, mut writer) = (Pieces(pieces.iter().cloned().collect(), last), Writes::default());
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut direction = Direction::new(Side::Upstream);
+        let said = direction.poll(&mut cx, &mut reader, &mut writer, &AtomicU64::new(0));
+        (said, writer.0)
+    }
+
+    #[test]
+    fn what_comes_in_pieces_is_written_at_once_up_to_the_largest_buffer() {
+        let pieces: Vec<Vec<u8>> = (0..20).map(|number| vec![number; 16_384]).collect();
+        let (said, writes) = moved(&pieces, || Poll::Pending);
+        assert!(said.is_pending(), "{said:?}");
+        assert_eq!(writes.iter().map(Vec::len).collect::<Vec<_>>(), [BUSY_BUFFER, 4 * 16_384]);
+        assert!(writes.concat() == pieces.concat());
+    }
+
+    #[test]
+    fn what_came_before_an_error_or_an_end_is_written() {
+        let (said, writes) =
+            moved(&[vec![7; 10], vec![8; 10]], || Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())));
+        assert_eq!(writes, [[[7; 10], [8; 10]].concat()]);
+        assert!(matches!(said, Poll::Ready(Err(PumpError::Side { side: Side::Upstream, .. }))), "{said:?}");
+        let (said, writes) = moved(&[vec![7; 10]], || Poll::Ready(Ok(())));
+        assert_eq!(writes, [[7; 10]]);
+        assert!(matches!(said, Poll::Ready(Ok(()))), "{said:?}");
     }
 
     #[tokio::test(start_paused = true)]
