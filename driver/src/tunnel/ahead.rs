@@ -12,8 +12,8 @@ use tokio_util::io::poll_read_buf;
 /// Most that is read at once: four TLS records.
 const AHEAD: usize = 64 * 1024;
 
-/// A stream that is read in large pieces. It holds memory only while there is something to read, so an idle connection costs
-/// nothing more.
+/// A stream that is read in large pieces. It holds memory only while there is something to read, so that idle connections,
+/// which most are, have none for it.
 #[derive(Debug)]
 pub struct ReadAhead<T> {
     inner: T,
