@@ -1,0 +1,31 @@
+//! What volumes own on a file system, kept on the file system itself.
+//!
+//! Two drivers that never heard of each other may work on one file system, and either may die between any two calls. So what
+//! belongs to whom is not decided by names at the time of a call, but by a *claim*: a note on the file system that is made with
+//! exclusive create, names the directory by path and by file id, and stays until the directory has been moved to the trash.
+//!
+//! - [`path`]: paths as components
+//! - [`files`]: the few operations on files that all of this needs, by handle
+//! - [`nfs`]: these operations through a user-space NFS client
+//! - [`walk`]: ways to a directory that no symbolic link can bend
+//! - [`ledger`]: claims; no two directories are equal or one inside the other
+//! - [`volumes`]: directories made and given up under a claim
+//! - [`trash`]: where deleted directories wait, and the intents of deletions that were cut off
+//! - [`error`]: what can go wrong
+//!
+//! The crate knows NFS and paths. It knows neither CSI nor AWS.
+
+pub mod error;
+pub mod files;
+pub mod ledger;
+pub mod nfs;
+pub mod path;
+pub mod trash;
+pub mod volumes;
+pub mod walk;
+
+pub use error::{DirectoryError, Doing};
+pub use files::{Files, FilesError, Handle, Kind, Node};
+pub use ledger::{Claim, Ledger, Owner};
+pub use path::{DirectoryPath, PathError, Relation};
+pub use trash::{Entry, Trash};

@@ -1,0 +1,398 @@
+//! Where deleted directories wait for being emptied, and may be taken back.
+//!
+//! A deletion begins with an *intent*: a note in the trash that says which directory, by path and file id, is to come, and why. Then
+//! whoever must agree is asked (for an access point, AWS deletes it), then the directory is moved behind the note in one step. A crash
+//! before the move leaves the intent, from which the deletion goes on; a crash after it leaves an entry that is emptied when its time
+//! has come. What was moved is looked at, and moved back if it is not what the intent says.
+//!
+//! ```text
+//! /.efs-csi-trash/          root's alone
+//!   NAME.note               a link with the intent as JSON; its time is when the directory was deleted, by the server's clock
+//!   NAME                    the directory
+//!   purging-NAME            the directory, being emptied: too late to take it back
+//!   kept-NAME               moved by mistake and not to be moved back, because its place is taken: never emptied
+//! ```
+
+mod purge;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::DirectoryError;
+use crate::files::{Files, FilesError, Handle, Kind, Node, found};
+use crate::ledger::{ClaimId, Ledger, private_folder};
+use crate::path::DirectoryPath;
+use crate::walk::{Place, look, make_way};
+
+/// The trash at the root of a file system. No access point can have its root here: EFS allows no leading dot.
+pub const TRASH: &str = ".efs-csi-trash";
+
+/// Ends the name of a note.
+const NOTE: &str = ".note";
+
+/// Begins the name of an entry that is being emptied.
+const PURGING: &str = "purging-";
+
+/// Begins the name of what must not be emptied.
+const KEPT: &str = "kept-";
+
+/// Names that are tried for one volume; more than one is needed only when its directory was made anew after an earlier deletion.
+const NAMES: usize = 16;
+
+/// A directory that is to be deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// The directory.
+    pub path: DirectoryPath,
+    /// Its file id.
+    pub file_id: u64,
+    /// The handle of the volume.
+    pub volume: String,
+    /// The access point that has to be gone first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_point: Option<String>,
+    /// The claim that goes with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<ClaimId>,
+}
+
+/// An intent that has been noted, and its name in the trash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Noted {
+    /// Its name.
+    pub name: String,
+    /// What it says.
+    pub intent: Intent,
+}
+
+/// What became of an intent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The directory is in the trash.
+    Moved,
+    /// There was no directory any more.
+    Gone,
+    /// Something else stands at its path, and stays.
+    Replaced,
+}
+
+/// In what state something in the trash is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// The directory has not been moved here (yet).
+    Intended,
+    /// It waits.
+    Waiting,
+    /// It is being emptied.
+    Purging,
+    /// It is kept for good.
+    Kept,
+}
+
+/// Something in the trash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name, without what the state adds.
+    pub name: String,
+    /// Its state.
+    pub state: State,
+    /// Where it comes from; nothing for what drivers before 0.2 have left.
+    pub intent: Option<Intent>,
+    /// When it was deleted, seconds since 1970 by the server's clock.
+    pub since: u64,
+}
+
+/// The trash of one file system.
+#[derive(Debug)]
+pub struct Trash {
+    files: Arc<dyn Files>,
+}
+
+impl Trash {
+    /// The trash of the file system behind `files`.
+    pub fn new(files: Arc<dyn Files>) -> Self {
+        Self { files }
+    }
+
+    async fn folder(&self) -> Result<Handle, DirectoryError> {
+        let root = self.files.root().await;
+        let folder = private_folder(&*self.files, &root, TRASH, true).await?;
+        folder.ok_or_else(|| DirectoryError::files("open the trash")(FilesError::Stale))
+    }
+
+    async fn find_folder(&self) -> Result<Option<Handle>, DirectoryError> {
+        let root = self.files.root().await;
+        private_folder(&*self.files, &root, TRASH, false).await
+    }
+
+    async fn lookup(&self, folder: &Handle, name: &str) -> Result<Option<Node>, DirectoryError> {
+        found(self.files.lookup(folder, name).await)
+            .map_err(DirectoryError::files(format!("look up {name} in the trash")))
+    }
+
+    async fn read_note(&self, folder: &Handle, name: &str) -> Result<Option<(Intent, u64)>, DirectoryError> {
+        let note = format!("{name}{NOTE}");
+        let Some(node) = self.lookup(folder, &note).await? else { return Ok(None) };
+        let text = found(self.files.read_link(&node.handle).await);
+        let text = text.map_err(DirectoryError::files(format!("read {note} in the trash")))?;
+        Ok(text.and_then(|text| serde_json::from_str(&text).ok()).map(|intent| (intent, node.changed.0)))
+    }
+
+    /// Notes that a directory is to be deleted; `label` names the volume among all that were ever deleted. A repeated call finds the
+    /// intent of the first one.
+    ///
+    /// # Errors
+    /// When the file system can't be asked or refuses.
+    pub async fn intend(&self, label: &str, intent: Intent) -> Result<Noted, DirectoryError> {
+        let folder = self.folder().await?;
+        let text = serde_json::to_string(&intent).expect("an intent of texts and numbers is always JSON");
+        for n in 0..NAMES {
+            let name = format!("{label}-{n}");
+            match self.files.make_link(&folder, &format!("{name}{NOTE}"), &text).await {
+                Ok(_) => return Ok(Noted { name, intent }),
+                Err(FilesError::Exists) => {}
+                Err(error) => {
+                    return Err(DirectoryError::files(format!("note the deletion of {}", intent.path))(error));
+                }
+            }
+            let earlier = self.read_note(&folder, &name).await?;
+            if earlier.is_some_and(|(earlier, _)| earlier == intent) {
+                return Ok(Noted { name, intent });
+            }
+        }
+        Err(DirectoryError::Contended {
+            path: intent.path,
+            what: format!("{NAMES} earlier directories of {label} are still in the trash"),
+        })
+    }
+
+    /// Takes an intent back.
+    ///
+    /// # Errors
+    /// When the file system can't be asked.
+    pub async fn cancel(&self, noted: &Noted) -> Result<(), DirectoryError> {
+        let folder = self.folder().await?;
+        // Behind the note of something that was moved, nobody would find it.
+        if self.lookup(&folder, &noted.name).await?.is_some() {
+            return Ok(());
+        }
+        self.remove_note(&folder, &noted.name).await
+    }
+
+    async fn remove_note(&self, folder: &Handle, name: &str) -> Result<(), DirectoryError> {
+        let removed = found(self.files.remove(folder, &format!("{name}{NOTE}")).await);
+        removed.map(drop).map_err(DirectoryError::files(format!("remove the note of {name} in the trash")))
+    }
+
+    /// Moves the directory of an intent to the trash: that directory and no other.
+    ///
+    /// # Errors
+    /// When the file system can't be asked or refuses. The intent stays then.
+    pub async fn carry_out(&self, noted: &Noted) -> Result<Outcome, DirectoryError> {
+        let Noted { name, intent } = noted;
+        let folder = self.folder().await?;
+        if self.lookup(&folder, name).await?.is_some_and(|node| node.file_id == intent.file_id) {
+            return Ok(Outcome::Moved);
+        }
+        let (parent, node) = match look(&*self.files, &intent.path).await {
+            Ok(Place::Directory { parent, node }) => (parent, node),
+            Ok(Place::Free { .. }) => {
+                self.remove_note(&folder, name).await?;
+                return Ok(Outcome::Gone);
+            }
+            Err(DirectoryError::Link { .. } | DirectoryError::NotDirectory { .. }) => {
+                self.remove_note(&folder, name).await?;
+                return Ok(Outcome::Replaced);
+            }
+            Err(error) => return Err(error),
+        };
+        if node.file_id != intent.file_id {
+            self.remove_note(&folder, name).await?;
+            return Ok(Outcome::Replaced);
+        }
+        let moved = found(self.files.rename(&parent, intent.path.name(), &folder, name).await);
+        if moved.map_err(DirectoryError::files(format!("move directory {} to the trash", intent.path)))?.is_none() {
+            return Err(DirectoryError::Contended {
+                path: intent.path.clone(),
+                what: "it was moved away while it was deleted".to_owned(),
+            });
+        }
+        match self.lookup(&folder, name).await? {
+            Some(node) if node.file_id == intent.file_id => Ok(Outcome::Moved),
+            _ => {
+                self.give_back(&folder, noted, &parent).await?;
+                Ok(Outcome::Replaced)
+            }
+        }
+    }
+
+    /// Moves back what an intent has moved, because it turned out that it must stay.
+    ///
+    /// # Errors
+    /// When the file system can't be asked or refuses.
+    pub async fn put_back(&self, noted: &Noted) -> Result<(), DirectoryError> {
+        let folder = self.folder().await?;
+        let parent = make_way(&*self.files, &noted.intent.path).await?;
+        self.give_back(&folder, noted, &parent).await
+    }
+
+    /// Moves an entry to where it came from; where that is impossible, keeps it for good.
+    async fn give_back(&self, folder: &Handle, noted: &Noted, parent: &Handle) -> Result<(), DirectoryError> {
+        let Noted { name, intent } = noted;
+        let failed = || DirectoryError::files(format!("move directory {} back from the trash", intent.path));
+        // Renaming could replace an empty directory that was made there meanwhile; what has the name now keeps it.
+        let is_free = found(self.files.lookup(parent, intent.path.name()).await).map_err(failed())?.is_none();
+        let moved = match is_free {
+            true => {
+                found(self.files.rename(folder, name, parent, intent.path.name()).await).map_err(failed())?.is_some()
+            }
+            false => false,
+        };
+        if !moved {
+            let kept = format!("{KEPT}{name}");
+            tracing::error!(path = %intent.path, kept = format!("/{TRASH}/{kept}"), "a directory was moved by mistake and its place is taken; it is kept");
+            found(self.files.rename(folder, name, folder, &kept).await).map_err(failed())?;
+            found(self.files.rename(folder, &format!("{name}{NOTE}"), folder, &format!("{kept}{NOTE}")).await)
+                .map_err(failed())?;
+            return Ok(());
+        }
+        self.remove_note(folder, name).await
+    }
+
+    /// Everything in the trash, by name.
+    ///
+    /// # Errors
+    /// When the file system can't be asked.
+    pub async fn entries(&self) -> Result<Vec<Entry>, DirectoryError> {
+        let Some(folder) = self.find_folder().await? else { return Ok(Vec::new()) };
+        let listed = self.files.list(&folder, usize::MAX).await.map_err(DirectoryError::files("list the trash"))?;
+        let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
+        for listed in listed {
+            let changed = listed.version.map_or(0, |(_, (seconds, _))| seconds);
+            if let Some(name) = listed.name.strip_suffix(NOTE) {
+                let Some((intent, since)) = self.read_note(&folder, name).await? else { continue };
+                let fresh = || Entry { name: name.to_owned(), state: State::Intended, intent: None, since };
+                let entry = entries.entry(name.to_owned()).or_insert_with(fresh);
+                entry.intent = Some(intent);
+                entry.since = since;
+                continue;
+            }
+            let (name, state) = match (listed.name.strip_prefix(PURGING), listed.name.strip_prefix(KEPT)) {
+                (Some(name), _) => (name.to_owned(), State::Purging),
+                (_, Some(_)) => (listed.name.clone(), State::Kept),
+                _ => (listed.name.clone(), State::Waiting),
+            };
+            let fresh = || Entry { name: name.clone(), state, intent: None, since: changed };
+            entries.entry(name.clone()).or_insert_with(fresh).state = state;
+        }
+        Ok(entries.into_values().collect())
+    }
+
+    /// The intents of an access point, whether their directories were moved or not.
+    ///
+    /// # Errors
+    /// When the file system can't be asked.
+    pub async fn intents_of(&self, label: &str) -> Result<Vec<Noted>, DirectoryError> {
+        let Some(folder) = self.find_folder().await? else { return Ok(Vec::new()) };
+        let mut all = Vec::new();
+        for n in 0..NAMES {
+            let name = format!("{label}-{n}");
+            match self.read_note(&folder, &name).await? {
+                Some((intent, _)) => all.push(Noted { name, intent }),
+                // Names are taken in turn; a gap is left only by what was emptied.
+                None if n > 0 => break,
+                None => {}
+            }
+        }
+        Ok(all)
+    }
+
+    /// The server's time, seconds since 1970: the time of a note that is made for it. The clock of this machine may be set back or
+    /// forward, which must neither empty the trash early nor keep it for ever.
+    ///
+    /// # Errors
+    /// When the file system can't be asked or refuses.
+    pub async fn now(&self) -> Result<u64, DirectoryError> {
+        let failed = || DirectoryError::files("ask the file system for its time");
+        let folder = self.folder().await?;
+        let name = format!(".clock-{}", ClaimId::random());
+        let node = self.files.make_link(&folder, &name, "clock").await.map_err(failed())?;
+        found(self.files.remove(&folder, &name).await).map_err(failed())?;
+        Ok(node.changed.0)
+    }
+
+    /// Moves an entry back to where it came from, or to `to`.
+    ///
+    /// # Errors
+    /// When it is unknown where it came from, the place is taken or owned by a volume, it is being emptied, or the file system can't be
+    /// asked.
+    pub async fn restore(
+        &self,
+        ledger: &Ledger,
+        entry: &Entry,
+        to: Option<&DirectoryPath>,
+    ) -> Result<DirectoryPath, DirectoryError> {
+        let unreadable = |reason: &str| DirectoryError::Unreadable {
+            at: format!("entry {}", entry.name),
+            reason: reason.to_owned(),
+        };
+        if !matches!(entry.state, State::Waiting | State::Kept) {
+            return Err(unreadable("it is not, or no longer, a directory that can be restored"));
+        }
+        let path = match (to, &entry.intent) {
+            (Some(path), _) => path.clone(),
+            (None, Some(intent)) => intent.path.clone(),
+            (None, None) => return Err(unreadable("it does not tell where it came from; name a directory with --to")),
+        };
+        if let Some((relation, owner)) = ledger.owner_of(&path).await? {
+            return Err(DirectoryError::Taken { path, relation, owner: Box::new(owner) });
+        }
+        let failed = || DirectoryError::files(format!("restore directory {path}"));
+        let folder = self.folder().await?;
+        let parent = make_way(&*self.files, &path).await?;
+        if found(self.files.lookup(&parent, path.name()).await).map_err(failed())?.is_some() {
+            return Err(DirectoryError::Exists { path });
+        }
+        self.files.rename(&folder, &entry.name, &parent, path.name()).await.map_err(failed())?;
+        self.remove_note(&folder, &entry.name).await?;
+        Ok(path)
+    }
+
+    /// Whether an entry's time has come.
+    pub fn is_due(entry: &Entry, now: u64, retention: u64) -> bool {
+        match entry.state {
+            State::Waiting => now.saturating_sub(entry.since) >= retention,
+            State::Purging => true,
+            State::Intended | State::Kept => false,
+        }
+    }
+
+    /// Empties an entry and removes it; gives the number of files and directories removed. From the first step on it can't be restored.
+    ///
+    /// # Errors
+    /// When the file system can't be asked, or refuses to remove something. What is left is tried again by the next call.
+    pub async fn purge(&self, entry: &Entry) -> Result<u64, DirectoryError> {
+        let failed = || DirectoryError::files(format!("empty {} in the trash", entry.name));
+        let folder = self.folder().await?;
+        let purging = format!("{PURGING}{}", entry.name);
+        if entry.state == State::Waiting {
+            found(self.files.rename(&folder, &entry.name, &folder, &purging).await).map_err(failed())?;
+        }
+        let removed = match self.lookup(&folder, &purging).await? {
+            Some(node) if node.kind == Kind::Directory => {
+                let removed = purge::empty(&*self.files, &node.handle).await?;
+                found(self.files.remove(&folder, &purging).await).map_err(failed())?;
+                removed + 1
+            }
+            Some(_) => {
+                found(self.files.remove(&folder, &purging).await).map_err(failed())?;
+                1
+            }
+            None => 0,
+        };
+        self.remove_note(&folder, &entry.name).await?;
+        Ok(removed)
+    }
+}

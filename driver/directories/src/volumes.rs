@@ -1,0 +1,271 @@
+//! Directories of volumes, made and given up under a claim.
+//!
+//! A directory is made out of sight, under the claim's own name in the ledger, with its owner and mode; then its place is claimed with
+//! its file id; then it is moved there in one step. So at no time does anything stand at the place that the claim doesn't describe, and
+//! a call that finds the claim of one that was cut off knows its own directory by its number.
+
+use crate::error::DirectoryError;
+use crate::files::FilesError;
+use crate::ledger::{Claim, ClaimId, Ledger, Origin, Owner, Put};
+use crate::path::{DirectoryPath, Relation};
+use crate::walk::{Place, look, make_way};
+
+/// How often a creation begins anew because it meets the left-overs of others.
+const ATTEMPTS: usize = 8;
+
+/// A directory volume that is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// The volume's name.
+    pub volume: String,
+    /// Its directory.
+    pub path: DirectoryPath,
+    /// Owning user of a directory that is made.
+    pub uid: u32,
+    /// Owning group.
+    pub gid: u32,
+    /// Mode, in octal digits.
+    pub permissions: String,
+    /// Capacity in bytes, for information.
+    pub capacity: i64,
+    /// Use a directory that is there already, as it is, and leave it when the volume is deleted.
+    pub adopt: bool,
+    /// The cluster, if it is known.
+    pub cluster: Option<String>,
+}
+
+/// How far a creation has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begun {
+    /// The volume is there.
+    Ready(Claim),
+    /// Its directory is claimed, and is not at its place yet. Either [`place`] or [`withdraw`] follows.
+    Claimed(Claim),
+}
+
+/// What stands at the place of a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// Nobody has claimed it.
+    Unclaimed,
+    /// It is claimed and there.
+    Present(Claim),
+    /// It is claimed, and must never be removed: it was there before, or nobody knows.
+    Kept(Claim),
+    /// It is claimed, and there is nothing.
+    Gone(Claim),
+    /// It is claimed, and what stands there is something else than the claim says.
+    Replaced(Claim),
+}
+
+/// Claims the directory of a volume, or finds it claimed by an earlier call for the same volume.
+///
+/// # Errors
+/// Another volume has the directory, one around it or one in it; something was there before; a link is in the way; the file
+/// system can't be asked.
+pub async fn begin(ledger: &Ledger, wanted: &Wanted) -> Result<Begun, DirectoryError> {
+    for _ in 0..ATTEMPTS {
+        if let Some(begun) = try_begin(ledger, wanted).await? {
+            return Ok(begun);
+        }
+    }
+    Err(DirectoryError::Contended {
+        path: wanted.path.clone(),
+        what: format!("other calls for volume {:?} are under way", wanted.volume),
+    })
+}
+
+async fn try_begin(ledger: &Ledger, wanted: &Wanted) -> Result<Option<Begun>, DirectoryError> {
+    let path = &wanted.path;
+    if let Some(note) = ledger.name_note(&wanted.volume).await? {
+        match ledger.claim_at(&note.path).await? {
+            Some(claim) if claim.volume == wanted.volume && claim.path == *path => return go_on(ledger, claim).await,
+            Some(claim) if claim.volume == wanted.volume => return Err(DirectoryError::Elsewhere(Box::new(claim))),
+            // A creation or deletion was cut off after it noted, or before it forgot the name.
+            _ => ledger.forget_name(&wanted.volume, &note.claim).await?,
+        }
+    }
+    match ledger.owner_of(path).await? {
+        Some((Relation::Same, claim)) if claim.volume == wanted.volume && claim.is_directory_volume() => {
+            // Whether somebody else takes the name in this moment makes no difference to the claim.
+            ledger.take_name(&claim).await?;
+            return go_on(ledger, claim).await;
+        }
+        Some((relation, owner)) => {
+            return Err(DirectoryError::Taken { path: path.clone(), relation, owner: Box::new(owner) });
+        }
+        None => {}
+    }
+    let Wanted { volume, uid, gid, permissions, capacity, cluster, .. } = wanted.clone();
+    let owner = Owner::Directory { uid, gid, permissions, capacity };
+    let id = ClaimId::random();
+    let place = look(&**ledger.files(), path).await?;
+    let (origin, file_id) = match (place, wanted.adopt) {
+        (Place::Directory { node, .. }, true) => (Origin::Adopted, node.file_id),
+        (Place::Directory { .. }, false) => return Err(DirectoryError::Exists { path: path.clone() }),
+        (Place::Free { .. }, true) => return Err(DirectoryError::Missing { path: path.clone() }),
+        (Place::Free { .. }, false) => {
+            let mode = u32::from_str_radix(&wanted.permissions, 8).unwrap_or(0o700);
+            (Origin::Made, ledger.stage(&id, mode, uid, gid).await?.file_id)
+        }
+    };
+    let claim = Claim { id, volume, path: path.clone(), owner, origin, file_id: Some(file_id), cluster };
+    // The name goes first: a name without a claim stands for nothing, a claim without a name could be made twice.
+    let put = match ledger.take_name(&claim).await {
+        Ok(true) => ledger.put(&claim).await,
+        Ok(false) => {
+            ledger.unstage(&claim.id).await?;
+            return Ok(None);
+        }
+        Err(error) => Err(error),
+    };
+    match put {
+        Ok(Put::New) => Ok(Some(Begun::Claimed(claim))),
+        Ok(Put::Held(_)) => {
+            withdraw(ledger, &claim).await?;
+            Ok(None)
+        }
+        Err(error) => {
+            // Where the outcome is unknown, the claim may stand: the repeated call finds it.
+            if !error.is_transient() {
+                withdraw(ledger, &claim).await?;
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Goes on with a claim of the same volume. Nothing when it has to begin anew.
+async fn go_on(ledger: &Ledger, claim: Claim) -> Result<Option<Begun>, DirectoryError> {
+    let taken = || DirectoryError::Exists { path: claim.path.clone() };
+    match look(&**ledger.files(), &claim.path).await? {
+        Place::Directory { node, .. } if Some(node.file_id) == claim.file_id => Ok(Some(Begun::Ready(claim))),
+        Place::Directory { .. } => Err(taken()),
+        Place::Free { .. } if claim.origin == Origin::Adopted => Err(DirectoryError::Missing { path: claim.path }),
+        Place::Free { .. } => {
+            let (_, staged) = ledger.staging(&claim.id).await?;
+            if staged.is_some_and(|node| Some(node.file_id) == claim.file_id) {
+                return Ok(Some(Begun::Claimed(claim)));
+            }
+            // Somebody has taken the directory away, or a deletion was cut off behind the move to the trash: the volume begins anew.
+            ledger.release(&claim).await?;
+            ledger.forget_name(&claim.volume, &claim.id).await?;
+            Ok(None)
+        }
+    }
+}
+
+/// Moves a claimed directory to its place.
+///
+/// # Errors
+/// Something stands there by now: then the claim is given up. The file system can't be asked: then the call can be repeated.
+pub async fn place(ledger: &Ledger, claim: &Claim) -> Result<(), DirectoryError> {
+    if claim.origin != Origin::Made {
+        return Ok(());
+    }
+    let files = &**ledger.files();
+    let parent = make_way(files, &claim.path).await?;
+    let (making, _) = ledger.staging(&claim.id).await?;
+    // Renaming would replace an empty directory. Somebody may still make one between the question and the move; it is empty and a
+    // moment old then.
+    if let Place::Free { .. } = look(files, &claim.path).await? {
+        match files.rename(&making, claim.id.as_str(), &parent, claim.path.name()).await {
+            Ok(()) | Err(FilesError::NotFound) => {}
+            Err(FilesError::Exists | FilesError::NotEmpty | FilesError::NotDirectory) => {}
+            Err(error) => {
+                return Err(DirectoryError::files(format!("move directory {} to its place", claim.path))(error));
+            }
+        }
+    }
+    match look(files, &claim.path).await? {
+        Place::Directory { node, .. } if Some(node.file_id) == claim.file_id => Ok(()),
+        Place::Directory { .. } => {
+            withdraw(ledger, claim).await?;
+            Err(DirectoryError::Exists { path: claim.path.clone() })
+        }
+        Place::Free { .. } => Err(DirectoryError::Contended {
+            path: claim.path.clone(),
+            what: "it was moved away while it was made".to_owned(),
+        }),
+    }
+}
+
+/// Gives up a claim whose directory never came to its place.
+///
+/// # Errors
+/// When the file system can't be asked.
+pub async fn withdraw(ledger: &Ledger, claim: &Claim) -> Result<(), DirectoryError> {
+    ledger.release(claim).await?;
+    ledger.forget_name(&claim.volume, &claim.id).await?;
+    if claim.origin == Origin::Made { ledger.unstage(&claim.id).await } else { Ok(()) }
+}
+
+/// Gives up the claim of a volume that is deleted. Its directory is in the trash by now, or stays.
+///
+/// # Errors
+/// When the file system can't be asked.
+pub async fn release(ledger: &Ledger, claim: &Claim) -> Result<(), DirectoryError> {
+    withdraw(ledger, claim).await
+}
+
+/// What the ledger and the file system say of a directory volume's directory.
+///
+/// # Errors
+/// The file system can't be asked; or an earlier driver has noted the directory and it overlaps with that of another volume.
+pub async fn standing(ledger: &Ledger, path: &DirectoryPath) -> Result<Standing, DirectoryError> {
+    let Some(claim) = ledger.claim_at(path).await?.filter(Claim::is_directory_volume) else {
+        if ledger.legacy_note(path).await?.is_some()
+            && let Some((relation, owner)) = ledger.owner_of(path).await?
+        {
+            return Err(DirectoryError::Taken { path: path.clone(), relation, owner: Box::new(owner) });
+        }
+        return Ok(Standing::Unclaimed);
+    };
+    let there = match look(&**ledger.files(), path).await {
+        Ok(Place::Directory { node, .. }) => Some(node.file_id),
+        Ok(Place::Free { .. }) => None,
+        Err(DirectoryError::Link { .. } | DirectoryError::NotDirectory { .. }) => return Ok(Standing::Replaced(claim)),
+        Err(error) => return Err(error),
+    };
+    Ok(match (there, claim.origin) {
+        (None, _) => Standing::Gone(claim),
+        (Some(id), _) if claim.file_id != Some(id) => Standing::Replaced(claim),
+        (Some(_), Origin::Made) => Standing::Present(claim),
+        (Some(_), Origin::Adopted | Origin::Unknown) => Standing::Kept(claim),
+    })
+}
+
+/// Claims a directory that volumes with access points share, because their class names it without making it unique. Whoever comes
+/// first says whether it was there before. An access point's root is made by EFS when it is first used, so nothing is made here.
+///
+/// # Errors
+/// A directory volume has the directory or one around it; another volume has one in it; the file system can't be asked.
+pub async fn share(
+    ledger: &Ledger,
+    volume: &str,
+    path: &DirectoryPath,
+    cluster: Option<String>,
+) -> Result<Claim, DirectoryError> {
+    let place = look(&**ledger.files(), path).await?;
+    let origin = if matches!(place, Place::Free { .. }) { Origin::Made } else { Origin::Adopted };
+    let claim = Claim {
+        id: ClaimId::random(),
+        volume: volume.to_owned(),
+        path: path.clone(),
+        owner: Owner::AccessPoints,
+        origin,
+        file_id: None,
+        cluster,
+    };
+    match ledger.put(&claim).await {
+        Ok(Put::New) => Ok(claim),
+        Ok(Put::Held(held)) if held.owner == Owner::AccessPoints => Ok(held),
+        Ok(Put::Held(held)) => {
+            Err(DirectoryError::Taken { path: path.clone(), relation: Relation::Same, owner: Box::new(held) })
+        }
+        Err(DirectoryError::Taken { relation: Relation::Same, owner, .. }) if owner.owner == Owner::AccessPoints => {
+            Ok(*owner)
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,234 @@
+//! Who gets a directory, and what a creation leaves behind that ends in the middle.
+
+use std::collections::HashSet;
+
+use efs_directories::ledger::{Kept, Origin};
+use efs_directories::volumes::{self, Standing};
+use efs_directories::{DirectoryError, Relation};
+use proptest::prelude::*;
+
+use crate::{Disk, create, cut_off, path, wanted};
+
+#[tokio::test]
+async fn a_directory_is_made_with_owner_and_mode_and_found_again() {
+    let disk = Disk::new();
+    let claim = create(&disk.ledger(), &wanted("pvc-1", "/deep/down/pvc-1")).await.unwrap();
+    let made = disk.0.attributes(disk.find("/deep/down/pvc-1").unwrap()).unwrap();
+    assert_eq!((made.uid, made.gid, made.mode, Some(made.id.0)), (1001, 1002, 0o750, claim.file_id));
+    assert_eq!(create(&disk.ledger(), &wanted("pvc-1", "/deep/down/pvc-1")).await.unwrap(), claim);
+    assert_eq!(disk.all(), ["/deep", "/deep/down", "/deep/down/pvc-1"]);
+    assert_eq!(disk.ledger().claim_of("pvc-1").await.unwrap(), Some(claim));
+}
+
+#[tokio::test]
+async fn no_directory_is_equal_to_another_inside_or_around_it() {
+    let disk = Disk::new();
+    create(&disk.ledger(), &wanted("pvc-1", "/team/app")).await.unwrap();
+    for (at, relation) in
+        [("/team/app", Relation::Same), ("/team/app/inner", Relation::Inside), ("/team", Relation::Around)]
+    {
+        match create(&disk.ledger(), &wanted("pvc-2", at)).await.unwrap_err() {
+            DirectoryError::Taken { relation: found, owner, .. } => {
+                assert_eq!((found, owner.volume.as_str()), (relation, "pvc-1"), "{at}");
+            }
+            other => panic!("{at}: {other:?}"),
+        }
+    }
+    create(&disk.ledger(), &wanted("pvc-2", "/team/application")).await.unwrap();
+    assert_eq!(disk.all(), ["/team", "/team/app", "/team/application"]);
+}
+
+#[tokio::test]
+async fn a_name_has_one_directory() {
+    let disk = Disk::new();
+    create(&disk.ledger(), &wanted("pvc-1", "/a")).await.unwrap();
+    let other = create(&disk.ledger(), &wanted("pvc-1", "/b")).await.unwrap_err();
+    assert!(matches!(other, DirectoryError::Elsewhere(claim) if claim.path == path("/a")));
+}
+
+#[tokio::test]
+async fn what_was_there_is_refused_or_adopted_as_it_is() {
+    let disk = Disk::new();
+    disk.directory("/data");
+    disk.file("/data/precious");
+    let refused = create(&disk.ledger(), &wanted("pvc-1", "/data")).await.unwrap_err();
+    assert!(matches!(refused, DirectoryError::Exists { .. }), "{refused:?}");
+    let adopting = efs_directories::volumes::Wanted { adopt: true, ..wanted("pvc-1", "/data") };
+    let claim = create(&disk.ledger(), &adopting).await.unwrap();
+    assert_eq!(claim.origin, Origin::Adopted);
+    let kept = disk.0.attributes(disk.find("/data").unwrap()).unwrap();
+    assert_eq!((kept.uid, kept.gid, kept.mode), (7, 7, 0o755));
+    assert!(matches!(volumes::standing(&disk.ledger(), &path("/data")).await.unwrap(), Standing::Kept(_)));
+    let missing = efs_directories::volumes::Wanted { adopt: true, ..wanted("pvc-2", "/none") };
+    assert!(matches!(create(&disk.ledger(), &missing).await.unwrap_err(), DirectoryError::Missing { .. }));
+    volumes::release(&disk.ledger(), &claim).await.unwrap();
+    assert_eq!(disk.all(), ["/data", "/data/precious"]);
+}
+
+#[tokio::test]
+async fn links_are_refused_on_the_way_and_at_the_end() {
+    let disk = Disk::new();
+    disk.directory("/secret");
+    disk.directory("/team");
+    disk.link("/team/app", "../secret");
+    for at in ["/team/app", "/team/app/inner"] {
+        let refused = create(&disk.ledger(), &wanted("pvc-1", at)).await.unwrap_err();
+        assert!(matches!(&refused, DirectoryError::Link { at, .. } if *at == path("/team/app")), "{refused:?}");
+        let adopting = efs_directories::volumes::Wanted { adopt: true, ..wanted("pvc-1", at) };
+        assert!(matches!(create(&disk.ledger(), &adopting).await.unwrap_err(), DirectoryError::Link { .. }));
+    }
+    disk.file("/team/file");
+    let refused = create(&disk.ledger(), &wanted("pvc-1", "/team/file")).await.unwrap_err();
+    assert!(matches!(refused, DirectoryError::NotDirectory { .. }), "{refused:?}");
+    assert_eq!(disk.all(), ["/secret", "/team", "/team/app", "/team/file"]);
+    assert_eq!(disk.ledger().claims(&mut Kept::new()).await.unwrap().len(), 0, "a refusal leaves no claim");
+}
+
+#[tokio::test]
+async fn a_creation_that_is_cut_off_anywhere_is_finished_by_the_next_one() {
+    for polls in 0.. {
+        let disk = Disk::new();
+        disk.directory("/bystander");
+        let first = disk.ledger();
+        let finished = cut_off(create(&first, &wanted("pvc-1", "/base/pvc-1")), polls).is_some();
+        let claim = create(&disk.ledger(), &wanted("pvc-1", "/base/pvc-1")).await.unwrap();
+        assert_eq!(disk.all(), ["/base", "/base/pvc-1", "/bystander"], "after {polls} polls");
+        let claims = disk.ledger().claims(&mut Kept::new()).await.unwrap();
+        assert_eq!(claims.into_values().collect::<Vec<_>>(), [claim], "after {polls} polls");
+        if finished {
+            assert!(polls > 30, "the creation waits in more than 30 places, not {polls}");
+            return;
+        }
+    }
+}
+
+/// Somebody else takes the place while a creation is cut off: then it is theirs.
+#[tokio::test]
+async fn a_directory_that_came_meanwhile_is_never_taken_for_ones_own() {
+    for polls in 0.. {
+        let disk = Disk::new();
+        disk.directory("/base");
+        let finished = cut_off(create(&disk.ledger(), &wanted("pvc-1", "/base/x")), polls).is_some();
+        if disk.find("/base/x").is_none() {
+            disk.directory("/base/x");
+            disk.file("/base/x/theirs");
+            let refused = create(&disk.ledger(), &wanted("pvc-1", "/base/x")).await.unwrap_err();
+            assert!(matches!(refused, DirectoryError::Exists { .. }), "after {polls} polls: {refused:?}");
+            let kept = disk.0.attributes(disk.find("/base/x").unwrap()).unwrap();
+            assert_eq!((kept.uid, kept.mode), (7, 0o755));
+            assert_eq!(disk.all(), ["/base", "/base/x", "/base/x/theirs"]);
+        }
+        if finished {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn empty_folders_of_the_ledger_stand_in_nobodys_way() {
+    let disk = Disk::new();
+    let inner = create(&disk.ledger(), &wanted("pvc-1", "/a/b/c")).await.unwrap();
+    volumes::release(&disk.ledger(), &inner).await.unwrap();
+    disk.0.remove(disk.find("/a/b").unwrap(), b"c").unwrap();
+    disk.0.remove(disk.find("/a").unwrap(), b"b").unwrap();
+    disk.0.remove(disk.0.root(), b"a").unwrap();
+    create(&disk.ledger(), &wanted("pvc-2", "/a")).await.unwrap();
+    assert!(disk.find("/.efs-csi-volumes/tidying").is_none(), "the lock is given back");
+    disk.ledger().tidy_all().await.unwrap();
+    assert_eq!(disk.ledger().claims(&mut Kept::new()).await.unwrap().len(), 1);
+}
+
+/// Names that a shell, a hash or a URL would take for something else.
+#[tokio::test]
+async fn odd_names_are_names_like_others() {
+    let disk = Disk::new();
+    let long = format!("/{}", "x".repeat(255));
+    for (n, at) in ["/Data", "/data", "/caf\u{e9}", "/cafe\u{301}", "/a b", "/-", "/~", "/%2f", "/tree/names", &long]
+        .iter()
+        .enumerate()
+    {
+        create(&disk.ledger(), &wanted(&format!("pvc-{n}"), at)).await.unwrap_or_else(|error| panic!("{at}: {error}"));
+    }
+    assert_eq!(disk.ledger().claims(&mut Kept::new()).await.unwrap().len(), 10);
+}
+
+#[tokio::test]
+async fn sizes_are_kept_apart_and_go_with_the_claim() {
+    let disk = Disk::new();
+    let claim = create(&disk.ledger(), &wanted("pvc-1", "/a")).await.unwrap();
+    let ledger = disk.ledger();
+    assert_eq!(ledger.size(&claim).await.unwrap(), 1 << 30);
+    ledger.set_size(&claim.id, 5 << 30).await.unwrap();
+    ledger.set_size(&claim.id, 6 << 30).await.unwrap();
+    assert_eq!(disk.ledger().size(&claim).await.unwrap(), 6 << 30);
+    volumes::release(&ledger, &claim).await.unwrap();
+    assert!(disk.ledger().sizes().await.unwrap().is_empty());
+}
+
+/// What a client does in the race below.
+#[derive(Debug, Clone)]
+struct Act {
+    volume: u8,
+    at: usize,
+    deletes: bool,
+}
+
+const PLACES: [&str; 7] = ["/a", "/b", "/a/b", "/a/c", "/a/b/c", "/b/c", "/b/c/d"];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// Several drivers at once, in any order of their steps: of directories that overlap, one is claimed at most.
+    #[test]
+    fn claims_never_overlap(
+        acts in prop::collection::vec((0..4u8, 0..PLACES.len(), prop::bool::weighted(0.3)), 2..10),
+        schedule in prop::collection::vec(0..16usize, 0..400),
+    ) {
+        let acts: Vec<Act> = acts.into_iter().map(|(volume, at, deletes)| Act { volume, at, deletes }).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let disk = Disk::new();
+            let mut running: Vec<_> = acts
+                .iter()
+                .map(|act| {
+                    let (ledger, at) = (disk.ledger(), PLACES[act.at]);
+                    Box::pin(async move {
+                        if act.deletes {
+                            if let Some(claim) = ledger.claim_at(&path(at)).await.unwrap() {
+                                volumes::release(&ledger, &claim).await.unwrap();
+                            }
+                        } else {
+                            drop(volumes::begin(&ledger, &wanted(&format!("pvc-{}", act.volume), at)).await);
+                        }
+                    })
+                })
+                .collect();
+            let mut done = HashSet::new();
+            // First in the order that was drawn, then to the end.
+            for turn in schedule {
+                let turn = turn % running.len();
+                if !done.contains(&turn) && futures::poll!(&mut running[turn]).is_ready() {
+                    done.insert(turn);
+                }
+                overlap_free(&disk).await;
+            }
+            for (n, call) in running.iter_mut().enumerate() {
+                if !done.contains(&n) {
+                    call.await;
+                }
+            }
+            overlap_free(&disk).await;
+        });
+    }
+}
+
+async fn overlap_free(disk: &Disk) {
+    let claims = disk.ledger().claims(&mut Kept::new()).await.unwrap();
+    for (n, a) in claims.keys().enumerate() {
+        for b in claims.keys().skip(n + 1) {
+            assert_eq!(a.relation(b), Relation::Apart, "{a} and {b}");
+        }
+    }
+    let volumes: HashSet<_> = claims.values().map(|claim| &claim.id).collect();
+    assert_eq!(volumes.len(), claims.len());
+}

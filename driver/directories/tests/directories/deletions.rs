@@ -1,0 +1,206 @@
+//! What goes to the trash, what stays, and what comes back.
+
+use efs_directories::trash::{Intent, Outcome, State};
+use efs_directories::volumes::{self, Standing};
+use efs_directories::{Claim, DirectoryError, Trash};
+
+use crate::{Disk, create, cut_off, path, wanted};
+
+fn intent(claim: &Claim) -> Intent {
+    Intent {
+        path: claim.path.clone(),
+        file_id: claim.file_id.unwrap(),
+        volume: format!("efs:fs-01234567:{}:", claim.path),
+        access_point: None,
+        claim: Some(claim.id.clone()),
+    }
+}
+
+/// A whole deletion, as the controller does it.
+async fn delete(disk: &Disk, at: &str) {
+    let (ledger, trash) = (disk.ledger(), disk.trash());
+    match volumes::standing(&ledger, &path(at)).await.unwrap() {
+        Standing::Unclaimed => {}
+        Standing::Kept(claim) | Standing::Gone(claim) | Standing::Replaced(claim) => {
+            volumes::release(&ledger, &claim).await.unwrap();
+        }
+        Standing::Present(claim) => {
+            let noted = trash.intend(&format!("dir-{}", claim.id), intent(&claim)).await.unwrap();
+            trash.carry_out(&noted).await.unwrap();
+            volumes::release(&ledger, &claim).await.unwrap();
+        }
+    }
+}
+
+async fn purge_all(trash: &Trash) {
+    for entry in trash.entries().await.unwrap() {
+        trash.purge(&entry).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_deletion_that_is_cut_off_anywhere_is_finished_by_the_next_one() {
+    for polls in 0.. {
+        let disk = Disk::new();
+        create(&disk.ledger(), &wanted("pvc-1", "/base/pvc-1")).await.unwrap();
+        disk.file("/base/pvc-1/file");
+        disk.file("/base/bystander");
+        let finished = cut_off(delete(&disk, "/base/pvc-1"), polls).is_some();
+        // Until the end the volume's bytes are at their place or in the trash.
+        let in_trash = disk.trash().entries().await.unwrap().iter().any(|entry| entry.state == State::Waiting);
+        assert!(in_trash || disk.find("/base/pvc-1/file").is_some(), "after {polls} polls");
+        delete(&disk, "/base/pvc-1").await;
+        assert_eq!(disk.all(), ["/base", "/base/bystander"], "after {polls} polls");
+        assert_eq!(disk.ledger().claim_at(&path("/base/pvc-1")).await.unwrap(), None);
+        purge_all(&disk.trash()).await;
+        assert!(disk.trash().entries().await.unwrap().is_empty());
+        if finished {
+            assert!(polls > 20, "the deletion waits in more than 20 places, not {polls}");
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_has_the_place_of_a_volume_now_stays() {
+    let disk = Disk::new();
+    let claim = create(&disk.ledger(), &wanted("pvc-1", "/base/x")).await.unwrap();
+    let noted = disk.trash().intend("dir-1", intent(&claim)).await.unwrap();
+    disk.rename("/base/x", "/base/moved");
+    disk.directory("/base/x");
+    disk.file("/base/x/theirs");
+    assert_eq!(disk.trash().carry_out(&noted).await.unwrap(), Outcome::Replaced);
+    assert_eq!(disk.all(), ["/base", "/base/moved", "/base/x", "/base/x/theirs"]);
+    assert!(matches!(volumes::standing(&disk.ledger(), &path("/base/x")).await.unwrap(), Standing::Replaced(_)));
+    delete(&disk, "/base/x").await;
+    assert_eq!(disk.all(), ["/base", "/base/moved", "/base/x", "/base/x/theirs"]);
+    assert!(disk.trash().entries().await.unwrap().is_empty());
+}
+
+/// The directory is exchanged at every point of the move: between the look and the rename, too.
+#[tokio::test]
+async fn what_is_moved_by_mistake_is_moved_back() {
+    let mut mistakes = 0;
+    for polls in 1.. {
+        let disk = Disk::new();
+        let claim = create(&disk.ledger(), &wanted("pvc-1", "/base/x")).await.unwrap();
+        let (trash, noted) = (disk.trash(), disk.trash().intend("dir-1", intent(&claim)).await.unwrap());
+        let mut call = Box::pin(trash.carry_out(&noted));
+        let mut finished = None;
+        for _ in 0..polls {
+            if let std::task::Poll::Ready(outcome) = futures::poll!(&mut call) {
+                finished = Some(outcome);
+                break;
+            }
+        }
+        if finished.is_none() {
+            if disk.find("/base/x").is_some() {
+                disk.rename("/base/x", "/base/moved");
+            }
+            disk.directory("/base/x");
+            disk.file("/base/x/theirs");
+            let outcome = call.await;
+            mistakes += usize::from(matches!(outcome, Ok(Outcome::Replaced)));
+            assert!(disk.find("/base/x/theirs").is_some(), "after {polls} polls: {outcome:?}");
+        } else {
+            assert!(mistakes > 2, "the exchange was noticed {mistakes} times");
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_directory_in_the_trash_can_be_taken_back_until_it_is_emptied() {
+    let disk = Disk::new();
+    create(&disk.ledger(), &wanted("pvc-1", "/base/x")).await.unwrap();
+    disk.file("/base/x/file");
+    delete(&disk, "/base/x").await;
+    let trash = disk.trash();
+    let entries = trash.entries().await.unwrap();
+    assert_eq!((entries.len(), entries[0].state), (1, State::Waiting));
+    assert_eq!(entries[0].intent.as_ref().unwrap().path, path("/base/x"));
+    let now = trash.now().await.unwrap();
+    assert!(!Trash::is_due(&entries[0], now, 3600) && Trash::is_due(&entries[0], now + 3600, 3600));
+
+    create(&disk.ledger(), &wanted("pvc-2", "/base/x")).await.unwrap();
+    let taken = trash.restore(&disk.ledger(), &entries[0], None).await.unwrap_err();
+    assert!(matches!(taken, DirectoryError::Taken { owner, .. } if owner.volume == "pvc-2"));
+    assert_eq!(trash.restore(&disk.ledger(), &entries[0], Some(&path("/back"))).await.unwrap(), path("/back"));
+    assert_eq!(disk.all(), ["/back", "/back/file", "/base", "/base/x"]);
+    assert!(trash.entries().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_a_purge_has_begun_with_is_not_restored_and_is_finished_by_the_next_one() {
+    for polls in 0.. {
+        let disk = Disk::new();
+        create(&disk.ledger(), &wanted("pvc-1", "/x")).await.unwrap();
+        disk.file("/x/file");
+        disk.directory("/outside");
+        disk.file("/outside/kept");
+        disk.link("/x/link", "/outside");
+        disk.directory("/x/sub");
+        disk.file("/x/sub/file");
+        delete(&disk, "/x").await;
+        let trash = disk.trash();
+        let entry = trash.entries().await.unwrap().remove(0);
+        let finished = cut_off(trash.purge(&entry), polls).is_some();
+        for entry in trash.entries().await.unwrap() {
+            if entry.state == State::Purging {
+                assert!(trash.restore(&disk.ledger(), &entry, None).await.is_err());
+            }
+        }
+        purge_all(&trash).await;
+        assert!(trash.entries().await.unwrap().is_empty(), "after {polls} polls");
+        assert_eq!(disk.all(), ["/outside", "/outside/kept"]);
+        if finished {
+            return;
+        }
+    }
+}
+
+/// A name that is not UTF-8 can't be removed by this client. The call must end, and other entries must go.
+#[tokio::test]
+async fn an_entry_that_cannot_be_emptied_holds_up_no_other() {
+    let disk = Disk::new();
+    for at in ["/a", "/b"] {
+        create(&disk.ledger(), &wanted(at, at)).await.unwrap();
+    }
+    let a = disk.find("/a").unwrap();
+    let node = fake_efs::store::NewNode {
+        body: fake_efs::store::NewBody::Regular { verifier: None },
+        mode: 0o644,
+        uid: 0,
+        gid: 0,
+    };
+    disk.0.create(a, b"\xff\xfe", &node).unwrap();
+    for at in ["/a", "/b"] {
+        delete(&disk, at).await;
+    }
+    let mut refused = Vec::new();
+    for entry in disk.trash().entries().await.unwrap() {
+        if let Err(error) = disk.trash().purge(&entry).await {
+            refused.push(error.to_string());
+        }
+    }
+    assert_eq!(refused.len(), 1);
+    assert!(refused[0].contains("not UTF-8"), "{refused:?}");
+    assert_eq!(disk.trash().entries().await.unwrap().len(), 1);
+}
+
+/// What drivers before 0.2 have left in the trash has no note.
+#[tokio::test]
+async fn entries_without_a_note_are_emptied_when_their_time_has_come() {
+    let disk = Disk::new();
+    disk.directory("/.efs-csi-trash");
+    disk.directory("/.efs-csi-trash/fsap-01234567-0");
+    disk.file("/.efs-csi-trash/fsap-01234567-0/file");
+    let trash = disk.trash();
+    let entry = trash.entries().await.unwrap().remove(0);
+    assert_eq!((entry.state, &entry.intent), (State::Waiting, &None));
+    let now = trash.now().await.unwrap();
+    assert!(!Trash::is_due(&entry, now, 3600));
+    assert!(trash.restore(&disk.ledger(), &entry, None).await.unwrap_err().to_string().contains("--to"));
+    assert_eq!(trash.purge(&entry).await.unwrap(), 2);
+    assert!(trash.entries().await.unwrap().is_empty());
+}
