@@ -31,7 +31,7 @@ pub enum DirectoryError {
         at: DirectoryPath,
     },
     /// A file stands where a directory should be.
-    #[error("directory {path}: {at} is not a directory")]
+    #[error("directory {path}: {at} is not a directory; choose another directory, or remove what is there")]
     NotDirectory {
         /// The directory.
         path: DirectoryPath,
@@ -54,6 +54,12 @@ pub enum DirectoryError {
          adoptDirectory=\"true\" (it then keeps owner and mode, and is never removed)"
     )]
     Exists {
+        /// The directory.
+        path: DirectoryPath,
+    },
+    /// Something stands where a directory should be restored to.
+    #[error("directory {path} exists already; choose another place with --to")]
+    Occupied {
         /// The directory.
         path: DirectoryPath,
     },

@@ -134,7 +134,9 @@ impl Trash {
 
     async fn read_note(&self, folder: &Handle, name: &str) -> Result<Option<(Intent, u64)>, DirectoryError> {
         let note = format!("{name}{NOTE}");
-        let Some(node) = self.lookup(folder, &note).await? else { return Ok(None) };
+        let Some(node) = self.lookup(folder, &note).await?.filter(|node| node.kind == Kind::Link) else {
+            return Ok(None);
+        };
         let text = found(self.files.read_link(&node.handle).await);
         let text = text.map_err(DirectoryError::files(format!("read {note} in the trash")))?;
         Ok(text.and_then(|text| serde_json::from_str(&text).ok()).map(|intent| (intent, node.changed.0)))
@@ -198,19 +200,14 @@ impl Trash {
         }
         let (parent, node) = match look(&*self.files, &intent.path).await {
             Ok(Place::Directory { parent, node }) => (parent, node),
-            Ok(Place::Free { .. }) => {
-                self.remove_note(&folder, name).await?;
-                return Ok(Outcome::Gone);
-            }
+            Ok(Place::Free { .. }) => return self.not_moved(&folder, name, Outcome::Gone).await,
             Err(DirectoryError::Link { .. } | DirectoryError::NotDirectory { .. }) => {
-                self.remove_note(&folder, name).await?;
-                return Ok(Outcome::Replaced);
+                return self.not_moved(&folder, name, Outcome::Replaced).await;
             }
             Err(error) => return Err(error),
         };
         if node.file_id != intent.file_id {
-            self.remove_note(&folder, name).await?;
-            return Ok(Outcome::Replaced);
+            return self.not_moved(&folder, name, Outcome::Replaced).await;
         }
         let moved = found(self.files.rename(&parent, intent.path.name(), &folder, name).await);
         if moved.map_err(DirectoryError::files(format!("move directory {} to the trash", intent.path)))?.is_none() {
@@ -226,6 +223,17 @@ impl Trash {
                 Ok(Outcome::Replaced)
             }
         }
+    }
+
+    /// What is at the path of an intent is not what it says: perhaps because another controller has moved that a moment ago.
+    async fn not_moved(&self, folder: &Handle, name: &str, outcome: Outcome) -> Result<Outcome, DirectoryError> {
+        for moved in [name.to_owned(), format!("{PURGING}{name}")] {
+            if self.lookup(folder, &moved).await?.is_some() {
+                return Ok(Outcome::Moved);
+            }
+        }
+        self.remove_note(folder, name).await?;
+        Ok(outcome)
     }
 
     /// Moves back what an intent has moved, because it turned out that it must stay.
@@ -271,7 +279,9 @@ impl Trash {
         let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
         for listed in listed {
             let changed = listed.version.map_or(0, |(_, (seconds, _))| seconds);
-            if let Some(name) = listed.name.strip_suffix(NOTE) {
+            // Whoever is root may put other things here; they are entries like those of earlier drivers.
+            let note = listed.name.strip_suffix(NOTE).filter(|_| listed.kind.is_none_or(|kind| kind == Kind::Link));
+            if let Some(name) = note {
                 let Some((intent, since)) = self.read_note(&folder, name).await? else { continue };
                 let fresh = || Entry { name: name.to_owned(), state: State::Intended, intent: None, since };
                 let entry = entries.entry(name.to_owned()).or_insert_with(fresh);
@@ -353,7 +363,7 @@ impl Trash {
         let folder = self.folder().await?;
         let parent = make_way(&*self.files, &path).await?;
         if found(self.files.lookup(&parent, path.name()).await).map_err(failed())?.is_some() {
-            return Err(DirectoryError::Exists { path });
+            return Err(DirectoryError::Occupied { path });
         }
         self.files.rename(&folder, &entry.name, &parent, path.name()).await.map_err(failed())?;
         self.remove_note(&folder, &entry.name).await?;

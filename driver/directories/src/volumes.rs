@@ -13,7 +13,19 @@ use crate::walk::{Place, look, make_way};
 /// How often a creation begins anew because it meets the left-overs of others.
 const ATTEMPTS: usize = 8;
 
-/// A directory volume that is wanted.
+/// For what a directory is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A directory volume, which has it alone. What is there already is refused.
+    Own,
+    /// A directory volume that uses what is there already, as it is, and leaves it when it is deleted.
+    Adopt,
+    /// An access point whose class names the directory without making it unique: others may have it, too, and what is there already is
+    /// used as EFS uses it.
+    Share,
+}
+
+/// A directory that is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
     /// The volume's name.
@@ -28,8 +40,8 @@ pub struct Wanted {
     pub permissions: String,
     /// Capacity in bytes, for information.
     pub capacity: i64,
-    /// Use a directory that is there already, as it is, and leave it when the volume is deleted.
-    pub adopt: bool,
+    /// For what.
+    pub purpose: Purpose,
     /// The cluster, if it is known.
     pub cluster: Option<String>,
 }
@@ -58,6 +70,23 @@ pub enum Standing {
     Replaced(Claim),
 }
 
+impl Wanted {
+    /// Whether a claim is for the same kind of volume.
+    fn is_for(&self, claim: &Claim) -> bool {
+        claim.is_directory_volume() != (self.purpose == Purpose::Share)
+    }
+}
+
+impl Standing {
+    /// The claim, if there is one.
+    pub fn claim(&self) -> Option<&Claim> {
+        match self {
+            Self::Unclaimed => None,
+            Self::Present(claim) | Self::Kept(claim) | Self::Gone(claim) | Self::Replaced(claim) => Some(claim),
+        }
+    }
+}
+
 /// Claims the directory of a volume, or finds it claimed by an earlier call for the same volume.
 ///
 /// # Errors
@@ -79,14 +108,22 @@ async fn try_begin(ledger: &Ledger, wanted: &Wanted) -> Result<Option<Begun>, Di
     let path = &wanted.path;
     if let Some(note) = ledger.name_note(&wanted.volume).await? {
         match ledger.claim_at(&note.path).await? {
-            Some(claim) if claim.volume == wanted.volume && claim.path == *path => return go_on(ledger, claim).await,
+            Some(claim) if claim.volume == wanted.volume && claim.path == *path && wanted.is_for(&claim) => {
+                return go_on(ledger, claim).await;
+            }
             Some(claim) if claim.volume == wanted.volume => return Err(DirectoryError::Elsewhere(Box::new(claim))),
             // A creation or deletion was cut off after it noted, or before it forgot the name.
             _ => ledger.forget_name(&wanted.volume, &note.claim).await?,
         }
     }
+    let is_shared = wanted.purpose == Purpose::Share;
     match ledger.owner_of(path).await? {
-        Some((Relation::Same, claim)) if claim.volume == wanted.volume && claim.is_directory_volume() => {
+        Some((Relation::Same, claim))
+            if is_shared && claim.owner == Owner::AccessPoints && claim.volume != wanted.volume =>
+        {
+            return Ok(Some(Begun::Ready(claim)));
+        }
+        Some((Relation::Same, claim)) if claim.volume == wanted.volume && wanted.is_for(&claim) => {
             // Whether somebody else takes the name in this moment makes no difference to the claim.
             ledger.take_name(&claim).await?;
             return go_on(ledger, claim).await;
@@ -97,14 +134,17 @@ async fn try_begin(ledger: &Ledger, wanted: &Wanted) -> Result<Option<Begun>, Di
         None => {}
     }
     let Wanted { volume, uid, gid, permissions, capacity, cluster, .. } = wanted.clone();
-    let owner = Owner::Directory { uid, gid, permissions, capacity };
+    let owner = match is_shared {
+        true => Owner::AccessPoints,
+        false => Owner::Directory { uid, gid, permissions, capacity },
+    };
     let id = ClaimId::random();
     let place = look(&**ledger.files(), path).await?;
-    let (origin, file_id) = match (place, wanted.adopt) {
-        (Place::Directory { node, .. }, true) => (Origin::Adopted, node.file_id),
-        (Place::Directory { .. }, false) => return Err(DirectoryError::Exists { path: path.clone() }),
-        (Place::Free { .. }, true) => return Err(DirectoryError::Missing { path: path.clone() }),
-        (Place::Free { .. }, false) => {
+    let (origin, file_id) = match (place, wanted.purpose) {
+        (Place::Directory { node, .. }, Purpose::Adopt | Purpose::Share) => (Origin::Adopted, node.file_id),
+        (Place::Directory { .. }, Purpose::Own) => return Err(DirectoryError::Exists { path: path.clone() }),
+        (Place::Free { .. }, Purpose::Adopt) => return Err(DirectoryError::Missing { path: path.clone() }),
+        (Place::Free { .. }, Purpose::Own | Purpose::Share) => {
             let mode = u32::from_str_radix(&wanted.permissions, 8).unwrap_or(0o700);
             (Origin::Made, ledger.stage(&id, mode, uid, gid).await?.file_id)
         }
@@ -152,6 +192,20 @@ async fn go_on(ledger: &Ledger, claim: Claim) -> Result<Option<Begun>, Directory
             ledger.forget_name(&claim.volume, &claim.id).await?;
             Ok(None)
         }
+    }
+}
+
+/// Gives a directory that was made for a volume to another owner, as long as it is that directory.
+///
+/// # Errors
+/// When the file system can't be asked or refuses.
+pub async fn own(ledger: &Ledger, claim: &Claim, mode: u32, uid: u32, gid: u32) -> Result<(), DirectoryError> {
+    match look(&**ledger.files(), &claim.path).await? {
+        Place::Directory { node, .. } if claim.origin == Origin::Made && Some(node.file_id) == claim.file_id => {
+            let set = ledger.files().set_owner(&node.handle, mode, uid, gid).await;
+            set.map_err(DirectoryError::files(format!("set owner and mode of directory {}", claim.path)))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -233,39 +287,4 @@ pub async fn standing(ledger: &Ledger, path: &DirectoryPath) -> Result<Standing,
         (Some(_), Origin::Made) => Standing::Present(claim),
         (Some(_), Origin::Adopted | Origin::Unknown) => Standing::Kept(claim),
     })
-}
-
-/// Claims a directory that volumes with access points share, because their class names it without making it unique. Whoever comes
-/// first says whether it was there before. An access point's root is made by EFS when it is first used, so nothing is made here.
-///
-/// # Errors
-/// A directory volume has the directory or one around it; another volume has one in it; the file system can't be asked.
-pub async fn share(
-    ledger: &Ledger,
-    volume: &str,
-    path: &DirectoryPath,
-    cluster: Option<String>,
-) -> Result<Claim, DirectoryError> {
-    let place = look(&**ledger.files(), path).await?;
-    let origin = if matches!(place, Place::Free { .. }) { Origin::Made } else { Origin::Adopted };
-    let claim = Claim {
-        id: ClaimId::random(),
-        volume: volume.to_owned(),
-        path: path.clone(),
-        owner: Owner::AccessPoints,
-        origin,
-        file_id: None,
-        cluster,
-    };
-    match ledger.put(&claim).await {
-        Ok(Put::New) => Ok(claim),
-        Ok(Put::Held(held)) if held.owner == Owner::AccessPoints => Ok(held),
-        Ok(Put::Held(held)) => {
-            Err(DirectoryError::Taken { path: path.clone(), relation: Relation::Same, owner: Box::new(held) })
-        }
-        Err(DirectoryError::Taken { relation: Relation::Same, owner, .. }) if owner.owner == Owner::AccessPoints => {
-            Ok(*owner)
-        }
-        Err(error) => Err(error),
-    }
 }

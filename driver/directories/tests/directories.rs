@@ -16,7 +16,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use efs_directories::volumes::{self, Begun, Wanted};
+use efs_directories::volumes::{self, Begun, Purpose, Wanted};
 use efs_directories::{Claim, DirectoryError, DirectoryPath, Files, Ledger, Trash};
 use fake_efs::store::{FileId, Limits, MemoryStore, NewBody, NewNode, Store};
 use stored::Stored;
@@ -114,7 +114,7 @@ fn wanted(volume: &str, at: &str) -> Wanted {
         gid: 1002,
         permissions: "750".to_owned(),
         capacity: 1 << 30,
-        adopt: false,
+        purpose: Purpose::Own,
         cluster: None,
     }
 }

@@ -1,7 +1,7 @@
 //! Notes of drivers before 0.2: flat files, found by the hash of a path or of a name, without the directory's file id and without a
 //! word on whether it was there before. They are taken over as claims when a ledger is opened.
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use serde::Deserialize;
 
 use super::names::sha256_hex;
@@ -41,10 +41,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When the file system can't be asked. What was taken over until then stays so.
-    pub async fn take_over(
-        &self,
-        is_named_after: impl Fn(&str, &DirectoryPath) -> bool,
-    ) -> Result<usize, DirectoryError> {
+    pub async fn take_over(&self, is_named_after: fn(&str, &DirectoryPath) -> bool) -> Result<usize, DirectoryError> {
         let Some(top) = self.top(false).await? else { return Ok(0) };
         let listed = self.files.list(&top, usize::MAX).await.map_err(DirectoryError::files("list the ledger"))?;
         let notes: Vec<String> = listed
@@ -52,7 +49,7 @@ impl Ledger {
             .map(|entry| entry.name)
             .filter(|name| name.starts_with(BY_PATH) && !name.ends_with(FRESH))
             .collect();
-        let taken = notes.iter().map(|name| self.take_over_one(name, &is_named_after));
+        let taken = notes.into_iter().map(|name| self.take_over_one(name, is_named_after).boxed());
         let taken: Vec<Result<bool, DirectoryError>> =
             futures::stream::iter(taken).buffer_unordered(AT_ONCE).collect().await;
         let mut left = 0;
@@ -80,10 +77,10 @@ impl Ledger {
 
     async fn take_over_one(
         &self,
-        name: &str,
-        is_named_after: impl Fn(&str, &DirectoryPath) -> bool,
+        name: String,
+        is_named_after: fn(&str, &DirectoryPath) -> bool,
     ) -> Result<bool, DirectoryError> {
-        let Some(note) = self.read_legacy(name).await? else { return Ok(true) };
+        let Some(note) = self.read_legacy(&name).await? else { return Ok(true) };
         let file_id = match look(&*self.files, &note.path).await {
             Ok(Place::Directory { node, .. }) => Some(node.file_id),
             Ok(Place::Free { .. }) => None,
@@ -107,7 +104,7 @@ impl Ledger {
         // Another path may have the name already: earlier drivers kept one note a name, and overwrote it.
         self.take_name(&held).await?;
         let Some(top) = self.top(false).await? else { return Ok(true) };
-        for name in [format!("{BY_NAME}{}", sha256_hex(&held.volume)), name.to_owned()] {
+        for name in [format!("{BY_NAME}{}", sha256_hex(&held.volume)), name] {
             found(self.files.remove(&top, &name).await)
                 .map_err(DirectoryError::files(format!("remove the note {name}")))?;
         }

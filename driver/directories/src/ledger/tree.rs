@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use tokio::time::Instant;
 
 use super::{Claim, Folder, Kept, Ledger};
 use crate::error::DirectoryError;
-use crate::files::{FilesError, Handle, Kind, found};
+use crate::files::{FilesError, Handle, Kind, Listed, found};
 use crate::path::{DirectoryPath, Relation};
 
 /// How often a claim is tried again when folders around it come and go. Each round loses against somebody who made progress.
@@ -26,6 +26,14 @@ pub enum Put {
     Held(Claim),
 }
 
+/// What stands in a folder of the tree.
+enum Entry {
+    Folder(Handle),
+    /// A claim, with the link's file id and the time of its last change.
+    Claim(u64, (u64, u32), Claim),
+    None,
+}
+
 impl Ledger {
     /// The claim on exactly this directory.
     ///
@@ -33,6 +41,16 @@ impl Ledger {
     /// When the file system can't be asked, or the claim can't be read.
     pub async fn claim_at(&self, path: &DirectoryPath) -> Result<Option<Claim>, DirectoryError> {
         Ok(self.owner_of(path).await?.filter(|(relation, _)| *relation == Relation::Same).map(|(_, claim)| claim))
+    }
+
+    /// How old a claim is, seconds; `now` is the server's time. A claim that is gone is as old as can be.
+    ///
+    /// # Errors
+    /// When the file system can't be asked.
+    pub async fn age(&self, claim: &Claim, now: u64) -> Result<u64, DirectoryError> {
+        let Some(folder) = self.folder_of(&claim.path).await? else { return Ok(u64::MAX) };
+        let link = found(self.files.lookup(&folder, claim.path.name()).await).map_err(reading(&claim.path))?;
+        Ok(link.map_or(u64::MAX, |link| now.saturating_sub(link.changed.0)))
     }
 
     /// Who has the directory, one around it or one in it, and how `path` lies to that one's.
@@ -127,43 +145,49 @@ impl Ledger {
         while let Some(folder) = folders.pop() {
             let listed = found(self.files.list(&folder, usize::MAX).await);
             let listed = listed.map_err(DirectoryError::files("list the claims"))?.unwrap_or_default();
-            let (folder, kept) = (&folder, &*kept);
-            let read = listed.into_iter().map(|entry| async move {
-                if let (Some(Kind::Link), Some((file_id, version))) = (entry.kind, entry.version)
-                    && let Some((known, claim)) = kept.get(&file_id)
-                    && *known == version
-                {
-                    return Ok((None, Some((Some((file_id, version)), claim.clone()))));
-                }
-                let node = found(self.files.lookup(folder, &entry.name).await);
-                match node.map_err(DirectoryError::files("look up a claim"))? {
-                    Some(node) if node.kind == Kind::Directory => Ok((Some(node.handle), None)),
-                    Some(node) => {
-                        let text = found(self.files.read_link(&node.handle).await);
-                        let text = text.map_err(DirectoryError::files("read a claim"))?.unwrap_or_default();
-                        let claim = serde_json::from_str::<Claim>(&text);
-                        if let Err(error) = &claim {
-                            tracing::warn!(note = entry.name, %error, "a note in the ledger is no claim; it is left alone");
-                        }
-                        Ok((None, claim.ok().map(|claim| (Some((node.file_id, node.changed)), claim))))
-                    }
-                    None => Ok((None, None)),
-                }
-            });
-            let read: Vec<(Option<Handle>, Option<(_, Claim)>)> =
-                futures::stream::iter(read).buffer_unordered(READERS).try_collect().await?;
-            for (deeper, claim) in read {
-                folders.extend(deeper);
-                if let Some((version, claim)) = claim {
-                    if let Some((file_id, changed)) = version {
+            let read = listed.into_iter().map(|entry| self.read_entry(&folder, kept, entry).boxed());
+            let read: Vec<Entry> = futures::stream::iter(read).buffer_unordered(READERS).try_collect().await?;
+            for entry in read {
+                match entry {
+                    Entry::Folder(folder) => folders.push(folder),
+                    Entry::Claim(file_id, changed, claim) => {
                         fresh.insert(file_id, (changed, claim.clone()));
+                        claims.insert(claim.path.clone(), claim);
                     }
-                    claims.insert(claim.path.clone(), claim);
+                    Entry::None => {}
                 }
             }
         }
         *kept = fresh;
         Ok(claims)
+    }
+
+    async fn read_entry(&self, folder: &Handle, kept: &Kept, entry: Listed) -> Result<Entry, DirectoryError> {
+        if let (Some(Kind::Link), Some((file_id, version))) = (entry.kind, entry.version)
+            && let Some((known, claim)) = kept.get(&file_id)
+            && *known == version
+        {
+            return Ok(Entry::Claim(file_id, version, claim.clone()));
+        }
+        let node = found(self.files.lookup(folder, &entry.name).await);
+        let node = match node.map_err(DirectoryError::files("look up a claim"))? {
+            None => return Ok(Entry::None),
+            Some(node) if node.kind == Kind::Directory => return Ok(Entry::Folder(node.handle)),
+            Some(node) if node.kind == Kind::Other => {
+                tracing::warn!(note = entry.name, "a file in the ledger is no claim; it is left alone");
+                return Ok(Entry::None);
+            }
+            Some(node) => node,
+        };
+        let text = found(self.files.read_link(&node.handle).await);
+        let text = text.map_err(DirectoryError::files("read a claim"))?.unwrap_or_default();
+        match serde_json::from_str(&text) {
+            Ok(claim) => Ok(Entry::Claim(node.file_id, node.changed, claim)),
+            Err(error) => {
+                tracing::warn!(note = entry.name, %error, "a note in the ledger is no claim; it is left alone");
+                Ok(Entry::None)
+            }
+        }
     }
 
     /// The claim behind a link; nothing when it has gone meanwhile.

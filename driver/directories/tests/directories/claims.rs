@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use efs_directories::ledger::{Kept, Origin};
-use efs_directories::volumes::{self, Standing};
+use efs_directories::volumes::{self, Purpose, Standing, Wanted};
 use efs_directories::{DirectoryError, Relation};
 use proptest::prelude::*;
 
@@ -53,16 +53,36 @@ async fn what_was_there_is_refused_or_adopted_as_it_is() {
     disk.file("/data/precious");
     let refused = create(&disk.ledger(), &wanted("pvc-1", "/data")).await.unwrap_err();
     assert!(matches!(refused, DirectoryError::Exists { .. }), "{refused:?}");
-    let adopting = efs_directories::volumes::Wanted { adopt: true, ..wanted("pvc-1", "/data") };
+    let adopting = Wanted { purpose: Purpose::Adopt, ..wanted("pvc-1", "/data") };
     let claim = create(&disk.ledger(), &adopting).await.unwrap();
     assert_eq!(claim.origin, Origin::Adopted);
     let kept = disk.0.attributes(disk.find("/data").unwrap()).unwrap();
     assert_eq!((kept.uid, kept.gid, kept.mode), (7, 7, 0o755));
     assert!(matches!(volumes::standing(&disk.ledger(), &path("/data")).await.unwrap(), Standing::Kept(_)));
-    let missing = efs_directories::volumes::Wanted { adopt: true, ..wanted("pvc-2", "/none") };
+    let missing = Wanted { purpose: Purpose::Adopt, ..wanted("pvc-2", "/none") };
     assert!(matches!(create(&disk.ledger(), &missing).await.unwrap_err(), DirectoryError::Missing { .. }));
     volumes::release(&disk.ledger(), &claim).await.unwrap();
     assert_eq!(disk.all(), ["/data", "/data/precious"]);
+}
+
+/// Access points of a class that names one directory for all of its volumes.
+#[tokio::test]
+async fn access_points_share_a_directory_and_keep_directory_volumes_out() {
+    let disk = Disk::new();
+    let share = |volume: &str, at: &str| Wanted { purpose: Purpose::Share, ..wanted(volume, at) };
+    let claim = create(&disk.ledger(), &share("pvc-1", "/shared")).await.unwrap();
+    assert_eq!((claim.origin, claim.is_directory_volume()), (Origin::Made, false));
+    assert_eq!(create(&disk.ledger(), &share("pvc-1", "/shared")).await.unwrap(), claim);
+    assert_eq!(create(&disk.ledger(), &share("pvc-2", "/shared")).await.unwrap(), claim);
+    for at in ["/shared", "/shared/x"] {
+        let refused = create(&disk.ledger(), &wanted("pvc-3", at)).await.unwrap_err();
+        assert!(matches!(refused, DirectoryError::Taken { .. }), "{at}: {refused:?}");
+    }
+    disk.directory("/there");
+    assert_eq!(create(&disk.ledger(), &share("pvc-4", "/there")).await.unwrap().origin, Origin::Adopted);
+    volumes::own(&disk.ledger(), &claim, 0o711, 5, 6).await.unwrap();
+    let made = disk.0.attributes(disk.find("/shared").unwrap()).unwrap();
+    assert_eq!((made.uid, made.gid, made.mode), (5, 6, 0o711));
 }
 
 #[tokio::test]
@@ -74,7 +94,7 @@ async fn links_are_refused_on_the_way_and_at_the_end() {
     for at in ["/team/app", "/team/app/inner"] {
         let refused = create(&disk.ledger(), &wanted("pvc-1", at)).await.unwrap_err();
         assert!(matches!(&refused, DirectoryError::Link { at, .. } if *at == path("/team/app")), "{refused:?}");
-        let adopting = efs_directories::volumes::Wanted { adopt: true, ..wanted("pvc-1", at) };
+        let adopting = Wanted { purpose: Purpose::Adopt, ..wanted("pvc-1", at) };
         assert!(matches!(create(&disk.ledger(), &adopting).await.unwrap_err(), DirectoryError::Link { .. }));
     }
     disk.file("/team/file");

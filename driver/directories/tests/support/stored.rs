@@ -55,7 +55,7 @@ fn node(attributes: &Attributes) -> Node {
 }
 
 /// Gives others a turn. Tokio's own way wakes only when the runtime gets its turn, which it doesn't while a test polls by hand.
-async fn wait_once() {
+pub(crate) async fn wait_once() {
     let mut waited = false;
     std::future::poll_fn(|context| {
         if std::mem::replace(&mut waited, true) {
