@@ -110,6 +110,10 @@ containers *ARGS: image
 e2e *ARGS: build
     @{{ target }}/debug/efs-csi-e2e --tools {{ tools }}/bin --archives {{ target }}/images --output {{ target }}/e2e "$@"
 
+# N random histories of volumes, tenants, administrators, crashes and refusals; after every step each byte that its owner didn't delete is there
+ownership N:
+    @OWNERSHIP_HISTORIES="$1" cargo nextest run --workspace --locked --profile fuzz -E 'binary(ownership)'
+
 # feed every fuzz target for SECONDS with input that is new each time (HTTP requests, RPC records, NFS requests, certificates)
 fuzz SECONDS:
     @FUZZ_SECONDS="$1" cargo nextest run --workspace --locked --profile fuzz -E 'binary(fuzz)'

@@ -27,6 +27,8 @@ pub struct Cli {
 pub enum Command {
     /// List access points that this driver made and that no PersistentVolume refers to.
     Orphans(OrphansFlags),
+    /// List, restore or empty the deleted directories that a file system still has.
+    Trash(TrashFlags),
     /// Show tunnels, mounts, certificates and recent errors of the node plug-in that runs here.
     Debug(DebugFlags),
 }
@@ -54,16 +56,70 @@ pub struct OrphansFlags {
     /// Look at one file system only; all of the account's by default.
     #[arg(long)]
     pub file_system_id: Option<String>,
-    /// Delete what was found. Directories and their files stay. Access points of other clusters on the same file system are found,
-    /// too, unless --handles-from names their volumes: look before you delete.
+    /// Delete what was found, of this cluster only. Directories and their files stay.
     #[arg(long)]
     pub delete: bool,
+    /// With --delete: delete access points that don't tell their cluster, too. On a file system that clusters share, those of the other
+    /// clusters may be among them: look before you delete.
+    #[arg(long, requires = "delete")]
+    pub any_cluster: bool,
+    /// Pause between the two looks that an orphan must be seen in, so that a volume that is just being provisioned is none. At least ten
+    /// minutes with --delete; without it there is one look.
+    #[arg(long, default_value = "10m", value_parser = parse_go_duration, value_name = "DURATION")]
+    pub settle: Duration,
+    /// The cluster's id; the uid of the namespace kube-system by default.
+    #[arg(long, value_name = "ID")]
+    pub cluster_id: Option<String>,
     /// The AWS region; found out by the SDK's own rules when absent.
     #[arg(long, env = "AWS_REGION")]
     pub region: Option<String>,
     /// Take the handles in use from this file, one a line, instead of asking Kubernetes.
     #[arg(long, value_name = "FILE")]
     pub handles_from: Option<PathBuf>,
+}
+
+/// Flags of `efs-csi-driver trash`.
+#[derive(Debug, Clone, Args)]
+pub struct TrashFlags {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: TrashAction,
+    /// The file system.
+    #[arg(long, global = true, default_value = "", value_name = "FS-ID")]
+    pub file_system_id: String,
+    /// The AWS region; found out by the SDK's own rules when absent.
+    #[arg(long, env = "AWS_REGION", global = true)]
+    pub region: Option<String>,
+    /// PEM file of the authorities that vouch for mount targets; Amazon's by default.
+    #[arg(long, value_name = "PEM", global = true)]
+    pub tls_ca_file: Option<PathBuf>,
+    /// TCP port of NFS on mount targets.
+    #[arg(long, default_value_t = 2049, global = true)]
+    pub mount_target_port: u16,
+}
+
+/// What to do with the trash.
+#[derive(Debug, Clone, Subcommand)]
+pub enum TrashAction {
+    /// List deleted directories: name, state, age, volume and where they were.
+    List,
+    /// Move a deleted directory back to where it was. Its volume and access point are not made again: use it as a static volume.
+    Restore {
+        /// The entry's name, as listed.
+        entry: String,
+        /// Another place for it.
+        #[arg(long, value_name = "DIRECTORY")]
+        to: Option<String>,
+    },
+    /// Remove a deleted directory with all its files now.
+    Purge {
+        /// The entry's name, as listed; `--all` for every entry.
+        #[arg(required_unless_present = "all")]
+        entry: Option<String>,
+        /// Every entry that is not kept for good.
+        #[arg(long, conflicts_with = "entry")]
+        all: bool,
+    },
 }
 
 /// Which services run.
@@ -103,6 +159,13 @@ macro_rules! go_bool_words {
     (false) => {
         "0" | "f" | "F" | "false" | "FALSE" | "False"
     };
+}
+
+/// Reads a cluster's id: it becomes the value of a tag that may hold several of them.
+fn parse_cluster_id(text: &str) -> Result<String, String> {
+    let is_id =
+        (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    is_id.then(|| text.to_owned()).ok_or_else(|| "must be 1 to 64 letters, digits, '-', '_' or '.'".to_owned())
 }
 
 /// Reads a boolean as Go's `strconv.ParseBool` does.
@@ -198,6 +261,12 @@ pub struct ServeFlags {
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
         value_parser = parse_go_bool, action = clap::ArgAction::Set, help_heading = "Controller")]
     pub delete_access_point_root_dir: bool,
+    /// How long deleted directories stay in the trash, where `efs-csi-driver trash` can take them back; 0 empties it at once.
+    #[arg(long, default_value = "0s", value_parser = parse_go_duration, value_name = "DURATION", help_heading = "Controller")]
+    pub trash_retention: Duration,
+    /// What tells this cluster from others on the same file system; the uid of the namespace kube-system by default.
+    #[arg(long, value_parser = parse_cluster_id, value_name = "ID", help_heading = "Controller")]
+    pub cluster_id: Option<String>,
     /// Tags for access points: space-separated key:value, with \ before a space, a colon or a backslash.
     #[arg(long, default_value = "", help_heading = "Controller")]
     pub tags: String,

@@ -86,6 +86,10 @@ pub struct ControllerConfig {
     pub tls_ca_file: Option<PathBuf>,
     /// TCP port of NFS on mount targets.
     pub mount_target_port: u16,
+    /// How long deleted directories can be taken back.
+    pub trash_retention: Duration,
+    /// What tells this cluster from others; the uid of its namespace kube-system by default.
+    pub cluster_id: Option<String>,
 }
 
 /// The node service's settings.
@@ -208,6 +212,8 @@ impl Config {
                 access_point_quota: flags.access_point_quota,
                 tls_ca_file: flags.tls_ca_file.clone(),
                 mount_target_port: flags.mount_target_port,
+                trash_retention: flags.trash_retention,
+                cluster_id: flags.cluster_id.clone(),
             },
             notes: notes(flags, &node),
             node,

@@ -2,6 +2,7 @@
 //!
 //! [`Controller`] holds what the calls share; each call has a file of its own. [`ControllerService`] puts them on gRPC.
 
+mod afresh;
 pub mod capacity;
 pub mod cluster;
 mod create_volume;
@@ -12,17 +13,22 @@ mod existing;
 mod expand;
 mod get;
 pub mod gid_pool;
+mod id_check;
 mod id_order;
 mod known;
 mod list;
 mod modify;
 mod mount_targets;
+mod neighbours;
 pub mod parameters;
 pub mod paths;
-pub mod root_dirs;
+mod reuse;
+mod root_directories;
 pub mod secrets;
 mod service;
+pub mod sessions;
 mod tagging;
+mod trash_keeper;
 mod validate;
 
 use std::sync::Arc;
@@ -30,7 +36,9 @@ use std::time::Duration;
 
 pub use errors::ControllerError;
 pub use service::ControllerService;
-pub(crate) use tagging::CLUSTER_TAG;
+#[cfg(test)]
+pub(crate) use tagging::CLUSTER_ID_TAG;
+pub(crate) use tagging::{CLUSTER_TAG, clusters_of};
 
 use crate::config::ControllerConfig;
 use crate::efs::{EfsApi, EfsClients, EfsError, FileSystem, Role};
@@ -39,12 +47,16 @@ use crate::metrics::Metrics;
 use crate::volume::FileSystemId;
 
 use cluster::Cluster;
+use directories::KeptClaims;
 use gid_pool::GidPools;
 use known::KnownFileSystems;
 use mount_targets::MountTargetCache;
+use neighbours::Neighbours;
 use parameters::{FileSystemSource, ObjectKey};
-use root_dirs::RootDirectories;
+use reuse::HandedOut;
+use sessions::Sessions;
 use tagging::TagPolicy;
+use trash_keeper::TrashKeeper;
 
 /// How long a call waits for another one about the same volume. Shorter than csi-provisioner's limit of 15 s, so that the
 /// caller gets an answer.
@@ -52,6 +64,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a file system's description is taken for true.
 const FILE_SYSTEM_AGE: Duration = Duration::from_secs(60);
+
+/// How long the cluster's id is taken for known. It never changes, but it may have been unknown.
+const CLUSTER_ID_AGE: Duration = Duration::from_secs(10 * 60);
 
 /// File systems whose descriptions are kept.
 const MOST_FILE_SYSTEMS: u64 = 1000;
@@ -70,7 +85,14 @@ pub struct Controller {
     /// The zones of One Zone file systems; they never change.
     zones: moka::future::Cache<FileSystemId, Option<String>>,
     mount_targets: MountTargetCache,
-    directories: Option<Arc<RootDirectories>>,
+    neighbours: Neighbours,
+    handed_out: HandedOut,
+    kept_claims: KeptClaims,
+    keeper: TrashKeeper,
+    sessions: Option<Arc<dyn Sessions>>,
+    /// The cluster's id; nothing outside a cluster, or where it could not be found out.
+    cluster_id: moka::future::Cache<(), Option<String>>,
+    metrics: Metrics,
 }
 
 impl Controller {
@@ -88,20 +110,61 @@ impl Controller {
             config,
             clients,
             cluster,
-            pools: GidPools::new(metrics),
+            pools: GidPools::new(metrics.clone()),
             names: KeyedLocks::default(),
             known: KnownFileSystems::default(),
             file_systems,
             zones: moka::future::Cache::new(MOST_FILE_SYSTEMS),
             mount_targets: MountTargetCache::default(),
-            directories: None,
+            neighbours: Neighbours::default(),
+            handed_out: HandedOut::default(),
+            kept_claims: KeptClaims::default(),
+            keeper: TrashKeeper::default(),
+            sessions: None,
+            cluster_id: moka::future::Cache::builder().max_capacity(1).time_to_live(CLUSTER_ID_AGE).build(),
+            metrics,
         }
     }
 
     /// The same controller with a way to make and remove directories.
     #[must_use]
-    pub fn with_directories(self, directories: Arc<RootDirectories>) -> Self {
-        Self { directories: Some(directories), ..self }
+    pub fn with_sessions(self, sessions: Arc<dyn Sessions>) -> Self {
+        Self { sessions: Some(sessions), ..self }
+    }
+
+    /// What tells this cluster from others on the same file system. Nothing outside a cluster, or as long as it can't be found out: what is
+    /// made then carries no cluster's name.
+    async fn cluster_id(&self) -> Option<String> {
+        if let Some(id) = &self.config.cluster_id {
+            return Some(id.clone());
+        }
+        let ask = async {
+            self.cluster.id().await.unwrap_or_else(|error| {
+                tracing::warn!(%error, "the cluster's id is unknown; access points carry no cluster's name until it is");
+                None
+            })
+        };
+        self.cluster_id.get_with((), ask).await
+    }
+
+    /// After a call that met folders of the driver's that are gone, the next one looks for them anew.
+    async fn forget_stale<T>(
+        &self,
+        file_system: &FileSystemId,
+        result: Result<T, ControllerError>,
+    ) -> Result<T, ControllerError> {
+        use efs_directories::{DirectoryError, FilesError};
+        let is_stale = matches!(
+            &result,
+            Err(ControllerError::Directories(DirectoryError::Files {
+                source: FilesError::Stale | FilesError::NotFound,
+                ..
+            }))
+        );
+        if let (true, Some(sessions)) = (is_stale, &self.sessions) {
+            sessions.forget(file_system).await;
+        }
+        result
     }
 
     async fn efs(&self, role: Option<&Role>) -> Result<Arc<dyn EfsApi>, ControllerError> {

@@ -27,5 +27,6 @@ pub mod rpc;
 pub mod server;
 pub mod socket;
 pub mod status;
+pub mod trash;
 pub mod tunnel;
 pub mod volume;

@@ -57,6 +57,23 @@ struct MountLabels {
     outcome: &'static str,
 }
 
+/// What is in the trash of a file system.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct TrashCount {
+    /// Directories that wait for being emptied.
+    pub(crate) waiting: usize,
+    /// Directories that are never emptied by themselves.
+    pub(crate) kept: usize,
+    /// For how long the oldest entry should have been gone, seconds.
+    pub(crate) overdue_seconds: u64,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct TrashLabels {
+    file_system: String,
+    state: &'static str,
+}
+
 /// The driver's metrics. Clones share their values.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -67,6 +84,8 @@ pub struct Metrics {
     rpc_duration: Family<RpcLabels, Histogram, fn() -> Histogram>,
     gids_used: Family<FileSystemLabels, Gauge>,
     mount_duration: Family<MountLabels, Histogram, fn() -> Histogram>,
+    trash_entries: Family<TrashLabels, Gauge>,
+    trash_overdue: Family<FileSystemLabels, Gauge>,
 }
 
 impl Default for Metrics {
@@ -87,6 +106,8 @@ impl Metrics {
             rpc_duration: Family::new_with_constructor(histogram),
             gids_used: Family::default(),
             mount_duration: Family::new_with_constructor(histogram),
+            trash_entries: Family::default(),
+            trash_overdue: Family::default(),
         };
         for request in OPERATIONS {
             drop(metrics.api_duration.get_or_create(&ApiLabels { request: request.to_owned(), service: "efs" }));
@@ -121,6 +142,16 @@ impl Metrics {
                 "efs_csi_mount_duration_seconds",
                 "Time that the kernel took to mount, to unmount and to tell how full a file system is, by outcome",
                 metrics.mount_duration.clone(),
+            );
+            registry.register(
+                "efs_csi_trash_entries",
+                "Deleted directories in the trash of a file system: waiting to be emptied, or kept because they were moved by mistake",
+                metrics.trash_entries.clone(),
+            );
+            registry.register(
+                "efs_csi_trash_overdue_seconds",
+                "For how long the oldest entry of a file system's trash should have been emptied, 0 when none is late",
+                metrics.trash_overdue.clone(),
             );
         });
         metrics
@@ -174,5 +205,17 @@ impl Metrics {
     pub(crate) fn ids_used(&self, file_system: &str, count: usize) {
         let labels = FileSystemLabels { file_system: file_system.to_owned() };
         self.gids_used.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Records what is in the trash of a file system.
+    pub(crate) fn trash(&self, file_system: &str, count: TrashCount) {
+        let set = |state, value: usize| {
+            let labels = TrashLabels { file_system: file_system.to_owned(), state };
+            self.trash_entries.get_or_create(&labels).set(i64::try_from(value).unwrap_or(i64::MAX));
+        };
+        set("waiting", count.waiting);
+        set("kept", count.kept);
+        let labels = FileSystemLabels { file_system: file_system.to_owned() };
+        self.trash_overdue.get_or_create(&labels).set(i64::try_from(count.overdue_seconds).unwrap_or(i64::MAX));
     }
 }

@@ -1,13 +1,18 @@
-//! `efs-csi-driver orphans`: access points that this driver made and that no PersistentVolume refers to any more.
+//! `efs-csi-driver orphans`: access points that this driver made and that no PersistentVolume refers to any more. What another cluster
+//! made, or nobody can tell who, is listed and left alone.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
+use async_trait::async_trait;
 
 use crate::cli::OrphansFlags;
 use crate::config::AwsConfig;
 use crate::controller::cluster::KubeCluster;
+use crate::controller::clusters_of;
 use crate::efs::api::LARGEST_PAGE;
 use crate::efs::{AccessPoint, AwsClients, EfsApi, EfsClients};
 use crate::metrics::Metrics;
@@ -16,117 +21,335 @@ use crate::volume::{AccessPointId, FileSystemId, VolumeId};
 /// Tag of the driver's access points.
 const OWN_TAG: &str = crate::controller::CLUSTER_TAG;
 
+/// A volume that is being provisioned has its access point before its PersistentVolume, for minutes when the API server is away.
+const LEAST_SETTLE: Duration = Duration::from_secs(10 * 60);
+
+/// The volumes in use, wherever they are listed.
+#[async_trait]
+trait Handles: Send + Sync {
+    async fn list(&self) -> anyhow::Result<Vec<String>>;
+}
+
+/// A file that is read anew for every look.
+struct FromFile(PathBuf);
+
+#[async_trait]
+impl Handles for FromFile {
+    async fn list(&self) -> anyhow::Result<Vec<String>> {
+        let text = tokio::fs::read_to_string(&self.0).await;
+        let text = text.with_context(|| format!("cannot read {}", self.0.display()))?;
+        Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
+    }
+}
+
+struct FromCluster;
+
+#[async_trait]
+impl Handles for FromCluster {
+    async fn list(&self) -> anyhow::Result<Vec<String>> {
+        KubeCluster::default().all_handles().await.context(
+            "cannot list PersistentVolumes (run where a kubeconfig or service account is, or give --handles-from)",
+        )
+    }
+}
+
 /// Finds orphans, deletes them when asked, and gives the text to print.
 ///
 /// # Errors
 /// When the volumes in use or the access points can't be listed; nothing is deleted then.
 pub async fn run(flags: &OrphansFlags) -> anyhow::Result<String> {
+    if flags.delete && flags.settle < LEAST_SETTLE {
+        bail!(
+            "--settle must be at least 10m with --delete: a volume that is just being provisioned would be taken for an orphan"
+        );
+    }
     let clients = AwsClients::new(AwsConfig { region: flags.region.clone(), adaptive_retry: true }, Metrics::new());
     let api = clients.client(None).await?;
-    let handles = match &flags.handles_from {
-        Some(path) => {
-            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-            text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
-        }
-        None => KubeCluster::default().all_handles().await.context(
-            "cannot list PersistentVolumes (run where a kubeconfig or service account is, or give --handles-from)",
-        )?,
+    let handles: Box<dyn Handles> = match &flags.handles_from {
+        Some(path) => Box::new(FromFile(path.clone())),
+        None => Box::new(FromCluster),
     };
-    let file_system = flags.file_system_id.as_deref().map(str::parse).transpose()?;
-    sweep(api.as_ref(), file_system.as_ref(), &handles, flags.delete).await
+    let cluster = match (&flags.cluster_id, &flags.handles_from) {
+        (Some(id), _) => Some(id.clone()),
+        (None, Some(_)) => None,
+        (None, None) => {
+            KubeCluster::default().uid().await.context("cannot find out the cluster's id; give --cluster-id")?
+        }
+    };
+    let sweep = Sweep {
+        api: api.as_ref(),
+        file_system: flags.file_system_id.as_deref().map(str::parse).transpose()?,
+        handles: handles.as_ref(),
+        cluster,
+    };
+    if !flags.delete {
+        return sweep.tell().await;
+    }
+    eprintln!("looking twice, {} s apart", flags.settle.as_secs());
+    sweep.delete(flags.settle, flags.any_cluster).await
 }
 
-/// Compares access points with the handles in use.
-async fn sweep(
-    api: &dyn EfsApi,
-    file_system: Option<&FileSystemId>,
-    handles: &[String],
-    delete: bool,
-) -> anyhow::Result<String> {
-    let mut used: HashSet<AccessPointId> = HashSet::new();
-    for handle in handles {
-        // A handle that can't be read might be one that can't be told from an orphan: better stop than delete its volume.
-        let volume: VolumeId =
-            handle.parse().with_context(|| format!("a PersistentVolume has the handle {handle:?}"))?;
-        used.extend(volume.access_point);
+/// Whose an orphan is, by its tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// This cluster's alone.
+    Own,
+    /// Another one's, or of several.
+    Others,
+    /// It doesn't tell.
+    Unknown,
+}
+
+/// What is compared.
+struct Sweep<'a> {
+    api: &'a dyn EfsApi,
+    file_system: Option<FileSystemId>,
+    handles: &'a dyn Handles,
+    cluster: Option<String>,
+}
+
+/// Access points that no volume refers to, by id, and the number of those in use.
+struct Look {
+    orphans: BTreeMap<AccessPointId, AccessPoint>,
+    used: usize,
+}
+
+impl Sweep<'_> {
+    /// Access points are listed before volumes, so that one that was made between the two is never an orphan.
+    async fn look(&self) -> anyhow::Result<Look> {
+        let mut points: Vec<AccessPoint> = Vec::new();
+        let mut token = None;
+        loop {
+            let page = self.api.access_points(self.file_system.as_ref(), LARGEST_PAGE, token.as_deref()).await?;
+            points.extend(page.access_points.into_iter().filter(|it| it.tags.contains_key(OWN_TAG)));
+            match page.next_token {
+                Some(next) => token = Some(next),
+                None => break,
+            }
+        }
+        let mut used: HashSet<AccessPointId> = HashSet::new();
+        for handle in self.handles.list().await? {
+            // A handle that can't be read might be one that can't be told from an orphan: better stop than delete its volume.
+            let volume: VolumeId =
+                handle.parse().with_context(|| format!("a PersistentVolume has the handle {handle:?}"))?;
+            used.extend(volume.access_point);
+        }
+        let orphans = points.into_iter().filter(|it| !used.contains(&it.id)).map(|it| (it.id.clone(), it)).collect();
+        Ok(Look { orphans, used: used.len() })
     }
-    let mut orphans: Vec<AccessPoint> = Vec::new();
-    let mut token = None;
-    loop {
-        let page = api.access_points(file_system, LARGEST_PAGE, token.as_deref()).await?;
-        orphans.extend(
-            page.access_points.into_iter().filter(|it| it.tags.contains_key(OWN_TAG) && !used.contains(&it.id)),
-        );
-        match page.next_token {
-            Some(next) => token = Some(next),
-            None => break,
+
+    fn whose(&self, it: &AccessPoint) -> Whose {
+        match (clusters_of(&it.tags).as_slice(), &self.cluster) {
+            ([], _) => Whose::Unknown,
+            ([one], Some(own)) if one == own => Whose::Own,
+            _ => Whose::Others,
         }
     }
-    orphans.sort_by(|a, b| (&a.file_system, &a.id).cmp(&(&b.file_system, &b.id)));
+
+    async fn tell(&self) -> anyhow::Result<String> {
+        let look = self.look().await?;
+        let outcomes = look.orphans.into_values().map(|it| {
+            let outcome = match self.whose(&it) {
+                Whose::Own => "orphan",
+                Whose::Others => "another cluster's",
+                Whose::Unknown => "orphan of some cluster",
+            };
+            (it, outcome.to_owned())
+        });
+        report(outcomes.collect(), look.used)
+    }
+
+    /// Deletes what is an orphan in two looks, and just before its deletion.
+    async fn delete(&self, settle: Duration, any_cluster: bool) -> anyhow::Result<String> {
+        let mut first = self.look().await?.orphans;
+        tokio::time::sleep(settle).await;
+        let second = self.look().await?;
+        first.retain(|id, _| second.orphans.contains_key(id));
+        let mut outcomes = Vec::new();
+        let mut failures = 0;
+        for (id, it) in first {
+            let outcome = match self.whose(&it) {
+                Whose::Others => "another cluster's".to_owned(),
+                Whose::Unknown if !any_cluster => "left alone: it does not tell its cluster (--any-cluster)".to_owned(),
+                Whose::Own | Whose::Unknown => match self.delete_one(&id).await {
+                    Ok(outcome) => outcome.to_owned(),
+                    Err(error) => {
+                        failures += 1;
+                        format!("not deleted: {error:#}")
+                    }
+                },
+            };
+            outcomes.push((it, outcome));
+        }
+        let text = report(outcomes, second.used)?;
+        if failures > 0 {
+            bail!("{text}{failures} access points could not be deleted");
+        }
+        Ok(text)
+    }
+
+    async fn delete_one(&self, id: &AccessPointId) -> anyhow::Result<&'static str> {
+        for handle in self.handles.list().await? {
+            let volume: VolumeId =
+                handle.parse().with_context(|| format!("a PersistentVolume has the handle {handle:?}"))?;
+            if volume.access_point.as_ref() == Some(id) {
+                return Ok("in use by now");
+            }
+        }
+        match self.api.access_point(id).await {
+            Ok(now) if self.whose(&now) == Whose::Others => return Ok("another cluster's by now"),
+            Ok(_) => {}
+            Err(error) if error.is_not_found() => return Ok("gone"),
+            Err(error) => return Err(error.into()),
+        }
+        match self.api.delete_access_point(id).await {
+            Ok(()) => Ok("deleted"),
+            Err(error) if error.is_not_found() => Ok("gone"),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn report(mut outcomes: Vec<(AccessPoint, String)>, used: usize) -> anyhow::Result<String> {
+    outcomes.sort_by(|(a, _), (b, _)| (&a.file_system, &a.id).cmp(&(&b.file_system, &b.id)));
     let mut text = String::new();
-    let mut failures = 0;
-    for it in &orphans {
-        let outcome = match delete {
-            false => "orphan".to_owned(),
-            true => match api.delete_access_point(&it.id).await {
-                Ok(()) => "deleted".to_owned(),
-                Err(error) if error.is_not_found() => "gone".to_owned(),
-                Err(error) => {
-                    failures += 1;
-                    format!("not deleted: {error}")
-                }
-            },
-        };
+    for (it, outcome) in &outcomes {
         writeln!(text, "{}\t{}\t{}\t{}\t{outcome}", it.file_system, it.id, it.root, it.client_token)?;
     }
-    writeln!(text, "{} orphans, {} volumes in use", orphans.len(), used.len())?;
-    if failures > 0 {
-        bail!("{text}{failures} access points could not be deleted");
-    }
+    let others = outcomes.iter().filter(|(_, outcome)| outcome.starts_with("another")).count();
+    writeln!(text, "{} orphans, {others} of other clusters, {used} volumes in use", outcomes.len() - others)?;
     Ok(text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::controller::CLUSTER_ID_TAG;
     use fake_efs::FakeEfs;
+    use std::sync::{Arc, Mutex};
 
-    async fn tagged(aws: &aws_sdk_efs::Client, fs: &str, tag: &str) -> String {
-        let tag = aws_sdk_efs::types::Tag::builder().key(tag).value("true").build().unwrap();
-        let made = aws.create_access_point().file_system_id(fs).tags(tag).send().await.unwrap();
-        made.access_point_id().unwrap().to_owned()
+    type Listing = Mutex<Vec<Vec<String>>>;
+
+    /// Each look sees the next list; the last one stays.
+    struct Lists(Listing);
+
+    #[async_trait]
+    impl Handles for Lists {
+        async fn list(&self) -> anyhow::Result<Vec<String>> {
+            let mut lists = self.0.lock().unwrap();
+            Ok(if lists.len() > 1 { lists.remove(0) } else { lists[0].clone() })
+        }
+    }
+
+    fn lists(lists: &[&[&str]]) -> Lists {
+        Lists(Mutex::new(lists.iter().map(|list| list.iter().map(|it| (*it).to_owned()).collect()).collect()))
+    }
+
+    struct Account {
+        fake: fake_efs::Instance,
+        aws: aws_sdk_efs::Client,
+        api: Arc<dyn EfsApi>,
+        fs: String,
+    }
+
+    impl Account {
+        async fn new() -> Self {
+            let fake = FakeEfs::builder().start().await.unwrap();
+            let base = aws_config::defaults(aws_config::BehaviorVersion::latest())
+                .http_client(crate::efs::http_client::http_client())
+                .region(aws_config::Region::new("us-east-1"))
+                .credentials_provider(aws_credential_types::Credentials::new(
+                    "AKIAEXAMPLE",
+                    "secret",
+                    None,
+                    None,
+                    "test",
+                ))
+                .endpoint_url(fake.http_url())
+                .load()
+                .await;
+            let aws = aws_sdk_efs::Client::new(&base);
+            let fs = aws.create_file_system().send().await.unwrap().file_system_id().to_owned();
+            let api = AwsClients::with_base(base, Metrics::new()).client(None).await.unwrap();
+            Self { fake, aws, api, fs }
+        }
+
+        async fn tagged(&self, tags: &[(&str, &str)]) -> String {
+            let mut call = self.aws.create_access_point().file_system_id(&self.fs);
+            for (key, value) in tags {
+                call = call.tags(aws_sdk_efs::types::Tag::builder().key(*key).value(*value).build().unwrap());
+            }
+            call.send().await.unwrap().access_point_id().unwrap().to_owned()
+        }
+
+        fn sweep<'a>(&'a self, handles: &'a Lists) -> Sweep<'a> {
+            Sweep { api: self.api.as_ref(), file_system: None, handles, cluster: Some("own".to_owned()) }
+        }
+
+        fn deletions(&self) -> usize {
+            self.fake.journal().count("DeleteAccessPoint")
+        }
+    }
+
+    const SETTLE: Duration = Duration::from_millis(1);
+
+    #[tokio::test]
+    async fn only_own_access_points_without_a_volume_are_deleted() {
+        let account = Account::new().await;
+        let own = [(OWN_TAG, "true"), (CLUSTER_ID_TAG, "own")];
+        let used = account.tagged(&own).await;
+        let orphan = account.tagged(&own).await;
+        let others = account.tagged(&[(OWN_TAG, "true"), (CLUSTER_ID_TAG, "blue")]).await;
+        let shared = account.tagged(&[(OWN_TAG, "true"), (CLUSTER_ID_TAG, "own blue")]).await;
+        let silent = account.tagged(&[(OWN_TAG, "true")]).await;
+        let foreign = account.tagged(&[("other", "x")]).await;
+        let fs = &account.fs;
+        let handles = lists(&[&[&format!("efs:{fs}::{used}"), &format!("{fs}:/static")]]);
+        let sweep = account.sweep(&handles);
+
+        let listed = sweep.tell().await.unwrap();
+        assert!(!listed.contains(&used) && !listed.contains(&foreign), "{listed}");
+        for (id, word) in [(&orphan, "orphan"), (&others, "another"), (&shared, "another"), (&silent, "some cluster")] {
+            assert!(
+                listed.lines().any(|line| line.contains(id.as_str()) && line.contains(word)),
+                "{id} {word}: {listed}"
+            );
+        }
+        assert_eq!(account.deletions(), 0);
+
+        let unreadable = lists(&[&["what?"]]);
+        assert!(account.sweep(&unreadable).delete(SETTLE, true).await.is_err());
+        assert_eq!(account.deletions(), 0);
+
+        let deleted = sweep.delete(SETTLE, false).await.unwrap();
+        assert!(deleted.lines().any(|line| line.contains(&silent) && line.contains("--any-cluster")), "{deleted}");
+        assert_eq!(account.deletions(), 1);
+        sweep.delete(SETTLE, true).await.unwrap();
+        assert_eq!(account.deletions(), 2, "the one that doesn't tell its cluster");
+        assert!(sweep.tell().await.unwrap().starts_with(&format!("{fs}\t{}", others.min(shared))));
+    }
+
+    /// A volume whose PersistentVolume comes after the first look, after the second, or just before the deletion.
+    #[tokio::test]
+    async fn a_volume_that_is_being_provisioned_is_no_orphan() {
+        let account = Account::new().await;
+        let young = account.tagged(&[(OWN_TAG, "true"), (CLUSTER_ID_TAG, "own")]).await;
+        let handle = format!("efs:{}::{young}", account.fs);
+        for looks_without in 1..=2 {
+            let mut all: Vec<&[&str]> = vec![&[]; looks_without];
+            let stored = [handle.as_str()];
+            all.push(&stored);
+            account.sweep(&lists(&all)).delete(SETTLE, false).await.unwrap();
+            assert_eq!(account.deletions(), 0, "{looks_without} looks without its PersistentVolume");
+        }
+        account.sweep(&lists(&[&[]])).delete(SETTLE, false).await.unwrap();
+        assert_eq!(account.deletions(), 1);
     }
 
     #[tokio::test]
-    async fn only_own_access_points_without_a_volume_are_orphans() {
-        let fake = FakeEfs::builder().start().await.unwrap();
-        let base = aws_config::defaults(aws_config::BehaviorVersion::latest())
-            .http_client(crate::efs::http_client::http_client())
-            .region(aws_config::Region::new("us-east-1"))
-            .credentials_provider(aws_credential_types::Credentials::new("AKIAEXAMPLE", "secret", None, None, "test"))
-            .endpoint_url(fake.http_url())
-            .load()
-            .await;
-        let aws = aws_sdk_efs::Client::new(&base);
-        let fs = aws.create_file_system().send().await.unwrap().file_system_id().to_owned();
-        let used = tagged(&aws, &fs, OWN_TAG).await;
-        let orphan = tagged(&aws, &fs, OWN_TAG).await;
-        let foreign = tagged(&aws, &fs, "other").await;
-        let api = AwsClients::with_base(base, Metrics::new()).client(None).await.unwrap();
-        let handles = [format!("efs:{fs}::{used}"), format!("{fs}:/static")];
-
-        let listed = sweep(api.as_ref(), None, &handles, false).await.unwrap();
-        assert!(listed.contains(&orphan) && !listed.contains(&used) && !listed.contains(&foreign), "{listed}");
-        assert!(listed.ends_with("1 orphans, 1 volumes in use\n"), "{listed}");
-        assert_eq!(fake.journal().count("DeleteAccessPoint"), 0);
-
-        let unreadable = [handles[0].clone(), "what?".to_owned()];
-        assert!(sweep(api.as_ref(), None, &unreadable, true).await.is_err());
-        assert_eq!(fake.journal().count("DeleteAccessPoint"), 0);
-
-        let deleted = sweep(api.as_ref(), Some(&fs.parse().unwrap()), &handles, true).await.unwrap();
-        assert!(deleted.contains("deleted"), "{deleted}");
-        assert_eq!(fake.journal().count("DeleteAccessPoint"), 1);
-        assert!(sweep(api.as_ref(), None, &handles, false).await.unwrap().starts_with("0 orphans"));
+    async fn looks_that_are_too_close_are_refused() {
+        let cli = ["efs-csi-driver", "orphans", "--delete", "--settle=9m"].map(std::ffi::OsString::from);
+        let Some(crate::cli::Command::Orphans(flags)) = crate::cli::parse(cli).unwrap().command else { panic!() };
+        assert!(run(&flags).await.unwrap_err().to_string().contains("--settle"));
     }
 }

@@ -15,7 +15,7 @@ use crate::cli::{self, Command, LogFormat, ServeFlags};
 use crate::config::{Config, Environment};
 use crate::identity::VERSION;
 use crate::recent::{RecentEvents, Worrying};
-use crate::{debug, fips, orphans, server};
+use crate::{debug, fips, orphans, server, trash};
 
 /// Exit code for flags that are wrong.
 const WRONG_USAGE: u8 = 2;
@@ -36,6 +36,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         start_logging(&flags);
         let done = match command {
             Command::Orphans(orphans) => block_on(async { orphans::run(&orphans).await.map(|text| print!("{text}")) }),
+            Command::Trash(flags) => block_on(async { trash::run(&flags).await.map(|text| print!("{text}")) }),
             Command::Debug(debug) => block_on(async { debug::run(&debug).await }),
         };
         return match done {

@@ -15,9 +15,9 @@ use tonic::transport::Server;
 
 use crate::admin::{self, Report};
 use crate::cli::Mode;
-use crate::config::{Config, Endpoint};
+use crate::config::{Config, ControllerConfig, Endpoint};
 use crate::controller::cluster::KubeCluster;
-use crate::controller::root_dirs::{Addresses, RootDirectories};
+use crate::controller::sessions::{Addresses, TunnelSessions};
 use crate::controller::{Controller, ControllerService};
 use crate::efs::AwsClients;
 use crate::fips;
@@ -95,7 +95,7 @@ pub async fn run(config: Config, recent: RecentEvents, shutdown: CancellationTok
     if config.mode != Mode::Node {
         let cluster = Arc::new(KubeCluster::default());
         let controller = Controller::new(config.controller.clone(), clients.clone(), cluster, metrics.clone())
-            .with_directories(directories(&config, shutdown.clone())?);
+            .with_sessions(Arc::new(sessions(&config.controller, shutdown.clone())?));
         routes = routes.add_service(ControllerServer::new(ControllerService::new(Arc::new(controller))));
     }
     let mut node = None;
@@ -146,8 +146,8 @@ pub async fn run(config: Config, recent: RecentEvents, shutdown: CancellationTok
 }
 
 /// The controller's way to the files of EFS. Nothing is connected before the first directory is made or removed.
-fn directories(config: &Config, shutdown: CancellationToken) -> Result<Arc<RootDirectories>, ServeError> {
-    let roots = match &config.controller.tls_ca_file {
+pub(crate) fn sessions(config: &ControllerConfig, shutdown: CancellationToken) -> Result<TunnelSessions, RootsError> {
+    let roots = match &config.tls_ca_file {
         Some(path) => roots::from_file(path)?,
         None => roots::amazon(),
     };
@@ -160,7 +160,7 @@ fn directories(config: &Config, shutdown: CancellationToken) -> Result<Arc<RootD
         source: "k8s".to_owned(),
         limits: DialLimits::default(),
     };
-    Ok(Arc::new(RootDirectories::new(deps, addresses, shutdown)))
+    Ok(TunnelSessions::new(deps, addresses, shutdown))
 }
 
 /// Starts the node service. Mounts of an earlier process are served again when it returns.

@@ -4,6 +4,7 @@
 //! UNAVAILABLE, RESOURCE_EXHAUSTED and ABORTED, after which it repeats the call until it gets a final answer, even when the claim
 //! is gone by then. An answer whose outcome AWS left open must therefore be non-final, or an access point would be lost.
 
+use efs_directories::DirectoryError;
 use tonic::{Code, Status};
 
 use crate::controller::ControllerError;
@@ -93,8 +94,27 @@ pub fn code_of(error: &ControllerError) -> Code {
         ControllerError::WrongFileSystem { .. } | ControllerError::MountTarget(_) => Code::FailedPrecondition,
         // Not final: the access point exists, and a provisioner that forgot it would leave it behind.
         ControllerError::Broken { .. } => Code::Unavailable,
+        ControllerError::InUse { creating: true, .. } => Code::AlreadyExists,
+        ControllerError::InUse { .. } => Code::FailedPrecondition,
+        ControllerError::UnknownAccount { .. } => Code::Unavailable,
+        ControllerError::Directories(error) => directory_code(error),
         ControllerError::Directory { transient: true, .. } => Code::Unavailable,
         ControllerError::Directory { .. } => Code::Internal,
+    }
+}
+
+fn directory_code(error: &DirectoryError) -> Code {
+    match error {
+        DirectoryError::Taken { .. }
+        | DirectoryError::Exists { .. }
+        | DirectoryError::Occupied { .. }
+        | DirectoryError::Elsewhere(_) => Code::AlreadyExists,
+        DirectoryError::Link { .. } | DirectoryError::NotDirectory { .. } | DirectoryError::Missing { .. } => {
+            Code::InvalidArgument
+        }
+        DirectoryError::Contended { .. } => Code::Aborted,
+        DirectoryError::Files { .. } if error.is_transient() => Code::Unavailable,
+        DirectoryError::Files { .. } | DirectoryError::Unreadable { .. } => Code::Internal,
     }
 }
 
@@ -138,6 +158,7 @@ mod tests {
 
     fn own() -> Vec<(&'static str, ControllerError)> {
         let fs = || "fs-0123456789abcdef0".parse().unwrap();
+        let path = || "/a".parse().unwrap();
         let problem =
             Problem { parameter: "uid".into(), value: Some("-1".into()), rule: "must be 0 to 4294967295".into() };
         let cluster = |transient, forbidden| ControllerError::Cluster {
@@ -183,6 +204,30 @@ mod tests {
             ),
             ("no mount target is usable", ControllerError::MountTarget("…".into())),
             ("the paging token is not ours", ControllerError::Token("…".into())),
+            (
+                "creating: an access point is on, in or around the directory",
+                ControllerError::InUse { what: "…".into(), by: "…".into(), advice: "…", creating: true },
+            ),
+            (
+                "deleting: somebody else uses the directory, or one in it",
+                ControllerError::InUse { what: "…".into(), by: "…".into(), advice: "…", creating: false },
+            ),
+            (
+                "the account of a file system can't be found out",
+                ControllerError::UnknownAccount { file_system: fs(), reason: "…".into() },
+            ),
+            (
+                "the directory exists already, or another volume has it, one in it or one around it",
+                ControllerError::Directories(DirectoryError::Exists { path: path() }),
+            ),
+            (
+                "a symbolic link or a file is in the way; the directory to be adopted doesn't exist",
+                ControllerError::Directories(DirectoryError::Missing { path: path() }),
+            ),
+            (
+                "others work on the same directory at this moment",
+                ControllerError::Directories(DirectoryError::Contended { path: path(), what: "…".into() }),
+            ),
             ("the file system can't be reached over NFS", directory(true)),
             ("the file system refuses", directory(false)),
         ]

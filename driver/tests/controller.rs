@@ -31,6 +31,8 @@ mod model;
 mod no_authorities;
 #[path = "controller/numbers.rs"]
 mod numbers;
+#[path = "controller/ownership.rs"]
+mod ownership;
 #[path = "controller/parameters.rs"]
 mod parameters;
 #[path = "controller/properties.rs"]

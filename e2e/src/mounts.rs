@@ -59,8 +59,11 @@ pub fn at(path: &Path) -> anyhow::Result<Vec<Mount>> {
 /// The ports on which something listens at 127.0.0.1.
 pub fn listening_ports() -> anyhow::Result<Vec<u16>> {
     let text = std::fs::read_to_string("/proc/net/tcp").context("reading /proc/net/tcp")?;
-    Ok(parse_listening(&text))
+    Ok(parse_listening(&text).into_iter().filter(|port| !CONTROLLER_PORTS.contains(port)).collect())
 }
+
+/// Local ports of the controller's sessions with file systems, which stay open for a minute after their last use. They belong to no mount.
+const CONTROLLER_PORTS: std::ops::RangeInclusive<u16> = 21_300..=21_399;
 
 fn parse_listening(table: &str) -> Vec<u16> {
     // Columns: slot, local address, remote address, state (0A is LISTEN). Addresses are little-endian hex.

@@ -1,10 +1,11 @@
-//! What the controller reads from Kubernetes: file system ids in ConfigMaps and Secrets, volume handles in use, and which file
-//! systems StorageClasses and PersistentVolumes name.
+//! What the controller reads from Kubernetes: file system ids in ConfigMaps and Secrets, who uses which volume, which file systems
+//! StorageClasses and PersistentVolumes name, and what tells the cluster from others.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolume, PersistentVolumeClaim, Secret};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::ListParams;
 use kube::{Api, Client, Resource};
@@ -12,10 +13,15 @@ use tokio::sync::OnceCell;
 
 use super::ControllerError;
 use super::parameters::ObjectKey;
+use crate::cli::parse_go_bool;
 use crate::identity::PLUGIN_NAME;
+use crate::volume::{AccessPointId, VolumeId};
 
 /// PersistentVolumes asked for at once.
 const PAGE: u32 = 500;
+
+/// Limit of one question to the API server, or of one page of a list. Its client repeats what failed for longer than callers wait.
+const ANSWER: Duration = Duration::from_secs(8);
 
 /// The parameter keys (with this beginning) by which a StorageClass names the Secret for the provisioner.
 const PROVISIONER_SECRET: &str = "csi.storage.k8s.io/provisioner-secret";
@@ -58,6 +64,35 @@ pub struct VolumeFacts {
     pub secret: Option<SecretName>,
 }
 
+/// A PersistentVolume of this driver, as one that may use what its handle names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimant {
+    /// The PersistentVolume's name, which was CreateVolume's.
+    pub name: String,
+    /// Its handle.
+    pub handle: String,
+    /// The namespace of the claim that it is or was bound to.
+    pub namespace: Option<String>,
+    /// Whether csi-provisioner is deleting it: released, and its policy is Delete. One that is retained stays, in whatever phase.
+    pub is_leaving: bool,
+}
+
+impl Claimant {
+    /// Whether its handle names this access point.
+    pub fn has(&self, id: &AccessPointId) -> bool {
+        self.handle.parse::<VolumeId>().is_ok_and(|volume| volume.access_point.as_ref() == Some(id))
+    }
+}
+
+/// A claim that has no PersistentVolume yet, and whose class takes up what an earlier claim of its name had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitingClaim {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
 /// What a cluster says about this driver's file systems.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClusterFacts {
@@ -82,12 +117,23 @@ pub trait Cluster: std::fmt::Debug + Send + Sync + 'static {
     /// When the object can't be read.
     async fn secret(&self, at: &ObjectKey) -> Result<Option<String>, ControllerError>;
 
-    /// The handles of all PersistentVolumes of this driver that are not on their way out, each as often as it is used.
-    /// `None` outside a cluster.
+    /// All PersistentVolumes of this driver, in whatever state. `None` outside a cluster.
     ///
     /// # Errors
     /// When the API server can't be asked.
-    async fn handles_in_use(&self) -> Result<Option<Vec<String>>, ControllerError>;
+    async fn claimants(&self) -> Result<Option<Vec<Claimant>>, ControllerError>;
+
+    /// The claims that wait for a volume of a class with `reuseAccessPoint`. `None` outside a cluster.
+    ///
+    /// # Errors
+    /// When the API server can't be asked.
+    async fn waiting_claims(&self) -> Result<Option<Vec<WaitingClaim>>, ControllerError>;
+
+    /// What tells this cluster from others: the uid of its namespace kube-system. `None` outside a cluster.
+    ///
+    /// # Errors
+    /// When the API server can't be asked.
+    async fn id(&self) -> Result<Option<String>, ControllerError>;
 
     /// The StorageClasses and PersistentVolumes of this driver. `None` outside a cluster.
     ///
@@ -135,17 +181,35 @@ fn failed(what: &str, error: &kube::Error) -> ControllerError {
     ControllerError::Cluster { what: what.to_owned(), reason: format!("{error}{hint}"), transient, forbidden }
 }
 
+/// Runs one question to the API server under its deadline.
+async fn within<T>(what: &str, question: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ControllerError> {
+    let silent = || ControllerError::Cluster {
+        what: what.to_owned(),
+        reason: format!("the API server gave no answer within {} s", ANSWER.as_secs()),
+        transient: true,
+        forbidden: false,
+    };
+    tokio::time::timeout(ANSWER, question).await.map_err(|_| silent())?.map_err(|error| failed(what, &error))
+}
+
 impl KubeCluster {
-    /// The handles of all PersistentVolumes of this driver, in whatever state.
+    /// The handles of all PersistentVolumes of this driver, in whatever state, from wherever this program runs.
     ///
     /// # Errors
     /// When the API server can't be asked.
     pub async fn all_handles(&self) -> Result<Vec<String>, ControllerError> {
-        self.handles(handle).await
+        self.list("PersistentVolumes", handle).await
     }
 
-    async fn handles(&self, pick: fn(PersistentVolume) -> Option<String>) -> Result<Vec<String>, ControllerError> {
-        self.list("PersistentVolumes", pick).await
+    /// The cluster's id, from wherever this program runs.
+    ///
+    /// # Errors
+    /// When the API server can't be asked.
+    pub async fn uid(&self) -> Result<Option<String>, ControllerError> {
+        const WHAT: &str = "Namespace kube-system";
+        let api: Api<Namespace> = Api::all(self.client(WHAT).await?.clone());
+        let found = within(WHAT, api.get("kube-system")).await?;
+        Ok(found.metadata.uid)
     }
 
     /// Lists all objects of a kind page by page, and keeps of each what `pick` takes.
@@ -157,7 +221,7 @@ impl KubeCluster {
         let mut picked = Vec::new();
         let mut params = ListParams::default().limit(PAGE);
         loop {
-            let page = api.list(&params).await.map_err(|error| failed(what, &error))?;
+            let page = within(what, api.list(&params)).await?;
             picked.extend(page.items.into_iter().filter_map(pick));
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params = params.continue_token(&token),
@@ -176,23 +240,42 @@ impl Cluster for KubeCluster {
     async fn config_map(&self, at: &ObjectKey) -> Result<Option<String>, ControllerError> {
         let what = format!("ConfigMap {}/{}", at.namespace, at.name);
         let api: Api<ConfigMap> = Api::namespaced(self.client(&what).await?.clone(), &at.namespace);
-        let object = api.get(&at.name).await.map_err(|error| failed(&what, &error))?;
+        let object = within(&what, api.get(&at.name)).await?;
         Ok(object.data.and_then(|mut data| data.remove(&at.key)))
     }
 
     async fn secret(&self, at: &ObjectKey) -> Result<Option<String>, ControllerError> {
         let what = format!("Secret {}/{}", at.namespace, at.name);
         let api: Api<Secret> = Api::namespaced(self.client(&what).await?.clone(), &at.namespace);
-        let object = api.get(&at.name).await.map_err(|error| failed(&what, &error))?;
+        let object = within(&what, api.get(&at.name)).await?;
         let value = object.data.and_then(|mut data| data.remove(&at.key));
         Ok(value.map(|bytes| String::from_utf8_lossy(&bytes.0).into_owned()))
     }
 
-    async fn handles_in_use(&self) -> Result<Option<Vec<String>>, ControllerError> {
+    async fn claimants(&self) -> Result<Option<Vec<Claimant>>, ControllerError> {
         if !is_in_cluster() {
             return Ok(None);
         }
-        self.handles(handle_in_use).await.map(Some)
+        self.list("PersistentVolumes", claimant).await.map(Some)
+    }
+
+    async fn waiting_claims(&self) -> Result<Option<Vec<WaitingClaim>>, ControllerError> {
+        if !is_in_cluster() {
+            return Ok(None);
+        }
+        let classes: Vec<StorageClass> = self.list("StorageClasses", Some).await?;
+        // A class that is gone may have been one of those; its claims count.
+        let others: HashSet<String> =
+            classes.into_iter().filter(|class| !takes_up(class)).filter_map(|class| class.metadata.name).collect();
+        let claims: Vec<PersistentVolumeClaim> = self.list("PersistentVolumeClaims", Some).await?;
+        Ok(Some(claims.into_iter().filter_map(|claim| waiting_claim(claim, &others)).collect()))
+    }
+
+    async fn id(&self) -> Result<Option<String>, ControllerError> {
+        if !is_in_cluster() {
+            return Ok(None);
+        }
+        self.uid().await
     }
 
     async fn facts(&self) -> Result<Option<ClusterFacts>, ControllerError> {
@@ -207,7 +290,7 @@ impl Cluster for KubeCluster {
     async fn secret_values(&self, name: &SecretName) -> Result<HashMap<String, String>, ControllerError> {
         let what = format!("Secret {}/{}", name.namespace, name.name);
         let api: Api<Secret> = Api::namespaced(self.client(&what).await?.clone(), &name.namespace);
-        let object = api.get(&name.name).await.map_err(|error| failed(&what, &error))?;
+        let object = within(&what, api.get(&name.name)).await?;
         let text = |(key, value): (String, k8s_openapi::ByteString)| Some((key, String::from_utf8(value.0).ok()?));
         Ok(object.data.unwrap_or_default().into_iter().filter_map(text).collect())
     }
@@ -229,11 +312,35 @@ fn handle(volume: PersistentVolume) -> Option<String> {
     volume.spec?.csi.filter(|csi| csi.driver == PLUGIN_NAME).map(|csi| csi.volume_handle)
 }
 
-/// The handle of a volume of this driver that is not being given up.
-fn handle_in_use(volume: PersistentVolume) -> Option<String> {
+/// Whether a class takes up the access points of earlier claims.
+fn takes_up(class: &StorageClass) -> bool {
+    let reuse = class.parameters.as_ref().and_then(|parameters| parameters.get("reuseAccessPoint"));
+    class.provisioner == PLUGIN_NAME && reuse.is_some_and(|value| parse_go_bool(value) == Ok(true))
+}
+
+fn waiting_claim(claim: PersistentVolumeClaim, other_classes: &HashSet<String>) -> Option<WaitingClaim> {
+    let spec = claim.spec.unwrap_or_default();
+    let is_bound = spec.volume_name.is_some_and(|name| !name.is_empty());
+    let is_other = spec.storage_class_name.is_none_or(|name| other_classes.contains(&name));
+    if is_bound || is_other {
+        return None;
+    }
+    Some(WaitingClaim { namespace: claim.metadata.namespace?, name: claim.metadata.name? })
+}
+
+fn claimant(volume: PersistentVolume) -> Option<Claimant> {
+    let spec = volume.spec.as_ref();
     let phase = volume.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
-    let leaving = volume.metadata.deletion_timestamp.is_some() || phase == "Released" || phase == "Failed";
-    if leaving { None } else { handle(volume) }
+    let is_deleted = spec.and_then(|spec| spec.persistent_volume_reclaim_policy.as_deref()) == Some("Delete");
+    // An object on its way out is still mounted as long as it is bound.
+    let is_let_go =
+        matches!(phase, "Released" | "Failed") || (volume.metadata.deletion_timestamp.is_some() && phase != "Bound");
+    Some(Claimant {
+        name: volume.metadata.name.clone().unwrap_or_default(),
+        namespace: spec.and_then(|spec| spec.claim_ref.as_ref()).and_then(|claim| claim.namespace.clone()),
+        is_leaving: is_deleted && is_let_go,
+        handle: handle(volume)?,
+    })
 }
 
 #[cfg(test)]
@@ -319,20 +426,67 @@ mod tests {
         assert_eq!(volume_facts(volume.unwrap()).unwrap().secret, secret);
     }
 
+    /// One that is retained counts whatever its phase; one that is to be deleted counts until it is released.
     #[test]
-    fn only_volumes_that_stay_count_as_users() {
-        let volume = |driver: &str, phase: &str, leaving: bool| -> PersistentVolume {
-            let time = leaving.then_some("2026-01-01T00:00:00Z");
+    fn only_volumes_that_are_being_deleted_are_leaving() {
+        let volume = |policy: &str, phase: &str, deleted: bool| -> PersistentVolume {
+            let time = deleted.then_some("2026-01-01T00:00:00Z");
             serde_json::from_value(serde_json::json!({
                 "metadata": {"name": "pv", "deletionTimestamp": time},
-                "spec": {"csi": {"driver": driver, "volumeHandle": "efs:fs-01234567::fsap-01234567"}},
+                "spec": {
+                    "csi": {"driver": PLUGIN_NAME, "volumeHandle": "efs:fs-01234567::fsap-01234567"},
+                    "persistentVolumeReclaimPolicy": policy, "claimRef": {"namespace": "team", "name": "data"},
+                },
                 "status": {"phase": phase},
             }))
             .unwrap()
         };
-        assert!(handle_in_use(volume(PLUGIN_NAME, "Bound", false)).is_some());
-        assert!(handle_in_use(volume(PLUGIN_NAME, "Released", false)).is_none());
-        assert!(handle_in_use(volume(PLUGIN_NAME, "Bound", true)).is_none());
-        assert!(handle_in_use(volume("other", "Bound", false)).is_none());
+        for (policy, phase, deleted, leaving) in [
+            ("Delete", "Bound", false, false),
+            ("Delete", "Released", false, true),
+            ("Delete", "Failed", false, true),
+            ("Delete", "Bound", true, false),
+            ("Delete", "Available", true, true),
+            ("Retain", "Bound", false, false),
+            ("Retain", "Released", false, false),
+            ("Retain", "Failed", true, false),
+        ] {
+            let it = claimant(volume(policy, phase, deleted)).unwrap();
+            assert_eq!(it.is_leaving, leaving, "{policy} {phase} {deleted}");
+            assert_eq!((it.name.as_str(), it.namespace.as_deref()), ("pv", Some("team")));
+        }
+        let other: PersistentVolume = serde_json::from_value(serde_json::json!({
+            "metadata": {"name": "pv"}, "spec": {"csi": {"driver": "other", "volumeHandle": "x"}},
+        }))
+        .unwrap();
+        assert_eq!(claimant(other), None);
+    }
+
+    #[test]
+    fn claims_wait_until_they_are_bound_unless_their_class_takes_nothing_up() {
+        let claim = |class: Option<&str>, volume: &str| -> PersistentVolumeClaim {
+            serde_json::from_value(serde_json::json!({
+                "metadata": {"name": "data", "namespace": "team"},
+                "spec": {"storageClassName": class, "volumeName": volume},
+            }))
+            .unwrap()
+        };
+        let others = HashSet::from(["other".to_owned()]);
+        let waits = |class, volume| waiting_claim(claim(class, volume), &others).is_some();
+        assert!(waits(Some("efs"), "") && waits(Some("gone"), ""));
+        assert!(!waits(Some("efs"), "pv-1") && !waits(Some("other"), "") && !waits(None, ""));
+        let class = |value: &str| -> StorageClass {
+            serde_json::from_value(serde_json::json!({
+                "metadata": {"name": "x"}, "provisioner": PLUGIN_NAME, "parameters": {"reuseAccessPoint": value},
+            }))
+            .unwrap()
+        };
+        assert!(takes_up(&class("true")) && !takes_up(&class("false")));
+    }
+
+    #[tokio::test]
+    async fn the_clusters_id_is_that_of_kube_system() {
+        let namespace = serde_json::json!({"metadata": {"name": "kube-system", "uid": "0f8fad5b"}});
+        assert_eq!(cluster(200, namespace).uid().await.unwrap().as_deref(), Some("0f8fad5b"));
     }
 }

@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, HashMap};
 
 use csi_proto::csi;
+use efs_directories::{Claim, DirectoryError, Relation};
 
-use super::capacity::{CAPACITY_TAG, CapacityRange};
+use super::capacity::CapacityRange;
 use super::directories::WantedDirectory;
 use super::existing::{Verdict, Wanted, capacity_of, compare};
 use super::gid_pool::Reservation;
 use super::parameters::{CreateParameters, ProvisioningMode, ZoneAffinity};
 use super::paths::{Root, client_token, sha256_hex};
+use super::root_directories::RootOwner;
 use super::secrets::CrossAccount;
 use super::tagging::mutable_tags;
 use super::{Controller, ControllerError, mount_targets};
@@ -19,6 +21,9 @@ use crate::volume::{AccessPointId, FileSystemId, VolumeId};
 
 /// The topology key of a zone.
 pub(crate) const ZONE_KEY: &str = "topology.kubernetes.io/zone";
+
+/// How often another id is tried because another cluster took the same one at the same time.
+const ID_ATTEMPTS: usize = 8;
 
 /// A CreateVolume request, checked.
 #[derive(Debug)]
@@ -73,7 +78,7 @@ impl Controller {
         // Everything that can be refused for good is asked before anything is made: csi-provisioner forgets a volume whose creation
         // was refused, and what had been made by then would stay.
         let topology = self.topology(api.as_ref(), &request, &file_system).await?;
-        let volume_context = self.context(api.as_ref(), &request, &file_system).await?;
+        let mut volume_context = self.context(api.as_ref(), &request, &file_system).await?;
         let (volume_id, capacity_bytes) = match request.parameters.mode {
             ProvisioningMode::AccessPoint => {
                 let access_point = self.find_or_create(api.as_ref(), &request, &file_system).await?;
@@ -86,7 +91,11 @@ impl Controller {
             ProvisioningMode::Directory => {
                 let Request { name, root, parameters, capacity, account, .. } = &request;
                 let wanted = WantedDirectory { name, root, parameters, capacity };
-                self.create_directory(api.as_ref(), &file_system, account.role.as_ref(), wanted).await?
+                let made = self.create_directory(api.as_ref(), &file_system, account.role.as_ref(), wanted).await;
+                let made = self.forget_stale(&file_system, made).await?;
+                // With it, nodes mount this directory or none, whatever its name or a link on the way means by then.
+                volume_context.extend(made.file_id.map(|id| ("directoryId".to_owned(), id.to_string())));
+                (made.handle, made.capacity)
             }
         };
         let directories = request.parameters.mode == ProvisioningMode::Directory;
@@ -217,71 +226,233 @@ impl Controller {
             capacity: &request.capacity,
             reuse: parameters.reuse,
         };
-        let mut token = client_token(&request.name);
-        if parameters.reuse {
-            let tokens = reuse_tokens(request, file_system);
-            if let Some(found) = find_token(api, file_system, &tokens.old).await? {
-                return self.accept(found, &wanted, request);
-            }
-            token = tokens.scoped;
+        if !parameters.reuse {
+            return self.make_or_accept(api, request, file_system, &wanted, client_token(&request.name)).await;
         }
-        let reserved = match (parameters.uid, parameters.gid) {
-            (Some(_), Some(_)) => None,
-            _ => match self.pools.reserve(api, file_system, &parameters.gid_range, &request.name).await {
-                Ok(reserved) => Some(reserved),
+        let claim = &parameters.claim;
+        let tokens = reuse_tokens(
+            file_system,
+            claim.namespace.as_deref().unwrap_or_default(),
+            claim.name.as_deref().unwrap_or_default(),
+        );
+        // In this order everywhere; a deletion holds one of them only.
+        let _old = self.lock_token(&tokens.old).await?;
+        let _scoped = self.lock_token(&tokens.scoped).await?;
+        let earlier = find_tokens(api, file_system, &[&tokens.scoped, &tokens.old]).await?;
+        let mut found = None;
+        for it in earlier {
+            // Claims of one name in other namespaces have the old token, too: what is another namespace's is not taken up.
+            if it.client_token == tokens.scoped || self.is_of_namespace(&it, claim.namespace.as_deref()).await? {
+                found = Some(it);
+                break;
+            }
+        }
+        let it = match found {
+            Some(found) => self.accept(found, &wanted, request)?,
+            None => self.make_or_accept(api, request, file_system, &wanted, tokens.scoped).await?,
+        };
+        self.hand_out(api, &it, &request.name).await?;
+        Ok(it)
+    }
+
+    /// Makes the access point of this token, or takes the one that has it.
+    async fn make_or_accept(
+        &self,
+        api: &dyn EfsApi,
+        request: &Request,
+        file_system: &FileSystemId,
+        wanted: &Wanted<'_>,
+        token: String,
+    ) -> Result<AccessPoint, ControllerError> {
+        self.check_claims(api, request, file_system).await?;
+        for _ in 0..ID_ATTEMPTS {
+            let reserved = match self.reserve(api, request, file_system).await {
+                Ok(reserved) => reserved,
                 // One of the ids may be the volume's own, given out by a call whose answer was lost.
                 Err(error @ ControllerError::IdsExhausted { .. }) => {
                     let found = find_token(api, file_system, &token).await?.ok_or(error)?;
-                    return self.accept(found, &wanted, request);
+                    return self.accept(found, wanted, request);
                 }
                 Err(error) => return Err(error),
-            },
-        };
-        match self.create(api, request, file_system, token.clone(), reserved.as_ref()).await {
-            Ok(made) => {
-                self.pools.made(&made);
-                if let Some(reserved) = reserved {
+            };
+            let user = user_of(&request.parameters, reserved.as_ref());
+            let claim = self.claim_directory(api, request, file_system, &token, &user).await?;
+            let created = self.create(api, request, file_system, token.clone(), &user).await;
+            let existed =
+                matches!(&created, Err(error) if matches!(error.kind, EfsErrorKind::AccessPointAlreadyExists(_)));
+            // A directory that a volume has already used was not there before the volume.
+            let is_wrong =
+                existed && request.root.is_unique() && request.parameters.tagging && !request.parameters.reuse;
+            if let (Some(claim), Err(error)) = (&claim, &created)
+                && ((error.kind.made_nothing() && !existed) || is_wrong)
+            {
+                // Left behind, it would keep others from the directory.
+                self.unclaim_root(api, file_system, request.account.role.as_ref(), claim).await;
+            }
+            match created {
+                Ok(made) => {
+                    self.pools.made(&made);
+                    self.neighbours.made(&made);
+                    if made.state == LifeCycle::Error {
+                        return Err(broken(&made, request));
+                    }
+                    let Some(reserved) = reserved else {
+                        return self.checked(api, request, file_system, made).await;
+                    };
+                    let is_doubled = self.is_doubled(api, file_system, &made).await;
                     reserved.release();
+                    if !is_doubled.map_err(ControllerError::unfinished)? {
+                        return self.checked(api, request, file_system, made).await;
+                    }
+                    tracing::info!(access_point = %made.id, "another cluster gave out the same id at the same time; taking another one");
+                    self.take_back(api, &made).await?;
                 }
-                match made.state {
-                    LifeCycle::Error => Err(broken(&made, request)),
-                    _ => Ok(made),
+                Err(EfsError { kind: EfsErrorKind::AccessPointAlreadyExists(id), .. }) => {
+                    let existing = self.existing(api, file_system, id, &token).await?;
+                    self.pools.made(&existing);
+                    if let Some(reserved) = reserved {
+                        reserved.release_for(&existing);
+                    }
+                    let accepted = self.accept(existing, wanted, request)?;
+                    if self.lost_its_id(api, file_system, &request.parameters, &accepted).await? {
+                        tracing::info!(access_point = %accepted.id, "a call that was cut off left it with an id that another cluster has; making it anew");
+                        self.take_back(api, &accepted).await?;
+                        continue;
+                    }
+                    // One that was taken up has another claim's directory, which that one's call has claimed.
+                    let is_claimed = !request.root.is_unique() || !request.parameters.tagging;
+                    if let (Some(user), true) = (&accepted.posix_user, is_claimed && request.root.path == accepted.root)
+                    {
+                        self.claim_directory(api, request, file_system, &token, user).await?;
+                    }
+                    return Ok(accepted);
+                }
+                Err(error) => {
+                    if let (Some(reserved), true) = (reserved, error.kind.made_nothing()) {
+                        reserved.release();
+                    }
+                    let doing = format!("cannot create the access point of volume {:?} on {file_system}", request.name);
+                    return Err(ControllerError::efs(doing)(error));
                 }
             }
-            Err(EfsError { kind: EfsErrorKind::AccessPointAlreadyExists(id), .. }) => {
-                let existing = self.existing(api, file_system, id, &token).await?;
-                self.pools.made(&existing);
-                if let Some(reserved) = reserved {
-                    reserved.release_for(&existing);
-                }
-                self.accept(existing, &wanted, request)
-            }
-            Err(error) => {
-                if let (Some(reserved), true) = (reserved, error.kind.made_nothing()) {
-                    reserved.release();
-                }
-                let doing = format!("cannot create the access point of volume {:?} on {file_system}", request.name);
-                Err(ControllerError::efs(doing)(error))
-            }
+        }
+        Err(ControllerError::Busy(format!("other clusters take every id that is chosen on {file_system}")))
+    }
+
+    /// An id for what has no fixed one.
+    async fn reserve(
+        &self,
+        api: &dyn EfsApi,
+        request: &Request,
+        file_system: &FileSystemId,
+    ) -> Result<Option<Reservation>, ControllerError> {
+        let parameters = &request.parameters;
+        if parameters.uid.is_some() && parameters.gid.is_some() {
+            return Ok(None);
+        }
+        let own = self.cluster_id().await;
+        let range = &parameters.gid_range;
+        self.pools.reserve(api, file_system, range, &request.name, own.as_deref()).await.map(Some)
+    }
+
+    /// Notes whose the directory is where its name doesn't tell; gives a claim that is new.
+    async fn claim_directory(
+        &self,
+        api: &dyn EfsApi,
+        request: &Request,
+        file_system: &FileSystemId,
+        token: &str,
+        user: &PosixUser,
+    ) -> Result<Option<Claim>, ControllerError> {
+        let Some(path) = request.root.own() else { return Ok(None) };
+        let parameters = &request.parameters;
+        // What bears the volume's name is known by it; of all else a deletion has to know whether it was made for the volume.
+        if !self.config.delete_root_directory {
+            return Ok(None);
+        }
+        let role = request.account.role.as_ref();
+        let root = RootOwner { token, path, user, permissions: &parameters.permissions };
+        if !request.root.is_unique() || !parameters.tagging || parameters.reuse {
+            return self.claim_root(api, file_system, role, root).await;
+        }
+        match self.is_there(api, file_system, role, path).await {
+            // It bears the volume's name and is not the volume's: a note says so, or the deletion would take it along.
+            Ok(true) => self.claim_root(api, file_system, role, root).await,
+            Ok(false) => Ok(None),
+            // Nobody can use the file system yet, and there is nobody to ask.
+            Err(ControllerError::MountTarget(_)) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
-    /// One CreateAccessPoint call; a second one without the capacity tag when AWS refuses it.
+    /// Refuses a directory that a directory volume has.
+    async fn check_claims(
+        &self,
+        api: &dyn EfsApi,
+        request: &Request,
+        file_system: &FileSystemId,
+    ) -> Result<(), ControllerError> {
+        // Where no directory volume is known, none is looked for: it would look for access points by itself.
+        if !self.may_have_directories(file_system).await {
+            return Ok(());
+        }
+        let Ok(path) = request.root.path.parse() else { return Ok(()) };
+        match self.directory_volume_at(api, file_system, request.account.role.as_ref(), &path).await? {
+            None => Ok(()),
+            // The base path of a class is around all of its volumes and nobody's own.
+            Some((Relation::Around, _)) if request.root.own().is_none() => Ok(()),
+            Some((relation, owner)) => Err(DirectoryError::Taken { path, relation, owner: Box::new(owner) }.into()),
+        }
+    }
+
+    /// An access point that was just made, after another look at the claims of directory volumes: one may have come in between.
+    async fn checked(
+        &self,
+        api: &dyn EfsApi,
+        request: &Request,
+        file_system: &FileSystemId,
+        it: AccessPoint,
+    ) -> Result<AccessPoint, ControllerError> {
+        match self.check_claims(api, request, file_system).await {
+            Ok(()) => Ok(it),
+            Err(error @ ControllerError::Directories(DirectoryError::Taken { .. })) => {
+                self.take_back(api, &it).await?;
+                Err(error)
+            }
+            Err(error) => Err(error.unfinished()),
+        }
+    }
+
+    /// Deletes an access point that was made by this call and has not been told to anybody.
+    async fn take_back(&self, api: &dyn EfsApi, made: &AccessPoint) -> Result<(), ControllerError> {
+        match api.delete_access_point(&made.id).await {
+            Ok(()) => {}
+            Err(error) if error.is_not_found() => {}
+            Err(error) => {
+                let doing = format!("cannot take access point {} back", made.id);
+                return Err(ControllerError::efs(doing)(error).unfinished());
+            }
+        }
+        self.pools.deleted(&made.file_system, &made.id, made.posix_user.as_ref());
+        self.neighbours.deleted(&made.id);
+        Ok(())
+    }
+
+    /// One CreateAccessPoint call; a second one without what the driver remembers in tags when AWS refuses them.
     async fn create(
         &self,
         api: &dyn EfsApi,
         request: &Request,
         file_system: &FileSystemId,
         client_token: String,
-        reserved: Option<&Reservation>,
+        user: &PosixUser,
     ) -> Result<AccessPoint, EfsError> {
         let parameters = &request.parameters;
-        let id = |fixed: Option<u32>| fixed.or_else(|| reserved.map(Reservation::id)).unwrap_or_default();
-        let (uid, gid) = (id(parameters.uid), id(parameters.gid));
+        let PosixUser { uid, gid, .. } = *user;
         let mut new = NewAccessPoint {
             client_token,
             file_system: file_system.clone(),
-            posix_user: Some(PosixUser { uid, gid, secondary_gids: Vec::new() }),
+            posix_user: Some(user.clone()),
             root: request.root.path.clone(),
             root_owner: Some(Owner { uid, gid, permissions: parameters.permissions.clone() }),
             tags: BTreeMap::new(),
@@ -295,13 +466,15 @@ impl Controller {
             message: error.to_string(),
             request_id: None,
         })?;
-        let Some((key, value)) = self.tags.capacity(request.capacity.required) else {
+        let memory = self.tags.memory(request.capacity.required, self.cluster_id().await.as_deref());
+        if memory.is_empty() {
             return api.create_access_point(&new).await;
-        };
-        new.tags.insert(key, value);
+        }
+        let base = new.tags.clone();
+        new.tags.extend(memory);
         match api.create_access_point(&new).await {
             Err(EfsError { kind: EfsErrorKind::AccessDenied, .. }) => {
-                new.tags.remove(CAPACITY_TAG);
+                new.tags = base;
                 let made = api.create_access_point(&new).await;
                 if made.is_ok() {
                     self.tags.refused();
@@ -353,6 +526,12 @@ impl Controller {
     }
 }
 
+/// The identity of a new access point.
+fn user_of(parameters: &CreateParameters, reserved: Option<&Reservation>) -> PosixUser {
+    let id = |fixed: Option<u32>| fixed.or_else(|| reserved.map(Reservation::id)).unwrap_or_default();
+    PosixUser { uid: id(parameters.uid), gid: id(parameters.gid), secondary_gids: Vec::new() }
+}
+
 fn broken(access_point: &AccessPoint, request: &Request) -> ControllerError {
     ControllerError::Broken { name: request.name.clone(), access_point: access_point.id.clone() }
 }
@@ -381,17 +560,14 @@ pub(crate) fn check_capabilities(capabilities: &[csi::VolumeCapability]) -> Resu
 }
 
 /// The tokens under which a claim's access point may be found again.
-struct ReuseTokens {
+pub(super) struct ReuseTokens {
     /// The Go driver's: the claim's name alone, so that equal names collide across namespaces and file systems.
-    old: String,
+    pub(super) old: String,
     /// Ours: with namespace and file system.
-    scoped: String,
+    pub(super) scoped: String,
 }
 
-fn reuse_tokens(request: &Request, file_system: &FileSystemId) -> ReuseTokens {
-    let claim = &request.parameters.claim;
-    let name = claim.name.as_deref().unwrap_or_default();
-    let namespace = claim.namespace.as_deref().unwrap_or_default();
+pub(super) fn reuse_tokens(file_system: &FileSystemId, namespace: &str, name: &str) -> ReuseTokens {
     ReuseTokens { old: sha256_hex(name), scoped: sha256_hex(&format!("{file_system}/{namespace}/{name}")) }
 }
 
@@ -401,18 +577,32 @@ async fn find_token(
     file_system: &FileSystemId,
     token: &str,
 ) -> Result<Option<AccessPoint>, ControllerError> {
+    Ok(find_tokens(api, file_system, &[token]).await?.pop())
+}
+
+/// The access points with these tokens, in the tokens' order.
+async fn find_tokens(
+    api: &dyn EfsApi,
+    file_system: &FileSystemId,
+    tokens: &[&str],
+) -> Result<Vec<AccessPoint>, ControllerError> {
+    let mut found: Vec<(usize, AccessPoint)> = Vec::new();
     let mut page_token: Option<String> = None;
     loop {
         let page = api
             .access_points(Some(file_system), crate::efs::api::LARGEST_PAGE, page_token.as_deref())
             .await
             .map_err(ControllerError::efs(format!("cannot look for an earlier access point on {file_system}")))?;
-        if let Some(found) = page.access_points.into_iter().find(|it| it.client_token == token) {
-            return Ok(Some(found));
+        for it in page.access_points {
+            if let Some(n) = tokens.iter().position(|token| it.client_token == *token) {
+                found.push((n, it));
+            }
         }
         match page.next_token {
-            Some(next) => page_token = Some(next),
-            None => return Ok(None),
+            Some(next) if found.len() < tokens.len() => page_token = Some(next),
+            _ => break,
         }
     }
+    found.sort_by_key(|(n, _)| *n);
+    Ok(found.into_iter().map(|(_, it)| it).collect())
 }

@@ -5,12 +5,12 @@
 
 use csi_proto::csi;
 
-use super::directories::is_directory_handle;
-use super::paths::is_hashed;
+use super::directories::{directory_handle, is_directory_handle};
+use super::reuse::Use;
 use super::secrets::CrossAccount;
 use super::{Controller, ControllerError};
-use crate::efs::AccessPoint;
-use crate::volume::{FileSystemKind, VolumeId};
+use crate::efs::{LifeCycle, Role};
+use crate::volume::{AccessPointId, FileSystemId, FileSystemKind, VolumeId};
 
 impl Controller {
     pub(crate) async fn delete_volume(
@@ -33,65 +33,122 @@ impl Controller {
         }
         let role = match account.role {
             Some(role) => Some(role),
-            None => self.role_of(&volume.file_system).await,
+            None => self.role_of(&volume.file_system).await?,
         };
         let role = role.as_ref();
-        let Some(id) = volume.access_point.clone() else {
-            if is_directory_handle(&request.volume_id, &volume) {
-                let _lock = self.lock(&request.volume_id).await?;
-                self.delete_directory(&volume, role).await?;
-                self.known.learn(&volume.file_system, role, true);
+        let is_ours = match &volume.access_point {
+            Some(_) => volume.path.is_none(),
+            None => {
+                is_directory_handle(&request.volume_id, &volume)
+                    && directory_handle(volume.file_system.clone(), &volume.subdirectory()) == request.volume_id
             }
-            return Ok(done);
         };
-        let _lock = self.lock(id.as_str()).await?;
-        let api = self.efs(role).await?;
-        let mut user = None;
-        if self.config.delete_root_directory || !self.pools.is_sole(&volume.file_system, &id) {
-            let found = match api.access_point(&id).await {
-                Ok(found) => found,
-                Err(error) if error.is_not_found() => {
-                    self.pools.deleted(&volume.file_system, &id, None);
-                    return Ok(done);
-                }
-                Err(error) => return Err(ControllerError::efs(format!("cannot look up access point {id}"))(error)),
-            };
-            if found.file_system != volume.file_system {
-                return Err(ControllerError::WrongFileSystem { volume, access_point: id, actual: found.file_system });
-            }
-            if self.is_shared(&found).await? {
-                tracing::info!(access_point = %id, "other PersistentVolumes use the access point; it stays");
-                return Ok(done);
-            }
-            if self.config.delete_root_directory {
-                self.delete_root(api.as_ref(), &found, role).await?;
-            }
-            user = found.posix_user;
+        if !is_ours {
+            tracing::warn!(volume_id = request.volume_id, "not a handle that CreateVolume gives; nothing is deleted");
+            return Ok(done);
         }
-        match api.delete_access_point(&id).await {
-            Ok(()) => {}
-            Err(error) if error.is_not_found() => {}
-            Err(error) => {
-                return Err(
-                    ControllerError::efs(format!("cannot delete access point {id} of {}", volume.file_system))(error),
-                );
-            }
+        if let Some(id) = &volume.access_point {
+            let _lock = self.lock(id.as_str()).await?;
+            let deleted = self.delete_access_point(&volume.file_system, id, role).await;
+            self.forget_stale(&volume.file_system, deleted).await?;
+        } else {
+            let _lock = self.lock(&request.volume_id).await?;
+            let deleted = self.delete_directory(&request.volume_id, &volume, role).await;
+            self.forget_stale(&volume.file_system, deleted).await?;
+            self.known.learn(&volume.file_system, role, true);
         }
-        self.pools.deleted(&volume.file_system, &id, user.as_ref());
-        self.known.learn(&volume.file_system, role, false);
         Ok(done)
     }
 
-    /// Whether a reused access point serves other volumes. Only a token that is a hash can be that of a reused one, so that
-    /// other deletions need not ask Kubernetes.
-    async fn is_shared(&self, access_point: &AccessPoint) -> Result<bool, ControllerError> {
-        if !is_hashed(&access_point.client_token) {
-            return Ok(false);
+    async fn delete_access_point(
+        &self,
+        file_system: &FileSystemId,
+        id: &AccessPointId,
+        role: Option<&Role>,
+    ) -> Result<(), ControllerError> {
+        let api = self.efs(role).await?;
+        // A copy of the PersistentVolume shares the access point, as people do to use one volume in two namespaces.
+        let claimants = self.claimants_afresh().await?;
+        self.handed_out.settle(id, |name| claimants.iter().flatten().any(|volume| volume.name == name));
+        if let Some(other) = claimants.iter().flatten().find(|volume| !volume.is_leaving && volume.has(id)) {
+            tracing::info!(access_point = %id, volume = other.name, "another PersistentVolume uses the access point; it stays");
+            return Ok(());
         }
-        let Some(handles) = self.cluster.handles_in_use().await? else { return Ok(false) };
-        let uses = |handle: &String| {
-            handle.parse::<VolumeId>().is_ok_and(|volume| volume.access_point.as_ref() == Some(&access_point.id))
-        };
-        Ok(handles.iter().any(uses))
+        let mut user = None;
+        let mut going = None;
+        // Held until the end: a creation that takes the access point up must not come in between.
+        let mut _taken_up = None;
+        if self.config.delete_root_directory || !self.pools.is_sole(file_system, id) {
+            let found = match api.access_point(id).await {
+                Ok(found) if matches!(found.state, LifeCycle::Deleting | LifeCycle::Deleted) => None,
+                Ok(found) => Some(found),
+                Err(error) if error.is_not_found() => None,
+                Err(error) => return Err(ControllerError::efs(format!("cannot look up access point {id}"))(error)),
+            };
+            let Some(found) = found else {
+                self.pools.deleted(file_system, id, None);
+                return self.finish_deletion(file_system, role, id).await;
+            };
+            if found.file_system != *file_system {
+                let volume = VolumeId::of_access_point(file_system.clone(), id.clone());
+                return Err(ControllerError::WrongFileSystem {
+                    volume,
+                    access_point: id.clone(),
+                    actual: found.file_system,
+                });
+            }
+            _taken_up = self.lock_reuse(&found).await?;
+            match self.use_of(api.as_ref(), &found).await? {
+                Use::None => {}
+                Use::Others(who) => {
+                    tracing::info!(access_point = %id, who, "others use the access point; it stays");
+                    return Ok(());
+                }
+            }
+            if self.config.delete_root_directory {
+                going = self.intend_root(api.as_ref(), &found, role).await?;
+            }
+            user = found.posix_user;
+        }
+        match api.delete_access_point(id).await {
+            Ok(()) => {}
+            Err(error) if error.is_not_found() => {}
+            Err(error) => {
+                // An answer that was lost may hide a deletion; then the intent is what the next call goes on from.
+                if let Some(going) = &going
+                    && error.kind.made_nothing()
+                {
+                    self.keep_root(going).await;
+                }
+                return Err(ControllerError::efs(format!("cannot delete access point {id} of {file_system}"))(error));
+            }
+        }
+        self.pools.deleted(file_system, id, user.as_ref());
+        self.neighbours.deleted(id);
+        self.handed_out.forget(id);
+        self.known.learn(file_system, role, false);
+        match going {
+            Some(going) => self.remove_root(api.as_ref(), file_system, role, &going).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The access point is gone. Its directory may not be, if an earlier call was cut off.
+    async fn finish_deletion(
+        &self,
+        file_system: &FileSystemId,
+        role: Option<&Role>,
+        id: &AccessPointId,
+    ) -> Result<(), ControllerError> {
+        if !self.config.delete_root_directory || self.sessions.is_none() {
+            return Ok(());
+        }
+        let api = self.efs(role).await?;
+        match self.finish_root(api.as_ref(), file_system, role, id).await {
+            // No file system or no mount target: nothing that could be reached by trying again.
+            Err(ControllerError::MountTarget(_)) => Ok(()),
+            Err(ControllerError::Efs { source, .. }) if source.is_not_found() => Ok(()),
+            other => other,
+        }
     }
 }

@@ -1,19 +1,35 @@
-//! Volumes that are plain directories (`provisioningMode: efs-dir`), and the root directories of access points.
+//! Volumes that are plain directories (`provisioningMode: efs-dir`).
+//!
+//! A creation claims the directory first and looks for access points on it then; whoever makes an access point looks at the claims
+//! afterwards. So of two at once, one at least sees the other.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use efs_directories::ledger::{Kept, Owner};
+use efs_directories::trash::{Intent, Outcome};
+use efs_directories::volumes::{self, Begun, Purpose, Standing, Wanted};
+use efs_directories::{Claim, DirectoryError, DirectoryPath, PathError};
 
 use super::capacity::CapacityRange;
+use super::cluster::Claimant;
+use super::neighbours::Whose;
 use super::parameters::CreateParameters;
-use super::paths::{Root, sha256_hex, stable_uuid};
-use super::root_dirs::{DirectoryRecord, Place, RootDirectories};
+use super::paths::{Root, is_named_after};
+use super::sessions::{Place, Session, Sessions};
 use super::{Controller, ControllerError};
-use crate::efs::api::LARGEST_PAGE;
-use crate::efs::{AccessPoint, EfsApi, MountTarget, Role};
+use crate::efs::{EfsApi, MountTarget, Role};
 use crate::volume::{FileSystemId, FileSystemKind, VolumeId};
 
 /// Ends the handle of a directory volume. An empty last field is allowed by the handle's grammar and tells our directories
 /// from those that people name in static volumes, which are never removed.
 const DIRECTORY_MARK: char = ':';
+
+/// Claims whose contents are kept, of all file systems together; beyond, they are read again for every listing.
+const MOST_CLAIMS_KEPT: usize = 20_000;
+
+/// How long a volume counts as young enough for its PersistentVolume not to be stored yet, seconds.
+const NOT_STORED_YET: u64 = 10 * 60;
 
 /// The handle of a directory volume.
 pub(super) fn directory_handle(file_system: FileSystemId, path: &str) -> String {
@@ -34,14 +50,59 @@ pub(super) struct WantedDirectory<'a> {
     pub(super) capacity: &'a CapacityRange,
 }
 
+/// A directory volume that was made or found.
+#[derive(Debug)]
+pub(super) struct MadeDirectory {
+    pub(super) handle: String,
+    pub(super) capacity: i64,
+    pub(super) file_id: Option<u64>,
+}
+
+/// A directory volume that exists.
+#[derive(Debug)]
+pub(super) struct DirectoryVolume {
+    /// Capacity in bytes that it was made with or expanded to.
+    pub(super) capacity: i64,
+    /// What is wrong with it.
+    pub(super) trouble: Option<String>,
+}
+
+/// Claims as they were last read, so that a listing reads only what has changed since.
+#[derive(Debug, Default)]
+pub(super) struct KeptClaims(Mutex<BTreeMap<FileSystemId, Kept>>);
+
+impl KeptClaims {
+    fn take(&self, id: &FileSystemId) -> Kept {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id).unwrap_or_default()
+    }
+
+    fn put(&self, id: &FileSystemId, kept: Kept) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.values().map(Kept::len).sum::<usize>() + kept.len() <= MOST_CLAIMS_KEPT {
+            all.insert(id.clone(), kept);
+        }
+    }
+}
+
 impl Controller {
-    pub(super) async fn reach(
+    /// A session with a file system.
+    pub(super) async fn session(
         &self,
         api: &dyn EfsApi,
         file_system: &FileSystemId,
         role: Option<&Role>,
-    ) -> Result<(Arc<RootDirectories>, Place, Vec<MountTarget>), ControllerError> {
-        let Some(directories) = self.directories.clone() else {
+    ) -> Result<Session, ControllerError> {
+        let (sessions, place, targets) = self.reach(api, file_system, role).await?;
+        sessions.session(&place, &targets).await
+    }
+
+    async fn reach(
+        &self,
+        api: &dyn EfsApi,
+        file_system: &FileSystemId,
+        role: Option<&Role>,
+    ) -> Result<(&dyn Sessions, Place, Vec<MountTarget>), ControllerError> {
+        let Some(sessions) = self.sessions.as_deref() else {
             return Err(ControllerError::Invalid(
                 "this controller has no way to make or remove directories".to_owned(),
             ));
@@ -51,67 +112,96 @@ impl Controller {
         let targets =
             targets.map_err(ControllerError::efs(format!("cannot list the mount targets of {file_system}")))?;
         let port = self.config.mount_target_port;
-        Ok((directories, Place { file_system: file_system.clone(), region, port }, targets))
+        Ok((sessions, Place { file_system: file_system.clone(), region, port }, targets))
     }
 
-    /// Makes a directory volume, or finds it; gives its handle and capacity.
+    /// Makes a directory volume, or finds it.
     pub(super) async fn create_directory(
         &self,
         api: &dyn EfsApi,
         file_system: &FileSystemId,
         role: Option<&Role>,
         wanted: WantedDirectory<'_>,
-    ) -> Result<(String, i64), ControllerError> {
+    ) -> Result<MadeDirectory, ControllerError> {
         let WantedDirectory { name, root, parameters, capacity } = wanted;
+        let refused =
+            |reason: String| ControllerError::Invalid(format!("volume {name:?}: directory {:?} {reason}", root.path));
+        let Some(path) = root.own() else {
+            return Err(refused(
+                "is the base path itself, which no volume can own; give subPathPattern a name".to_owned(),
+            ));
+        };
         if root.path.contains(':') {
-            return Err(ControllerError::Invalid(format!(
-                "volume {name:?}: directory {:?} must not contain a colon, which volume handles are divided by",
-                root.path
-            )));
+            return Err(refused("must not contain a colon, which volume handles are divided by".to_owned()));
         }
-        let record = DirectoryRecord {
-            name: name.to_owned(),
-            path: root.path.clone(),
+        let wanted = Wanted {
+            volume: name.to_owned(),
+            path: path.clone(),
             uid: parameters.uid.unwrap_or(0),
             gid: parameters.gid.unwrap_or(0),
             permissions: parameters.permissions.clone(),
             capacity: capacity.required,
+            purpose: if parameters.adopt { Purpose::Adopt } else { Purpose::Own },
+            cluster: self.cluster_id().await,
         };
-        let (directories, place, targets) = self.reach(api, file_system, role).await?;
-        let made = directories.create(&place, &targets, &record).await?;
-        let octal = |text: &str| u32::from_str_radix(text, 8).ok();
-        let difference = if made.name != record.name {
-            Some(format!("the name {:?}, so the directory is taken", made.name))
-        } else if made.path != record.path {
-            Some(format!("directory {:?}, but {:?} is asked for", made.path, record.path))
-        } else if (made.uid, made.gid) != (record.uid, record.gid) {
-            let (has, wants) = ((made.uid, made.gid), (record.uid, record.gid));
-            Some(format!("owner {}:{}, but {}:{} is asked for", has.0, has.1, wants.0, wants.1))
-        } else if octal(&made.permissions) != octal(&record.permissions) {
-            Some(format!("directoryPerms {}, but {} is asked for", made.permissions, record.permissions))
-        } else if made.capacity > 0 && !capacity.allows(made.capacity) {
-            Some(format!("capacity {}, but {capacity} is asked for", made.capacity))
-        } else {
-            None
+        let session = self.session(api, file_system, role).await?;
+        let ledger = session.ledger();
+        let claim = match volumes::begin(ledger, &wanted).await? {
+            Begun::Ready(claim) => claim,
+            Begun::Claimed(claim) => {
+                let handle = directory_handle(file_system.clone(), &root.path);
+                // From here on something may have been made: no failure may be told as final, or the caller would forget it.
+                let other = self.access_point_at(api, file_system, path, Whose::Directory(&handle)).await;
+                if let Some(other) = other.map_err(ControllerError::unfinished)? {
+                    volumes::withdraw(ledger, &claim)
+                        .await
+                        .map_err(|error| ControllerError::from(error).unfinished())?;
+                    return Err(ControllerError::InUse {
+                        what: format!("directory {path}"),
+                        by: other.to_string(),
+                        advice: "choose another directory",
+                        creating: true,
+                    });
+                }
+                match volumes::place(ledger, &claim).await {
+                    Ok(()) => claim,
+                    Err(error @ DirectoryError::Exists { .. }) => return Err(error.into()),
+                    Err(error) => return Err(ControllerError::from(error).unfinished()),
+                }
+            }
         };
-        match difference {
-            None => Ok((directory_handle(file_system.clone(), &made.path), made.capacity)),
+        let has = ledger.size(&claim).await.map_err(|error| ControllerError::from(error).unfinished())?;
+        match difference(&claim, &wanted, has, capacity) {
+            None => Ok(MadeDirectory {
+                handle: directory_handle(file_system.clone(), &claim.path.to_string()),
+                capacity: has,
+                file_id: claim.file_id,
+            }),
             Some(difference) => {
-                let existing = format!("directory {:?}", made.path);
+                let existing = format!("directory {:?}", claim.path.to_string());
                 Err(ControllerError::Conflict { name: name.to_owned(), existing, difference })
             }
         }
     }
 
-    /// The note of a directory volume; nothing when this driver made none. A controller without a way to directories can't tell.
+    /// A directory volume; nothing when there is no claim. A controller without a way to directories can't tell.
     pub(super) async fn directory(
         &self,
         api: &dyn EfsApi,
         volume: &VolumeId,
         role: Option<&Role>,
-    ) -> Result<Option<DirectoryRecord>, ControllerError> {
-        let (directories, place, targets) = self.reach(api, &volume.file_system, role).await?;
-        directories.record(&place, &targets, &volume.subdirectory()).await
+    ) -> Result<Option<DirectoryVolume>, ControllerError> {
+        let Ok(path) = path_of(volume) else { return Ok(None) };
+        let session = self.session(api, &volume.file_system, role).await?;
+        let (claim, trouble) = match standing(&session, &path).await? {
+            Standing::Unclaimed => return Ok(None),
+            Standing::Present(claim) | Standing::Kept(claim) => (claim, None),
+            Standing::Gone(claim) => (claim, Some(format!("directory {path} is gone"))),
+            Standing::Replaced(claim) => {
+                (claim, Some(format!("what is at {path} now is not the directory that was made for the volume")))
+            }
+        };
+        Ok(Some(DirectoryVolume { capacity: session.ledger().size(&claim).await?, trouble }))
     }
 
     /// Notes another capacity for a directory volume.
@@ -122,109 +212,176 @@ impl Controller {
         role: Option<&Role>,
         capacity: i64,
     ) -> Result<(), ControllerError> {
-        let (directories, place, targets) = self.reach(api, &volume.file_system, role).await?;
-        match directories.set_capacity(&place, &targets, &volume.subdirectory(), capacity).await? {
-            Some(_) => Ok(()),
-            None => {
-                Err(ControllerError::NotFound(volume.to_string(), "its directory was removed meanwhile".to_owned()))
-            }
-        }
+        let gone = || ControllerError::NotFound(volume.to_string(), "its directory was removed meanwhile".to_owned());
+        let path = path_of(volume).map_err(|_| gone())?;
+        let session = self.session(api, &volume.file_system, role).await?;
+        let claim = session.ledger().claim_at(&path).await?.ok_or_else(gone)?;
+        Ok(session.ledger().set_size(&claim.id, capacity).await?)
     }
 
-    /// Goes on with emptying the trash of every file system where an earlier process may have left some. What can't be reached is
-    /// told in the log and tried again when the next directory is removed there.
-    pub(super) async fn resume(&self) {
-        if self.directories.is_none() {
-            return;
-        }
-        if let Err(error) = self.survey().await {
-            tracing::warn!(%error, "cannot ask the cluster where directories were being removed");
-        }
-        for (file_system, facts) in self.known.all() {
-            if !facts.directories && !self.config.delete_root_directory {
-                continue;
-            }
-            let reached = async {
-                let api = self.efs(facts.role.as_ref()).await?;
-                self.reach(api.as_ref(), &file_system, facts.role.as_ref()).await
-            };
-            match reached.await {
-                Ok((directories, place, targets)) => directories.purge(place, targets),
-                Err(error) => tracing::warn!(%error, %file_system, "cannot look for left-over directories"),
-            }
-        }
+    /// The claims of all directory volumes of a file system with their capacities, by path.
+    pub(super) async fn directory_claims(
+        &self,
+        api: &dyn EfsApi,
+        file_system: &FileSystemId,
+        role: Option<&Role>,
+    ) -> Result<BTreeMap<DirectoryPath, i64>, ControllerError> {
+        let session = self.session(api, file_system, role).await?;
+        let mut kept = self.kept_claims.take(file_system);
+        let claims = session.ledger().claims(&mut kept).await?;
+        self.kept_claims.put(file_system, kept);
+        let sizes = session.ledger().sizes().await?;
+        let size = |claim: &Claim| sizes.get(&claim.id).copied().unwrap_or_else(|| claim.capacity());
+        Ok(claims
+            .into_iter()
+            .filter(|(_, claim)| claim.is_directory_volume())
+            .map(|(path, claim)| (path, size(&claim)))
+            .collect())
     }
 
     /// Removes a directory volume.
-    pub(super) async fn delete_directory(&self, volume: &VolumeId, role: Option<&Role>) -> Result<(), ControllerError> {
+    pub(super) async fn delete_directory(
+        &self,
+        handle: &str,
+        volume: &VolumeId,
+        role: Option<&Role>,
+    ) -> Result<(), ControllerError> {
         let api = self.efs(role).await?;
         match self.file_system(api.as_ref(), &volume.file_system).await {
             Ok(_) => {}
             Err(error) if error.is_not_found() => return Ok(()),
             Err(error) => return Err(ControllerError::efs(format!("cannot look up {}", volume.file_system))(error)),
         }
-        let path = volume.subdirectory();
-        let (directories, place, targets) = self.reach(api.as_ref(), &volume.file_system, role).await?;
-        if directories.record(&place, &targets, &path).await?.is_none() {
-            tracing::warn!(%volume, "no directory that this driver made; nothing is removed");
+        let Ok(path) = path_of(volume) else {
+            tracing::warn!(%volume, "no directory that a volume can own; nothing is removed");
+            return Ok(());
+        };
+        let session = self.session(api.as_ref(), &volume.file_system, role).await?;
+        let ledger = session.ledger();
+        let standing = standing(&session, &path).await?;
+        if let Some(claim) = standing.claim()
+            && let Some(other) = self.is_of_another(handle, claim, &session).await?
+        {
+            tracing::warn!(%volume, other, "the directory is that of a later volume by now; it stays");
             return Ok(());
         }
-        directories.remove(&place, &targets, &path, &format!("dir-{}", sha256_hex(&path))).await
+        let claim = match standing {
+            Standing::Unclaimed => {
+                tracing::warn!(%volume, "no directory that this driver made; nothing is removed");
+                return Ok(());
+            }
+            Standing::Kept(claim) => {
+                tracing::info!(%volume, origin = ?claim.origin, "the directory was not made for the volume; it stays");
+                return Ok(volumes::release(ledger, &claim).await?);
+            }
+            Standing::Gone(claim) => return Ok(volumes::release(ledger, &claim).await?),
+            Standing::Replaced(claim) => {
+                tracing::warn!(%volume, "what has the directory's name now is something else; it stays");
+                return Ok(volumes::release(ledger, &claim).await?);
+            }
+            Standing::Present(claim) => claim,
+        };
+        let user = || self.user_of(api.as_ref(), &volume.file_system, &path, Whose::Directory(handle));
+        let in_use = |user: super::neighbours::Neighbour| ControllerError::InUse {
+            what: format!("directory {path} of volume {handle}"),
+            by: user.to_string(),
+            advice: "delete that one first; until then nothing is removed",
+            creating: false,
+        };
+        if let Some(user) = user().await? {
+            return Err(in_use(user));
+        }
+        let intent = Intent {
+            path: path.clone(),
+            file_id: claim.file_id.unwrap_or_default(),
+            volume: handle.to_owned(),
+            access_point: None,
+            claim: Some(claim.id.clone()),
+        };
+        let trash = session.trash();
+        let noted = trash.intend(&format!("dir-{}", claim.id), intent).await?;
+        if trash.carry_out(&noted).await? == Outcome::Moved {
+            // An access point that was made since the first look would lose its files.
+            match user().await {
+                Ok(None) => {}
+                Ok(Some(user)) => {
+                    trash.put_back(&noted).await?;
+                    return Err(in_use(user));
+                }
+                // The claim is still there and the directory in the trash, where nothing is emptied without another look.
+                Err(error) => {
+                    trash.put_back(&noted).await?;
+                    return Err(error);
+                }
+            }
+        }
+        volumes::release(ledger, &claim).await?;
+        self.keep_trash(&volume.file_system, role);
+        Ok(())
     }
+}
 
-    /// Moves the root directory of an access point to the trash, if the access point alone has it.
-    pub(super) async fn delete_root(
+impl Controller {
+    /// Whether a handle means another volume by now than the one that is deleted: the handle of a directory volume is its path, and a
+    /// deletion whose answer was lost is repeated when the path may have been given to the next volume. Gives that one's name.
+    async fn is_of_another(
         &self,
-        api: &dyn EfsApi,
-        access_point: &AccessPoint,
-        role: Option<&Role>,
-    ) -> Result<(), ControllerError> {
-        let root = &access_point.root;
-        if root.trim_matches('/').is_empty() {
-            tracing::warn!(access_point = %access_point.id, "its root is the whole file system; nothing is removed");
-            return Ok(());
-        }
-        if !named_after(access_point)
-            && let Some(other) = neighbour(api, access_point).await?
+        handle: &str,
+        claim: &Claim,
+        session: &Session,
+    ) -> Result<Option<String>, ControllerError> {
+        let own = self.cluster_id().await;
+        if let (Some(own), Some(cluster)) = (&own, &claim.cluster)
+            && own != cluster
         {
-            tracing::warn!(access_point = %access_point.id, root, %other, "another access point shares the directory; it stays");
-            return Ok(());
+            return Ok(Some(format!("{} of cluster {cluster}", claim.volume)));
         }
-        let (directories, place, targets) = self.reach(api, &access_point.file_system, role).await?;
-        directories.remove(&place, &targets, root, access_point.id.as_str()).await
+        let claimants = self.claimants_afresh().await?;
+        let named: Vec<&Claimant> = claimants.iter().flatten().filter(|volume| volume.handle == handle).collect();
+        // A copy of the PersistentVolume shares the volume.
+        if let Some(user) = named.iter().find(|volume| !volume.is_leaving) {
+            return Ok(Some(user.name.clone()));
+        }
+        if named.iter().any(|volume| volume.name == claim.volume) {
+            return Ok(None);
+        }
+        // Either the PersistentVolume of the claim's volume is not stored yet, or somebody has made one anew under another name.
+        if !named.is_empty() && session.ledger().age(claim, session.trash().now().await?).await? < NOT_STORED_YET {
+            return Err(ControllerError::Busy(format!(
+                "directory {} was just given to volume {:?}, whose PersistentVolume is not stored yet",
+                claim.path, claim.volume
+            )));
+        }
+        Ok(None)
     }
 }
 
-/// Whether the directory bears the volume's own name or suffix, so that no other volume can have it.
-fn named_after(access_point: &AccessPoint) -> bool {
-    let token = &access_point.client_token;
-    let last = access_point.root.rsplit('/').next().unwrap_or_default();
-    !token.is_empty()
-        && (last == token || sha256_hex(last) == *token || last.ends_with(&format!("-{}", stable_uuid(token))))
+/// What the ledger says of a directory, after notes that an earlier driver has left meanwhile were taken over.
+async fn standing(session: &Session, path: &DirectoryPath) -> Result<Standing, ControllerError> {
+    let ledger = session.ledger();
+    if ledger.legacy_note(path).await?.is_some() {
+        ledger.take_over(is_named_after).await?;
+    }
+    Ok(volumes::standing(ledger, path).await?)
 }
 
-/// Another access point whose root is the same directory or inside it.
-async fn neighbour(
-    api: &dyn EfsApi,
-    it: &AccessPoint,
-) -> Result<Option<crate::volume::AccessPointId>, ControllerError> {
-    let inside = |inner: &str, outer: &str| {
-        let (inner, outer) = (inner.trim_matches('/'), outer.trim_matches('/'));
-        inner == outer || inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'))
+fn path_of(volume: &VolumeId) -> Result<DirectoryPath, PathError> {
+    volume.subdirectory().parse()
+}
+
+/// In what a directory volume differs from what is asked for.
+fn difference(claim: &Claim, wanted: &Wanted, has: i64, capacity: &CapacityRange) -> Option<String> {
+    let octal = |text: &str| u32::from_str_radix(text, 8).ok();
+    let Owner::Directory { uid, gid, permissions, .. } = &claim.owner else {
+        return Some("access points, but a directory volume is asked for".to_owned());
     };
-    let mut token: Option<String> = None;
-    loop {
-        let page = api
-            .access_points(Some(&it.file_system), LARGEST_PAGE, token.as_deref())
-            .await
-            .map_err(ControllerError::efs(format!("cannot see whether others use the directory {:?}", it.root)))?;
-        if let Some(other) = page.access_points.iter().find(|other| other.id != it.id && inside(&other.root, &it.root))
-        {
-            return Ok(Some(other.id.clone()));
-        }
-        match page.next_token {
-            Some(next) => token = Some(next),
-            None => return Ok(None),
-        }
+    if (*uid, *gid) != (wanted.uid, wanted.gid) {
+        Some(format!("owner {uid}:{gid}, but {}:{} is asked for", wanted.uid, wanted.gid))
+    } else if octal(permissions) != octal(&wanted.permissions) {
+        Some(format!("directoryPerms {permissions}, but {} is asked for", wanted.permissions))
+    } else if has > 0 && !capacity.allows(has) {
+        Some(format!("capacity {has}, but {capacity} is asked for"))
+    } else {
+        None
     }
 }

@@ -1,5 +1,7 @@
 //! What can go wrong in the controller's calls. The gRPC code of each error is in [`crate::status`].
 
+use efs_directories::DirectoryError;
+
 use crate::efs::EfsError;
 use crate::volume::{AccessPointId, FileSystemId, VolumeId};
 
@@ -42,7 +44,9 @@ pub enum ControllerError {
         source: EfsError,
     },
     /// A volume of this name exists and differs from what was asked.
-    #[error("volume {name:?} exists as {existing} with {difference}")]
+    #[error(
+        "volume {name:?} exists as {existing} with {difference}; delete it first, or use the parameters that it was made with"
+    )]
     Conflict {
         /// The volume's name.
         name: String,
@@ -109,6 +113,29 @@ pub enum ControllerError {
     /// A paging token that this driver did not give out.
     #[error("starting_token {0:?} is not one of this driver's; start again without a token")]
     Token(String),
+    /// Somebody else uses what should be made or deleted.
+    #[error("{what}: {by}; {advice}")]
+    InUse {
+        /// What.
+        what: String,
+        /// By whom.
+        by: String,
+        /// What to do.
+        advice: &'static str,
+        /// Whether it should be made.
+        creating: bool,
+    },
+    /// The account of a file system is unknown, so nothing can be said of what is on it.
+    #[error("the account of file system {file_system} can't be found out: {reason}")]
+    UnknownAccount {
+        /// The file system.
+        file_system: FileSystemId,
+        /// Why.
+        reason: String,
+    },
+    /// A directory can't be had, or can't be given up.
+    #[error(transparent)]
+    Directories(#[from] DirectoryError),
     /// A directory could not be made or removed through NFS.
     #[error("{doing}: {reason}")]
     Directory {
@@ -122,6 +149,18 @@ pub enum ControllerError {
 }
 
 impl ControllerError {
+    /// The same failure of a creation that may have made something: the caller repeats it instead of forgetting it.
+    pub(crate) fn unfinished(self) -> Self {
+        match crate::status::is_final(crate::status::code_of(&self)) {
+            true => Self::Directory {
+                doing: "the directory may have been made".to_owned(),
+                reason: self.to_string(),
+                transient: true,
+            },
+            false => self,
+        }
+    }
+
     /// Wraps an AWS failure with what was being done.
     pub(crate) fn efs(doing: impl Into<String>) -> impl FnOnce(EfsError) -> Self {
         move |source| Self::Efs { doing: doing.into(), source }

@@ -53,7 +53,9 @@ pub(crate) fn compare(existing: &AccessPoint, wanted: &Wanted<'_>) -> Verdict {
     if existing.file_system != *wanted.file_system {
         return different("file system", &existing.file_system, wanted.file_system);
     }
-    if !wanted.root.matches(&existing.root) {
+    // An earlier claim's directory was named after that claim's volume; below the base path it is this class's all the same.
+    let is_root = wanted.root.matches(&existing.root) || (wanted.reuse && wanted.root.is_sibling(&existing.root));
+    if !is_root {
         return different("root directory", &existing.root, &wanted.root.path);
     }
     let Some(user) = &existing.posix_user else {

@@ -3,7 +3,11 @@
 //! The Go driver lists all access points for every volume and picks the first free id, without keeping it until the
 //! access point exists; concurrent calls get the same id. Here one listing fills a table, an id is reserved before the
 //! access point is made, and the table follows what this controller makes and deletes. It is read again when it may be out
-//! of date: after a conflict, after a pause in which another replica may have led, and on a slow timer.
+//! of date: after a conflict, and when it is older than [`MOST_AGE`].
+//!
+//! Another cluster may work on the same file system and give out ids at the same time. Where its access points are seen, an id counts as
+//! taken only after another look, and a volume that lost the race gets another one before it is told to anybody
+//! ([`super::id_check`]). A cluster that is alone pays one look more, after its first volume.
 //!
 //! The volume's name decides in which order ids are tried. A repeated call so gets the same id, two controllers at once rarely
 //! the same one for different volumes, and an id that was given back is not used again at once.
@@ -18,15 +22,14 @@ use tokio::time::Instant;
 use super::ControllerError;
 use super::id_order::scattered;
 use super::paths::is_hashed;
+use super::tagging::{CLUSTER_TAG, clusters_of};
 use crate::efs::{AccessPoint, EfsApi, EfsError, PosixUser};
 use crate::metrics::Metrics;
 use crate::volume::{AccessPointId, FileSystemId};
 
-/// A pause after which another replica may have made access points: less than the 15 s lease of csi-provisioner.
-const PAUSE: Duration = Duration::from_secs(12);
-
-/// Age at which the table is read again under steady use.
-const MOST_AGE: Duration = Duration::from_secs(15 * 60);
+/// Age at which the table is read again before an id is given out. Another replica leads after 15 s without a leader (csi-provisioner's
+/// lease), so a new leader always reads; and another cluster's access points are seen this soon.
+pub(super) const MOST_AGE: Duration = Duration::from_secs(10);
 
 /// Age at which the table is read again before it is believed that no id is free.
 const DOUBTED_AGE: Duration = Duration::from_secs(5);
@@ -71,6 +74,29 @@ impl Member {
     }
 }
 
+/// Who made an access point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Maker {
+    /// No driver.
+    Nobody,
+    /// A driver of this cluster, says its tag.
+    Own,
+    /// A driver, of another cluster or of nobody knows which.
+    Driver,
+}
+
+impl Maker {
+    pub(super) fn of(it: &AccessPoint, own: Option<&str>) -> Self {
+        if !it.tags.contains_key(CLUSTER_TAG) {
+            Self::Nobody
+        } else if own.is_some_and(|own| clusters_of(&it.tags).contains(&own)) {
+            Self::Own
+        } else {
+            Self::Driver
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
     /// Access points by id, as listed and as changed since.
@@ -90,8 +116,15 @@ struct State {
     made: HashMap<AccessPointId, (Member, Instant)>,
     /// Access points that this controller deleted since the last listing began.
     deleted: HashSet<AccessPointId>,
+    /// Access points that drivers of other clusters have made, as far as tags and memory tell.
+    others: HashSet<AccessPointId>,
+    /// Access points that this process has made.
+    mine: HashSet<AccessPointId>,
+    /// Since when others could see an access point of this cluster.
+    present_since: Option<Instant>,
+    /// Whether somebody has looked for others after an access point of this cluster was there.
+    looked: bool,
     listed_at: Option<Instant>,
-    used_at: Option<Instant>,
     stale: bool,
 }
 
@@ -120,7 +153,7 @@ impl State {
 
     fn needs_listing(&self, now: Instant) -> bool {
         let older = |at: Option<Instant>, age| at.is_none_or(|at| now.duration_since(at) >= age);
-        self.stale || older(self.listed_at, MOST_AGE) || older(self.used_at, PAUSE)
+        self.stale || older(self.listed_at, MOST_AGE)
     }
 
     /// The first free id in `order`. One that rests is taken only where no other is near.
@@ -174,10 +207,7 @@ impl Pool {
     }
 
     fn take(&self, order: impl Iterator<Item = u32>) -> Option<u32> {
-        let now = Instant::now();
-        let mut state = self.state();
-        state.used_at = Some(now);
-        state.take(order, now)
+        self.state().take(order, Instant::now())
     }
 
     /// Calls for another listing, unless the last one is too young to be worth one.
@@ -192,7 +222,7 @@ impl Pool {
         self.listing.try_lock().is_err()
     }
 
-    async fn refresh(&self, api: &dyn EfsApi, file_system: &FileSystemId) -> Result<(), EfsError> {
+    async fn refresh(&self, api: &dyn EfsApi, file_system: &FileSystemId, own: Option<&str>) -> Result<(), EfsError> {
         if !self.state().needs_listing(Instant::now()) {
             return Ok(());
         }
@@ -210,7 +240,8 @@ impl Pool {
         let mut token = None;
         loop {
             let page = api.access_points(Some(file_system), crate::efs::api::LARGEST_PAGE, token.as_deref()).await?;
-            listed.extend(page.access_points.into_iter().map(|it| (it.id.clone(), Member::of(&it))));
+            listed
+                .extend(page.access_points.into_iter().map(|it| (it.id.clone(), Member::of(&it), Maker::of(&it, own))));
             match page.next_token {
                 Some(next) => token = Some(next),
                 None => break,
@@ -219,10 +250,21 @@ impl Pool {
         let mut state = self.state();
         state.known.clear();
         state.used.clear();
-        for (id, member) in listed {
-            if !state.deleted.contains(&id) {
-                state.learn(id, member);
+        state.others.clear();
+        for (id, member, maker) in listed {
+            if state.deleted.contains(&id) {
+                continue;
             }
+            match maker {
+                Maker::Nobody => {}
+                Maker::Driver if state.mine.contains(&id) => {}
+                Maker::Driver => {
+                    state.others.insert(id.clone());
+                }
+                // One of an earlier process, which has been there for long.
+                Maker::Own => state.present_since = state.present_since.or_else(|| began.checked_sub(MOST_AGE)),
+            }
+            state.learn(id, member);
         }
         for (id, (member, _)) in state.made.clone() {
             if !state.deleted.contains(&id) {
@@ -232,9 +274,19 @@ impl Pool {
         state.uncertain.retain(|_, since| began.duration_since(*since) < LISTING_LAG);
         state.stale = false;
         state.listed_at = Some(began);
-        state.used_at = Some(began);
         Ok(())
     }
+}
+
+/// Who else works on a file system.
+#[derive(Debug, Clone)]
+pub(super) struct Company {
+    /// Access points of drivers that are not this cluster's, as far as is known.
+    pub(super) others: HashSet<AccessPointId>,
+    /// Since when others could see an access point of this cluster.
+    pub(super) present_since: Option<Instant>,
+    /// Whether others were looked for after that.
+    pub(super) looked: bool,
 }
 
 /// The pools of all file systems.
@@ -299,7 +351,8 @@ impl GidPools {
         Arc::clone(pools.entry(file_system.clone()).or_default())
     }
 
-    /// Reserves an id of `range` that no access point of the file system uses as user or group id, for the volume `name`.
+    /// Reserves an id of `range` that no access point of the file system uses as user or group id, for the volume `name`. `own` is the
+    /// cluster's id.
     ///
     /// # Errors
     /// When the access points can't be listed, or no id is free.
@@ -309,15 +362,16 @@ impl GidPools {
         file_system: &FileSystemId,
         range: &RangeInclusive<u32>,
         name: &str,
+        own: Option<&str>,
     ) -> Result<Reservation, ControllerError> {
         let pool = self.pool(file_system);
         let listing =
             || ControllerError::efs(format!("cannot list the access points of {file_system} to find a free id"));
-        pool.refresh(api, file_system).await.map_err(listing())?;
+        pool.refresh(api, file_system, own).await.map_err(listing())?;
         let order = scattered(range, name);
         let mut id = pool.take(order.clone());
         if id.is_none() && pool.doubt() {
-            pool.refresh(api, file_system).await.map_err(listing())?;
+            pool.refresh(api, file_system, own).await.map_err(listing())?;
             id = pool.take(order);
         }
         {
@@ -345,19 +399,54 @@ impl GidPools {
             state.made.retain(|_, (_, at)| now.duration_since(*at) < LISTING_LAG);
         }
         state.made.insert(access_point.id.clone(), (member, now));
+        state.mine.insert(access_point.id.clone());
+        state.present_since.get_or_insert(now);
         state.deleted.remove(&access_point.id);
         if state.listed_at.is_some() {
             state.learn(access_point.id.clone(), member);
         }
     }
 
-    /// Whether the access point is known as one of this file system that a single volume has. Neither ever changes, so
-    /// that it can be deleted without being looked at first.
+    /// What is known of other clusters on a file system.
+    pub(super) fn company(&self, file_system: &FileSystemId) -> Company {
+        let pool = self.pool(file_system);
+        let state = pool.state();
+        Company { others: state.others.clone(), present_since: state.present_since, looked: state.looked }
+    }
+
+    /// Notes that these access points are of this cluster after all.
+    pub(super) fn are_own(&self, file_system: &FileSystemId, ids: &[AccessPointId]) {
+        let pool = self.pool(file_system);
+        let mut state = pool.state();
+        for id in ids {
+            state.others.remove(id);
+            state.mine.insert(id.clone());
+        }
+    }
+
+    /// Notes that others were looked for, now that this cluster has an access point there, and whom that look has shown.
+    pub(super) fn looked(&self, file_system: &FileSystemId, shown: impl IntoIterator<Item = AccessPointId>) {
+        let pool = self.pool(file_system);
+        let mut state = pool.state();
+        state.looked = true;
+        for id in shown {
+            if !state.mine.contains(&id) {
+                state.others.insert(id);
+            }
+        }
+    }
+
+    /// The table is out of date.
+    pub(super) fn distrust(&self, file_system: &FileSystemId) {
+        self.pool(file_system).state().stale = true;
+    }
+
+    /// Whether this process has made the access point for a single volume, so that it can be deleted without being looked at first.
     pub fn is_sole(&self, file_system: &FileSystemId, id: &AccessPointId) -> bool {
         let pool = self.pool(file_system);
         let state = pool.state();
         let member = state.known.get(id).or_else(|| state.made.get(id).map(|(member, _)| member));
-        member.is_some_and(|member| !member.may_be_shared)
+        state.mine.contains(id) && member.is_some_and(|member| !member.may_be_shared)
     }
 
     /// Notes that an access point was deleted; its ids rest.
@@ -366,6 +455,8 @@ impl GidPools {
         let mut state = pool.state();
         let known = state.forget(id).or_else(|| user.map(|user| Ids { uid: user.uid, gid: user.gid }));
         state.made.remove(id);
+        state.mine.remove(id);
+        state.others.remove(id);
         if state.listed_at.is_none() && !pool.is_listing() {
             return;
         }
@@ -381,7 +472,7 @@ impl GidPools {
     /// When they can't be listed.
     pub async fn count(&self, api: &dyn EfsApi, file_system: &FileSystemId) -> Result<usize, EfsError> {
         let pool = self.pool(file_system);
-        pool.refresh(api, file_system).await?;
+        pool.refresh(api, file_system, None).await?;
         let count = pool.state().known.len();
         Ok(count)
     }

@@ -5,6 +5,7 @@
 //! after a restart it asks the cluster, whose StorageClasses and PersistentVolumes name file systems and secrets.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +21,9 @@ use crate::volume::{FileSystemId, FileSystemKind, VolumeId};
 
 /// How long the cluster is not asked again.
 const SURVEY_AGE: Duration = Duration::from_secs(5 * 60);
+
+/// How long the first creation waits for what the cluster says.
+const FIRST_SURVEY: Duration = Duration::from_secs(5);
 
 /// File systems that are remembered; AWS allows 1,000 in an account and region.
 const MOST_FILE_SYSTEMS: usize = 10_000;
@@ -37,6 +41,10 @@ pub(super) struct Facts {
 #[derive(Debug, Default)]
 pub(super) struct KnownFileSystems {
     facts: Mutex<BTreeMap<FileSystemId, Facts>>,
+    /// Why the account of a file system that a PersistentVolume names could not be found out.
+    doubts: Mutex<BTreeMap<FileSystemId, String>>,
+    /// Whether a creation has asked the cluster.
+    asked: AtomicBool,
     /// When the cluster was asked; held while it is being asked, so that concurrent calls ask once.
     surveyed: tokio::sync::Mutex<Option<Instant>>,
 }
@@ -44,6 +52,10 @@ pub(super) struct KnownFileSystems {
 impl KnownFileSystems {
     fn facts(&self) -> MutexGuard<'_, BTreeMap<FileSystemId, Facts>> {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn doubts(&self) -> MutexGuard<'_, BTreeMap<FileSystemId, String>> {
+        self.doubts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes that a file system was reached with this role. What is known of directories stays known.
@@ -59,6 +71,11 @@ impl KnownFileSystems {
 
     fn get(&self, id: &FileSystemId) -> Option<Facts> {
         self.facts().get(id).cloned()
+    }
+
+    /// Whether a file system may hold directory volumes.
+    pub(super) fn has_directories(&self, id: &FileSystemId) -> bool {
+        self.facts().get(id).is_some_and(|facts| facts.directories)
     }
 
     /// All of them, by id.
@@ -83,13 +100,18 @@ impl Controller {
             return Ok(());
         }
         if let Some(facts) = self.cluster.facts().await? {
-            let mut roles = HashMap::new();
+            let (mut roles, mut doubts) = (HashMap::new(), BTreeMap::new());
             for class in facts.classes {
                 let Some(source) = file_system_source(&class.parameters) else { continue };
                 let directories = class.parameters.get("provisioningMode").is_some_and(|mode| mode == DIRECTORY_MODE);
                 let (id, role) = match (self.resolve(&source).await, self.role_in(class.secret, &mut roles).await) {
                     (Ok(id), Ok(role)) => (id, role),
-                    (Err(error), _) | (_, Err(error)) => {
+                    (Ok(id), Err(error)) => {
+                        tracing::warn!(%error, file_system = %id, "the account of a StorageClass is unknown");
+                        doubts.insert(id, error.to_string());
+                        continue;
+                    }
+                    (Err(error), _) => {
                         tracing::warn!(%error, "a StorageClass names a file system that can't be looked at");
                         continue;
                     }
@@ -108,12 +130,31 @@ impl Controller {
                 let role = if said { self.role_in(volume.secret, &mut roles).await } else { Ok(known()) };
                 match role {
                     Ok(role) => self.known.learn(&id.file_system, role.as_ref(), directories),
-                    Err(error) => tracing::warn!(%error, volume = %id, "the account of a PersistentVolume is unknown"),
+                    Err(error) => {
+                        tracing::warn!(%error, volume = %id, "the account of a PersistentVolume is unknown");
+                        doubts.insert(id.file_system, error.to_string());
+                    }
                 }
             }
+            let certain = doubts.is_empty();
+            *self.known.doubts() = doubts;
+            // With a doubt, the next call asks again.
+            *surveyed = certain.then(Instant::now);
+            return Ok(());
         }
         *surveyed = Some(Instant::now());
         Ok(())
+    }
+
+    /// Whether a file system may hold directory volumes. The first question asks the cluster; where it doesn't answer soon, what is known counts.
+    pub(super) async fn may_have_directories(&self, id: &FileSystemId) -> bool {
+        let is_first = !self.known.asked.swap(true, Ordering::Relaxed);
+        if is_first && !matches!(tokio::time::timeout(FIRST_SURVEY, self.survey()).await, Ok(Ok(()))) {
+            tracing::warn!(
+                "the cluster has not told which file systems hold directory volumes; access points are made without knowing"
+            );
+        }
+        self.known.has_directories(id)
     }
 
     /// The role that a Secret names; each Secret is read once.
@@ -133,14 +174,21 @@ impl Controller {
     }
 
     /// The role for a file system whose call brought no secret.
-    pub(super) async fn role_of(&self, id: &FileSystemId) -> Option<Role> {
-        if let Some(facts) = self.known.get(id) {
-            return facts.role;
+    ///
+    /// # Errors
+    /// When it may be another account's and the role can't be found out: to take the driver's own would make its volumes seem deleted.
+    pub(super) async fn role_of(&self, id: &FileSystemId) -> Result<Option<Role>, ControllerError> {
+        let unknown = |reason| ControllerError::UnknownAccount { file_system: id.clone(), reason };
+        let is_doubtful = self.known.doubts().contains_key(id);
+        if self.known.get(id).is_none() || is_doubtful {
+            self.survey().await.map_err(|error| unknown(error.to_string()))?;
         }
-        if let Err(error) = self.survey().await {
-            tracing::warn!(%error, file_system = %id, "cannot ask the cluster for its account; taking the driver's own");
+        // A static volume makes a file system known without saying whose it is, so that a doubt weighs more than no role.
+        match (self.known.get(id).and_then(|facts| facts.role), self.known.doubts().get(id)) {
+            (Some(role), _) => Ok(Some(role)),
+            (None, Some(reason)) => Err(unknown(reason.clone())),
+            (None, None) => Ok(None),
         }
-        self.known.get(id).and_then(|facts| facts.role)
     }
 }
 

@@ -9,6 +9,7 @@ use std::ops::Bound;
 use std::str::FromStr;
 
 use csi_proto::csi;
+use efs_directories::DirectoryPath;
 
 use super::capacity::UNLIMITED;
 use super::create_volume::ZONE_KEY;
@@ -18,7 +19,6 @@ use super::get::access_point_condition;
 use super::known::Facts;
 use super::parameters::{CreateParameters, ProvisioningMode, ZoneAffinity};
 use super::paths::sha256_hex;
-use super::root_dirs::DirectoryRecord;
 use super::tagging::CLUSTER_TAG;
 use super::{Controller, ControllerError};
 use crate::efs::api::LARGEST_PAGE;
@@ -34,8 +34,8 @@ const MOST_CALLS_A_PAGE: usize = 10;
 enum Place {
     /// With access points: of the account whose role has this mark, or of the driver's own; after the page that gave EFS's token.
     AccessPoints { account: Option<String>, token: Option<String> },
-    /// With directory volumes: after the note of this name on this file system.
-    Directories { after: Option<(FileSystemId, String)> },
+    /// With directory volumes: after this directory on this file system.
+    Directories { after: Option<(FileSystemId, DirectoryPath)> },
 }
 
 const START: Place = Place::AccessPoints { account: None, token: None };
@@ -48,7 +48,7 @@ impl fmt::Display for Place {
                 write!(f, "role:{account}:{}", token.as_deref().unwrap_or_default())
             }
             Self::Directories { after: None } => f.write_str("dir:"),
-            Self::Directories { after: Some((file_system, note)) } => write!(f, "dir:{file_system}:{note}"),
+            Self::Directories { after: Some((file_system, path)) } => write!(f, "dir:{file_system}:{path}"),
         }
     }
 }
@@ -67,8 +67,9 @@ impl FromStr for Place {
             }
             Some(("dir", "")) => Ok(Self::Directories { after: None }),
             Some(("dir", rest)) => {
-                let (file_system, note) = rest.split_once(':').ok_or(())?;
-                Ok(Self::Directories { after: Some((file_system.parse().map_err(|_| ())?, note.to_owned())) })
+                let (file_system, path) = rest.split_once(':').ok_or(())?;
+                let after = (file_system.parse().map_err(|_| ())?, path.parse().map_err(|_| ())?);
+                Ok(Self::Directories { after: Some(after) })
             }
             _ => Err(()),
         }
@@ -169,7 +170,7 @@ impl Controller {
 
     /// The file systems that may hold directory volumes.
     fn directory_file_systems(&self) -> Vec<(FileSystemId, Facts)> {
-        if self.directories.is_none() {
+        if self.sessions.is_none() {
             return Vec::new();
         }
         self.known.all().into_iter().filter(|(_, facts)| facts.directories).collect()
@@ -179,12 +180,12 @@ impl Controller {
     async fn list_directories(
         &self,
         page: &mut Page,
-        after: Option<(FileSystemId, String)>,
+        after: Option<(FileSystemId, DirectoryPath)>,
     ) -> Result<Option<Place>, ControllerError> {
         for (id, facts) in self.directory_file_systems() {
             let from = match &after {
                 Some((file_system, _)) if id < *file_system => continue,
-                Some((file_system, note)) if id == *file_system => Bound::Excluded(note.clone()),
+                Some((file_system, path)) if id == *file_system => Bound::Excluded(path.clone()),
                 _ => Bound::Unbounded,
             };
             let api = self.efs(facts.role.as_ref()).await?;
@@ -193,12 +194,11 @@ impl Controller {
                 Err(error) if error.is_not_found() => continue,
                 Err(error) => return Err(ControllerError::efs(format!("cannot look up {id}"))(error)),
             }
-            let (directories, place, targets) = self.reach(api.as_ref(), &id, facts.role.as_ref()).await?;
-            let records = directories.records(&place, &targets).await?;
-            for (note, record) in records.range::<String, _>((from, Bound::Unbounded)) {
-                page.entries.push(directory_entry(&id, record));
+            let claims = self.directory_claims(api.as_ref(), &id, facts.role.as_ref()).await?;
+            for (path, capacity) in claims.range::<DirectoryPath, _>((from, Bound::Unbounded)) {
+                page.entries.push(directory_entry(&id, path, *capacity));
                 if page.left() == 0 {
-                    return Ok(Some(Place::Directories { after: Some((id, note.clone())) }));
+                    return Ok(Some(Place::Directories { after: Some((id, path.clone())) }));
                 }
             }
         }
@@ -219,7 +219,7 @@ impl Controller {
         let parameters =
             CreateParameters::parse(&request.parameters, self.config.unknown_parameters, self.tags.has_flag_tags())?;
         let id = self.resolve(&parameters.file_system).await?;
-        let api = self.efs(self.role_of(&id).await.as_ref()).await?;
+        let api = self.efs(self.role_of(&id).await?.as_ref()).await?;
         let zone = request.accessible_topology.as_ref().and_then(|topology| topology.segments.get(ZONE_KEY));
         if let (ZoneAffinity::Always, Some(zone)) = (parameters.zone_affinity, zone) {
             let found = self.zone(api.as_ref(), &id).await;
@@ -243,9 +243,13 @@ fn entry(access_point: &AccessPoint) -> csi::list_volumes_response::Entry {
     listed(id.to_string(), capacity_of(access_point).unwrap_or_default(), access_point_condition(access_point))
 }
 
-fn directory_entry(file_system: &FileSystemId, record: &DirectoryRecord) -> csi::list_volumes_response::Entry {
-    let id = directory_handle(file_system.clone(), &record.path);
-    listed(id, record.capacity, super::get::healthy())
+fn directory_entry(
+    file_system: &FileSystemId,
+    path: &DirectoryPath,
+    capacity: i64,
+) -> csi::list_volumes_response::Entry {
+    let id = directory_handle(file_system.clone(), &path.to_string());
+    listed(id, capacity, super::get::healthy())
 }
 
 fn listed(
@@ -273,7 +277,7 @@ mod tests {
             Place::AccessPoints { account: Some("0123".into()), token: None },
             Place::AccessPoints { account: Some("0123".into()), token: Some("x:y".into()) },
             Place::Directories { after: None },
-            Place::Directories { after: Some(("fs-01234567".parse().unwrap(), "path-0a".into())) },
+            Place::Directories { after: Some(("fs-01234567".parse().unwrap(), "/a/b".parse().unwrap())) },
         ] {
             assert_eq!(place.to_string().parse(), Ok(place));
         }

@@ -35,7 +35,7 @@ pub struct Documented {
 }
 
 /// The parameters that StorageClasses may have.
-pub const KNOWN: [Documented; 17] = [
+pub const KNOWN: [Documented; 18] = [
     Documented {
         name: "provisioningMode",
         values: "`efs-ap`, `efs-dir`",
@@ -90,7 +90,8 @@ pub const KNOWN: [Documented; 17] = [
         name: "basePath",
         values: "path",
         default: "`/`",
-        rule: "directory that holds the volumes' directories. `..` is refused",
+        rule: "directory that holds the volumes' directories. `..` is refused. It is never a volume's own: a pattern that gives it \
+               is refused for `efs-dir`, and never removed for `efs-ap`",
     },
     Documented {
         name: "subPathPattern",
@@ -116,8 +117,16 @@ pub const KNOWN: [Documented; 17] = [
         name: "reuseAccessPoint",
         values: "boolean",
         default: "`false`",
-        rule: "use the access point that an earlier claim of the same name and namespace had on this file system. Access points \
-               made by the Go driver's rule (name alone) are recognised",
+        rule: "use the access point that an earlier claim of the same name and namespace had on this file system, with its \
+               directory below `basePath`. Access points made by the Go driver's rule (name alone) are recognised, unless a \
+               PersistentVolume shows that they are another namespace's",
+    },
+    Documented {
+        name: "adoptDirectory",
+        values: "boolean",
+        default: "`false`",
+        rule: "ours, `efs-dir` only: use a directory that exists already. It keeps owner and mode, and stays when the volume is \
+               deleted. Without it, a directory that exists is refused. Needs `subPathPattern` and `ensureUniqueDirectory=false`",
     },
     Documented {
         name: "enableTagging",
@@ -216,6 +225,8 @@ pub struct CreateParameters {
     pub az: Option<String>,
     /// Use the access point of an earlier claim of the same name.
     pub reuse: bool,
+    /// Use a directory that is there already.
+    pub adopt: bool,
     /// Tag what is made.
     pub tagging: bool,
     /// Whether to tell Kubernetes the zone of a One Zone file system.
@@ -398,19 +409,17 @@ impl<'a> Reader<'a> {
             self.problem("basePath", error.to_string());
             BasePath::default()
         });
+        // Like the Go driver, only a word that means false turns it off; but nonsense is refused.
+        let unique = self.boolean("ensureUniqueDirectory", true);
         let pattern = match self.text("subPathPattern") {
             None => None,
-            Some(text) => {
-                // Like the Go driver, only a word that means false turns it off; but nonsense is refused.
-                let unique = self.boolean("ensureUniqueDirectory", true);
-                match Pattern::fill(text, claim, unique) {
-                    Ok(pattern) => Some(pattern),
-                    Err(error) => {
-                        self.problem("subPathPattern", error.to_string());
-                        None
-                    }
+            Some(text) => match Pattern::fill(text, claim, unique) {
+                Ok(pattern) => Some(pattern),
+                Err(error) => {
+                    self.problem("subPathPattern", error.to_string());
+                    None
                 }
-            }
+            },
         };
         let naming = Naming { base, pattern };
         if naming.pattern.as_ref().is_some_and(|p| p.is_root(&naming.base)) {
@@ -471,6 +480,7 @@ impl CreateParameters {
         let gid_range = reader.gid_range();
         let naming = reader.naming(&claim);
         let reuse = reader.boolean("reuseAccessPoint", false);
+        let adopt = reader.boolean("adoptDirectory", false);
         let tagging = reader.boolean("enableTagging", true);
         let zone_affinity = match (reader.boolean("enforceZoneAffinity", false), parameters.get("enforceZoneAffinity"))
         {
@@ -494,6 +504,17 @@ impl CreateParameters {
         if reuse && mode == ProvisioningMode::Directory {
             reader.problem("reuseAccessPoint", "is for provisioningMode=efs-ap only");
         }
+        if adopt && mode == ProvisioningMode::AccessPoint {
+            reader.problem(
+                "adoptDirectory",
+                "is for provisioningMode=efs-dir only; an access point always uses an existing directory as it is",
+            );
+        } else if adopt && !matches!(&naming.pattern, Some(pattern) if !pattern.is_unique()) {
+            reader.problem(
+                "adoptDirectory",
+                "needs a subPathPattern that names the directory, and ensureUniqueDirectory=false",
+            );
+        }
         if !encrypted && mode == ProvisioningMode::AccessPoint {
             reader.problem(
                 "encryptInTransit",
@@ -515,6 +536,7 @@ impl CreateParameters {
                 naming,
                 az,
                 reuse,
+                adopt,
                 tagging,
                 zone_affinity,
                 encrypted,

@@ -1,8 +1,11 @@
 //! Root directories: where a volume's directory is, and names short enough for AWS.
 //!
+//! What a volume may own is a type: [`Root::own`] gives a directory strictly below the class's base path, or none.
+//!
 //! EFS allows 100 bytes of path, and no component that begins with a dot or holds one of ``$#<>;`|&?{}^*`` (EFS API,
 //! `RootDirectory.Path`).
 
+use efs_directories::DirectoryPath;
 use sha2::{Digest, Sha256};
 
 use super::parameters::Claim;
@@ -116,6 +119,11 @@ impl Pattern {
         Ok(Self { filled, unique })
     }
 
+    /// Whether each volume gets a suffix of its own.
+    pub(crate) fn is_unique(&self) -> bool {
+        self.unique
+    }
+
     /// Whether the pattern gives the root of the file system.
     pub(crate) fn is_root(&self, base: &BasePath) -> bool {
         !self.unique && base.0.is_empty() && components(&self.filled).is_ok_and(|parts| parts.is_empty())
@@ -138,9 +146,32 @@ pub struct Root {
     pub path: String,
     /// The path without the unique suffix, if it has one.
     stem: Option<String>,
+    /// The directory that the volume can own.
+    own: Option<DirectoryPath>,
+    /// Whether the name is no other volume's.
+    unique: bool,
+    /// How many components the base path has.
+    base: usize,
 }
 
 impl Root {
+    /// The directory that the volume can own: below the base path. The base path itself is the class's, whatever its pattern says.
+    pub fn own(&self) -> Option<&DirectoryPath> {
+        self.own.as_ref()
+    }
+
+    /// Whether the directory bears the volume's own name or suffix, so that no other volume of the class can have it.
+    pub fn is_unique(&self) -> bool {
+        self.unique
+    }
+
+    /// Whether `existing` is some directory below the class's base path.
+    pub fn is_sibling(&self, existing: &str) -> bool {
+        let parts: Vec<&str> = existing.split('/').filter(|part| !part.is_empty()).collect();
+        let own: Vec<&str> = self.path.split('/').filter(|part| !part.is_empty()).take(self.base).collect();
+        parts.len() > own.len() && parts.starts_with(&own)
+    }
+
     /// Whether `existing` is the directory of the same volume: the same path, or the same but for a random suffix that the
     /// Go driver has chosen.
     pub fn matches(&self, existing: &str) -> bool {
@@ -159,10 +190,12 @@ impl Naming {
     pub fn root(&self, name: &str) -> Result<Root, PathError> {
         let mut parts = self.base.0.clone();
         let mut stem = None;
+        let unique = !matches!(self.pattern, Some(Pattern { unique: false, .. }));
         match &self.pattern {
             None => {
                 parts.push(name.to_owned());
-                if check_component(name).is_err() || join(&parts).len() > LONGEST_ROOT {
+                // A name that is the hash of another one would be that one's directory.
+                if check_component(name).is_err() || is_hashed(name) || join(&parts).len() > LONGEST_ROOT {
                     parts.pop();
                     parts.push(sha256_hex(name));
                 }
@@ -181,7 +214,8 @@ impl Naming {
         } else if parts.len() > MOST_COMPONENTS {
             Err(PathError::Deep(path))
         } else {
-            Ok(Root { path, stem })
+            let own = (parts.len() > self.base.0.len()).then(|| path.parse().ok()).flatten();
+            Ok(Root { path, stem, own, unique, base: self.base.0.len() })
         }
     }
 }
@@ -209,6 +243,15 @@ pub(super) fn is_hashed(token: &str) -> bool {
     token.len() == LONGEST_TOKEN && token.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
+/// Whether a directory bears the name of its volume: the name itself, its hash, or a suffix that is the volume's own. `volume` is the
+/// volume's name or its client token. The Go driver's suffixes are random UUIDs.
+pub fn is_named_after(volume: &str, path: &DirectoryPath) -> bool {
+    let last = path.name();
+    let suffix = last.len().checked_sub(36).and_then(|at| last.split_at_checked(at));
+    let is_suffixed = suffix.is_some_and(|(stem, uuid)| stem.ends_with('-') && uuid::Uuid::parse_str(uuid).is_ok());
+    !volume.is_empty() && (last == volume || last == sha256_hex(volume) || sha256_hex(last) == volume || is_suffixed)
+}
+
 /// A UUID that is the same for the same volume name, so that a repeated call finds the directory of the first one.
 pub(super) fn stable_uuid(name: &str) -> uuid::Uuid {
     let digest = Sha256::digest(name.as_bytes());
@@ -219,7 +262,9 @@ pub(super) fn stable_uuid(name: &str) -> uuid::Uuid {
 
 /// The client token of a volume: its name, or the name's hash when EFS would refuse it.
 pub fn client_token(name: &str) -> String {
-    if name.chars().count() <= LONGEST_TOKEN && name.is_ascii() { name.to_owned() } else { sha256_hex(name) }
+    let is_fit = name.chars().count() <= LONGEST_TOKEN && name.is_ascii();
+    // A name that is itself a hash would have the token of the name that it is the hash of.
+    if is_fit && !is_hashed(name) { name.to_owned() } else { sha256_hex(name) }
 }
 
 #[cfg(test)]
@@ -305,6 +350,33 @@ mod tests {
     }
 
     #[test]
+    fn the_base_path_is_nobodys_own() {
+        let own = |base: &str, pattern| naming(base, pattern).root("pvc-1").unwrap().own().map(ToString::to_string);
+        for pattern in ["", "/", "."] {
+            assert_eq!(own("/base", Some((pattern, false))), None, "{pattern:?}");
+        }
+        assert_eq!(own("//base/./", Some(("x//", false))), Some("/base/x".to_owned()));
+        assert_eq!(own("", None), Some("/pvc-1".to_owned()));
+        let root = naming("/base", None).root("pvc-1").unwrap();
+        assert!(root.is_sibling("/base/other") && root.is_sibling("//base/a/b"));
+        assert!(!root.is_sibling("/base") && !root.is_sibling("/basement/x") && !root.is_sibling("/"));
+    }
+
+    #[test]
+    fn directories_that_bear_their_volumes_name_are_recognised() {
+        let is = |volume: &str, path: &str| is_named_after(volume, &path.parse().unwrap());
+        for naming in [naming("/b", None), naming("/b", Some(("x", true))), naming("", Some(("", true)))] {
+            let root = naming.root("pvc-1").unwrap();
+            assert!(root.is_unique() && is("pvc-1", &root.path), "{}", root.path);
+        }
+        let long = "x".repeat(128);
+        assert!(is(&client_token(&long), &naming("/b", None).root(&long).unwrap().path));
+        assert!(is("pvc-1", "/b/data-0f8fad5b-d9cb-469f-a165-70867728950e"));
+        assert!(!is("pvc-1", "/b/pvc-2") && !is("", "/b/x") && !is("pvc-1", "/pvc-1/x"));
+        assert!(!naming("/b", Some(("x", false))).root("pvc-1").unwrap().is_unique());
+    }
+
+    #[test]
     fn the_file_systems_root_is_never_a_volume() {
         for pattern in ["", "/", "./"] {
             let naming = naming("", Some((pattern, false)));
@@ -327,6 +399,10 @@ mod tests {
         assert_eq!(client_token(&"x".repeat(64)), "x".repeat(64));
         assert_eq!(client_token(&"x".repeat(65)), sha256_hex(&"x".repeat(65)));
         assert_eq!(client_token("größe").len(), 64);
+        let long = "x".repeat(65);
+        assert_ne!(client_token(&long), client_token(&sha256_hex(&long)));
+        let root = |name: &str| naming("", None).root(name).unwrap().path;
+        assert_ne!(root(".h"), root(&sha256_hex(".h")));
     }
 
     proptest! {

@@ -27,14 +27,15 @@ const CAPABILITIES: [rpc::Type; 8] = [
 #[derive(Debug, Clone)]
 pub struct ControllerService {
     controller: Arc<Controller>,
-    /// Whether left-over removals go on already.
-    resumed: Arc<AtomicBool>,
+    /// Whether the trash is looked after already.
+    keeping: Arc<AtomicBool>,
 }
 
 impl ControllerService {
     /// Serves this controller.
     pub fn new(controller: Arc<Controller>) -> Self {
-        Self { controller, resumed: Arc::default() }
+        controller.work_in_background();
+        Self { controller, keeping: Arc::default() }
     }
 }
 
@@ -100,9 +101,8 @@ impl Rpc for ControllerService {
         _: Request<csi::ControllerGetCapabilitiesRequest>,
     ) -> Result<Response<csi::ControllerGetCapabilitiesResponse>, Status> {
         // csi-provisioner asks this first, and nobody asks it of a driver that serves a node only.
-        if !self.resumed.swap(true, Ordering::Relaxed) {
-            let controller = Arc::clone(&self.controller);
-            tokio::spawn(async move { controller.resume().await });
+        if !self.keeping.swap(true, Ordering::Relaxed) {
+            tokio::spawn(Arc::clone(&self.controller).keep_all_trash());
         }
         let capabilities = CAPABILITIES
             .map(|kind| csi::ControllerServiceCapability {

@@ -1,8 +1,8 @@
 //! Tags of access points, within what the controller's IAM policy allows.
 //!
-//! AWS's managed policy for EFS CSI drivers lets a request carry only the key `efs.csi.aws.com/cluster`. The capacity tag is
-//! therefore left out when AWS refuses it, and tried again later; the volume then works as with the Go driver, which
-//! remembers no capacity.
+//! AWS's managed policy for EFS CSI drivers lets a request carry only the key `efs.csi.aws.com/cluster`. The tags for capacity and
+//! cluster are therefore left out when AWS refuses them, and tried again later; the volume then works as with the Go driver, which
+//! remembers neither.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -16,6 +16,10 @@ use crate::volume::tags::{MOST_TAGS, check_tag};
 
 /// The tag that marks access points of this driver and of the Go driver.
 pub(crate) const CLUSTER_TAG: &str = "efs.csi.aws.com/cluster";
+
+/// The tag that names the clusters whose volumes have an access point: uids of kube-system, separated by spaces. There are several where
+/// a claim of another cluster has taken the access point up.
+pub(crate) const CLUSTER_ID_TAG: &str = "efs.csi.aws.com/cluster-id";
 
 /// Prefix of the mutable parameters that carry a tag, `tagSpecification_1: key=value`.
 pub(crate) const TAG_PARAMETER: &str = "tagSpecification_";
@@ -44,29 +48,38 @@ impl TagPolicy {
         let mut tags = BTreeMap::from([(CLUSTER_TAG.to_owned(), "true".to_owned())]);
         tags.extend(self.flag.clone());
         tags.extend(mutable.clone());
-        // One place stays free for the capacity tag.
-        if tags.len() >= MOST_TAGS {
-            return Err(ControllerError::Invalid(format!("{} tags are more than EFS keeps (50)", tags.len() + 1)));
+        // Two places stay free for what the driver remembers.
+        if tags.len() + 2 > MOST_TAGS {
+            return Err(ControllerError::Invalid(format!("{} tags are more than EFS keeps (50)", tags.len() + 2)));
         }
         Ok(tags)
     }
 
-    /// The tag for the capacity, unless AWS refused it lately.
-    pub(crate) fn capacity(&self, bytes: i64) -> Option<(String, String)> {
+    /// The tags for what the driver remembers, capacity and cluster, unless AWS refused them lately.
+    pub(crate) fn memory(&self, bytes: i64, cluster: Option<&str>) -> BTreeMap<String, String> {
         let refused = *self.refused_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let lately = refused.is_some_and(|at| at.elapsed() < REFUSAL_AGE);
-        (bytes > 0 && !lately).then(|| (CAPACITY_TAG.to_owned(), bytes.to_string()))
+        if refused.is_some_and(|at| at.elapsed() < REFUSAL_AGE) {
+            return BTreeMap::new();
+        }
+        let capacity = (bytes > 0).then(|| (CAPACITY_TAG.to_owned(), bytes.to_string()));
+        let cluster = cluster.map(|id| (CLUSTER_ID_TAG.to_owned(), id.to_owned()));
+        capacity.into_iter().chain(cluster).collect()
     }
 
     /// Notes that AWS refuses tags beyond the cluster tag.
     pub(crate) fn refused(&self) {
         tracing::warn!(
-            tag = CAPACITY_TAG,
-            "the IAM policy allows no capacity tag; capacities are not remembered. Allow the key in aws:TagKeys of \
+            tags = %format_args!("{CAPACITY_TAG}, {CLUSTER_ID_TAG}"),
+            "the IAM policy allows no tags for capacity and cluster; they are not remembered. Allow the keys in aws:TagKeys of \
              elasticfilesystem:CreateAccessPoint and elasticfilesystem:TagResource"
         );
         *self.refused_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
+}
+
+/// The clusters that a tag names. None where there is no tag.
+pub(crate) fn clusters_of(tags: &BTreeMap<String, String>) -> Vec<&str> {
+    tags.get(CLUSTER_ID_TAG).map(|ids| ids.split_whitespace().collect()).unwrap_or_default()
 }
 
 /// Reads the mutable parameters of a VolumeAttributesClass: `tagSpecification_NAME: key=value`.
@@ -86,7 +99,7 @@ pub(crate) fn mutable_tags(parameters: &HashMap<String, String>) -> Result<BTree
         }
         match value.split_once('=') {
             None => problems.push(format!("mutable parameter {name}={value:?} must be key=value")),
-            Some((key, _)) if key == CLUSTER_TAG || key == CAPACITY_TAG => {
+            Some((key, _)) if [CLUSTER_TAG, CLUSTER_ID_TAG, CAPACITY_TAG].contains(&key) => {
                 problems.push(format!("mutable parameter {name}: tag {key} is the driver's own"));
             }
             Some((key, text)) => match check_tag(key, text) {
@@ -138,12 +151,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_refused_capacity_tag_is_left_out_for_a_while() {
+    async fn refused_tags_are_left_out_for_a_while() {
         let policy = TagPolicy::new(BTreeMap::new());
-        assert!(policy.capacity(5).is_some() && policy.capacity(0).is_none());
+        assert_eq!(policy.memory(5, Some("uid")).len(), 2);
+        assert!(policy.memory(0, None).is_empty());
         policy.refused();
-        assert!(policy.capacity(5).is_none());
+        assert!(policy.memory(5, Some("uid")).is_empty());
         tokio::time::advance(REFUSAL_AGE).await;
-        assert!(policy.capacity(5).is_some());
+        assert_eq!(policy.memory(5, None)[CAPACITY_TAG], "5");
     }
 }

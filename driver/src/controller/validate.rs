@@ -3,10 +3,9 @@
 use csi_proto::csi;
 
 use super::create_volume::check_capabilities;
-use super::directories::is_directory_handle;
+use super::directories::{DirectoryVolume, is_directory_handle};
 use super::existing::capacity_of;
 use super::parameters::CreateParameters;
-use super::root_dirs::DirectoryRecord;
 use super::secrets::CrossAccount;
 use super::tagging::mutable_tags;
 use super::{Controller, ControllerError};
@@ -14,7 +13,8 @@ use crate::efs::Role;
 use crate::volume::{FileSystemKind, VolumeId};
 
 /// The volume context keys that NodePublishVolume understands, in lower case.
-const CONTEXT_KEYS: [&str; 5] = [
+const CONTEXT_KEYS: [&str; 6] = [
+    "directoryid",
     "encryptintransit",
     "mounttargetip",
     "mounttargetipmap",
@@ -80,7 +80,7 @@ impl Controller {
         // Calls without secrets about another account's volume use the role that other calls brought along.
         let role = match role {
             Some(role) => Some(role.clone()),
-            None => self.role_of(&id.file_system).await,
+            None => self.role_of(&id.file_system).await?,
         };
         let api = self.efs(role.as_ref()).await?;
         let mut directory = None;
@@ -117,8 +117,8 @@ pub(super) struct FoundVolume {
     pub(super) id: VolumeId,
     /// Its access point, unless the volume is a file system or a directory.
     pub(super) access_point: Option<crate::efs::AccessPoint>,
-    /// The note of its directory, if it is a directory of ours.
-    pub(super) directory: Option<DirectoryRecord>,
+    /// Its directory, if it is a directory of ours.
+    pub(super) directory: Option<DirectoryVolume>,
     /// The role for its account.
     pub(super) role: Option<Role>,
 }

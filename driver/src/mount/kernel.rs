@@ -33,6 +33,10 @@ pub enum Job {
         attributes: u32,
         /// What the kernel's client calls itself; at most 64 bytes.
         client: String,
+        /// The file id that the mounted directory must have, where it is known. The kernel follows symbolic links on the server's side of
+        /// the source, so the path alone may lead to another tenant's files by now.
+        #[serde(default)]
+        directory_id: Option<u64>,
     },
     /// Unmount the topmost mount at a path.
     Unmount {
@@ -100,9 +104,9 @@ impl JobError {
 /// Does `job` in this process. May block for as long as the server likes.
 pub fn perform(job: &Job) -> Outcome {
     let result = match job {
-        Job::Mount { source, target, options, attributes, client } => {
+        Job::Mount { source, target, options, attributes, client, directory_id } => {
             let attributes = MountAttrFlags::from_bits_retain(*attributes);
-            mount_nfs(source, target, options, attributes, client).map(|()| Outcome::Done)
+            mount_nfs(source, target, options, attributes, client, *directory_id).map(|()| Outcome::Done)
         }
         Job::Unmount { target, force } => {
             let flags = if *force { UnmountFlags::FORCE | UnmountFlags::DETACH } else { UnmountFlags::empty() };
@@ -132,6 +136,7 @@ fn mount_nfs(
     options: &[(String, Option<String>)],
     attributes: MountAttrFlags,
     client: &str,
+    directory_id: Option<u64>,
 ) -> Result<(), JobError> {
     let place =
         openat(CWD, target, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
@@ -140,7 +145,7 @@ fn mount_nfs(
         .map_err(|errno| JobError::new(format!("a host name of its own for the NFS client ({client})"), errno))?;
     let context = match fsopen("nfs4", FsOpenFlags::FSOPEN_CLOEXEC) {
         Ok(context) => context,
-        Err(Errno::NOSYS) => return mount_old_style(source, target, options, attributes),
+        Err(Errno::NOSYS) => return mount_old_style(source, target, options, attributes, directory_id),
         Err(errno) => return Err(JobError::new("fsopen nfs4", errno)),
     };
     let explain = |step: String| {
@@ -158,6 +163,9 @@ fn mount_nfs(
     fsconfig_create(context.as_fd()).map_err(explain(format!("mount {source}")))?;
     let mounted = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
         .map_err(explain(format!("fsmount {source}")))?;
+    // Nobody sees the mount yet: one that leads elsewhere goes with its descriptor.
+    let found = rustix::fs::fstat(&mounted).map_err(|errno| JobError::new(format!("stat {source}"), errno))?;
+    check_directory(source, directory_id, found.st_ino)?;
     move_mount(
         mounted.as_fd(),
         "",
@@ -166,6 +174,19 @@ fn mount_nfs(
         MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH,
     )
     .map_err(|errno| JobError::new(format!("move_mount to {}", target.display()), errno))
+}
+
+fn check_directory(source: &str, wanted: Option<u64>, found: u64) -> Result<(), JobError> {
+    match wanted {
+        Some(wanted) if wanted != found => Err(JobError {
+            words: vec![format!(
+                "{source} is not the directory that was made for the volume (file id {found}, not {wanted}): it was replaced, or a \
+                 symbolic link leads elsewhere"
+            )],
+            ..JobError::new("check the mounted directory", Errno::STALE)
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// What the kernel has to say about a file system context, e.g. `nfs4: Unknown parameter 'bogus'`.
@@ -192,6 +213,7 @@ fn mount_old_style(
     target: &Path,
     options: &[(String, Option<String>)],
     attributes: MountAttrFlags,
+    directory_id: Option<u64>,
 ) -> Result<(), JobError> {
     let mut data = Vec::with_capacity(options.len());
     for (key, value) in options {
@@ -219,7 +241,12 @@ fn mount_old_style(
     let data = std::ffi::CString::new(data.join(","))
         .map_err(|_| JobError::new("mount option with a NUL byte", Errno::INVAL))?;
     mount(source, target, "nfs4", flags, data.as_c_str())
-        .map_err(|errno| JobError::new(format!("mount {source}"), errno))
+        .map_err(|errno| JobError::new(format!("mount {source}"), errno))?;
+    let found = rustix::fs::stat(target).map_err(|errno| JobError::new(format!("stat {source}"), errno));
+    // Such a kernel has no mount that nobody sees; it is taken back at once.
+    found.and_then(|found| check_directory(source, directory_id, found.st_ino)).inspect_err(|_| {
+        let _ = unmount(target, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
+    })
 }
 
 #[cfg(test)]
@@ -236,6 +263,15 @@ mod tests {
             error.to_string(),
             "mount option bogus: Invalid argument (os error 22) (kernel: nfs4: Unknown parameter 'bogus')"
         );
+    }
+
+    #[test]
+    fn another_directory_than_the_volumes_is_refused() {
+        assert!(
+            check_directory("127.0.0.1:/a", None, 5).is_ok() && check_directory("127.0.0.1:/a", Some(5), 5).is_ok()
+        );
+        let error = check_directory("127.0.0.1:/a", Some(5), 6).unwrap_err().to_string();
+        assert!(error.contains("file id 6, not 5") && error.contains("symbolic link"), "{error}");
     }
 
     #[test]
@@ -257,6 +293,7 @@ mod tests {
             options: Vec::new(),
             attributes: 0,
             client: "c".into(),
+            directory_id: None,
         };
         let Outcome::Failed(error) = perform(&job) else { panic!("not failed") };
         assert!(error.step.starts_with("open "), "{error}");

@@ -116,8 +116,8 @@ impl State {
         let mut record =
             Record::new(target.to_owned(), request.volume.clone(), request.mode.into(), request.mount.clone(), reached);
         let result = match &lease {
-            Some(lease) => self.mount_through(lease, &mut record).await,
-            None => self.mount(&record).await,
+            Some(lease) => self.mount_through(lease, &mut record, request.directory_id).await,
+            None => self.mount(&record, request.directory_id).await,
         };
         match result {
             Ok(()) => {
@@ -135,10 +135,15 @@ impl State {
     }
 
     /// Mounts through a tunnel whose mount target has been seen to answer.
-    async fn mount_through(&self, lease: &TunnelLease, record: &mut Record) -> Result<(), NodeError> {
+    async fn mount_through(
+        &self,
+        lease: &TunnelLease,
+        record: &mut Record,
+        directory_id: Option<u64>,
+    ) -> Result<(), NodeError> {
         lease.check().await?;
         record.mount_target = lease.mount_target();
-        let result = self.mount(record).await;
+        let result = self.mount(record, directory_id).await;
         lease.discard_warm();
         result
     }
@@ -156,7 +161,7 @@ impl State {
     }
 
     /// Writes the record and has the kernel mount it.
-    async fn mount(&self, record: &Record) -> Result<(), NodeError> {
+    async fn mount(&self, record: &Record, directory_id: Option<u64>) -> Result<(), NodeError> {
         // Written first: should we die between the two, the next start finds the record and sees what became of the mount.
         self.records.store(record).map_err(|source| NodeError::File {
             what: "cannot write the record of",
@@ -179,6 +184,7 @@ impl State {
             options: options.for_server(address, port),
             attributes: options.attributes,
             client: client_name(&record.mount.spec, direct),
+            directory_id,
         };
         let started = Instant::now();
         loop {

@@ -32,12 +32,15 @@ pub struct PublishRequest {
     pub mode: Mode,
     /// What to mount and how.
     pub mount: MountRequest,
+    /// The file id that the directory must have, where the controller has told it.
+    pub directory_id: Option<u64>,
 }
 
 /// A volume context, with the keys that the Go driver knows.
 #[derive(Debug, PartialEq, Eq)]
 struct Context {
     encrypted: bool,
+    directory_id: Option<u64>,
     route: Route,
 }
 
@@ -79,7 +82,7 @@ impl PublishRequest {
             route: route(context.route, &parsed.efs)?,
         };
         let mount = MountRequest { spec, encrypted, path: subdirectory(&volume)?, options };
-        Ok(Self { volume: request.volume_id.clone(), target, mode, mount })
+        Ok(Self { volume: request.volume_id.clone(), target, mode, mount, directory_id: context.directory_id })
     }
 }
 
@@ -212,7 +215,7 @@ fn route(context: Route, options: &EfsOptions) -> Result<Route, NodeError> {
 
 impl Context {
     fn parse(attributes: &HashMap<String, String>) -> Result<Self, NodeError> {
-        let mut context = Self { encrypted: true, route: Route::default() };
+        let mut context = Self { encrypted: true, directory_id: None, route: Route::default() };
         for (key, value) in attributes {
             let field = || format!("volume_context[{key:?}]");
             match key.to_ascii_lowercase().as_str() {
@@ -221,6 +224,11 @@ impl Context {
                     return Err(NodeError::request(field(), "ephemeral inline volumes are not supported"));
                 }
                 key if key.starts_with("csi.storage.k8s.io/") => {}
+                "directoryid" => {
+                    let id = value.parse();
+                    let reason = || format!("{value:?} must be the file id of the volume's directory, a number");
+                    context.directory_id = Some(id.map_err(|_| NodeError::request(field(), reason()))?);
+                }
                 "encryptintransit" => context.encrypted = boolean(value).ok_or_else(|| not_boolean(field(), value))?,
                 "crossaccount" => {
                     context.route.cross_account = boolean(value).ok_or_else(|| not_boolean(field(), value))?;

@@ -3,7 +3,7 @@
 use csi_proto::csi;
 use tonic::Code;
 
-use crate::support::{Bed, GIB, assert_refused, request};
+use crate::support::{Bed, GIB, assert_refused, claimant, request};
 
 fn sized(name: &str, fs: &str, required_bytes: i64, limit_bytes: i64) -> csi::CreateVolumeRequest {
     let mut asked = request(name, fs, &[("uid", "1"), ("gid", "1")]);
@@ -144,10 +144,10 @@ async fn a_reused_access_point_stays_while_another_volume_uses_it() {
         ("csi.storage.k8s.io/pvc/namespace", "a"),
     ];
     let id = bed.create(request("pvc-1", &fs, &parameters)).await.unwrap().volume_id;
-    *bed.cluster.handles.lock().unwrap() = Some(vec![id.clone()]);
+    *bed.cluster.claimants.lock().unwrap() = Some(vec![claimant("pvc-1", &id, true), claimant("pvc-2", &id, false)]);
     bed.delete(&id).await.unwrap();
     assert_eq!(bed.access_points(&fs).await.len(), 1);
-    *bed.cluster.handles.lock().unwrap() = Some(vec![]);
+    *bed.cluster.claimants.lock().unwrap() = Some(vec![claimant("pvc-1", &id, true)]);
     bed.delete(&id).await.unwrap();
     assert!(bed.access_points(&fs).await.is_empty());
 }

@@ -42,7 +42,7 @@ async fn a_directory_volume_is_made_found_again_and_removed() {
     assert_refused(refused, Code::AlreadyExists, &["owner 1001:1002", "7:1002"]);
     let taken = [("subPathPattern", "dynamic/deep/pvc-1"), ("ensureUniqueDirectory", "false")];
     let refused = bed.create(directory_request("pvc-2", &fs, &taken)).await;
-    assert_refused(refused, Code::AlreadyExists, &["pvc-1", "taken"]);
+    assert_refused(refused, Code::AlreadyExists, &["pvc-1", "belongs to"]);
 
     fill(&*files, "/dynamic/deep/pvc-1").await;
     bed.delete(&volume.volume_id).await.unwrap();
@@ -115,12 +115,17 @@ async fn shared_directories_and_the_file_systems_root_are_never_removed() {
     bed.delete(&format!("efs:{fs}::{}", root.access_point_id().unwrap())).await.unwrap();
 
     let shared = [("subPathPattern", "precious"), ("ensureUniqueDirectory", "false")];
-    let first = bed.create(request("pvc-1", &fs, &shared)).await.unwrap().volume_id;
-    let second = bed.create(request("pvc-2", &fs, &shared)).await.unwrap().volume_id;
-    bed.delete(&first).await.unwrap();
-    files.lookup_path("/precious").await.expect("pvc-2 still uses it");
-    bed.delete(&second).await.unwrap();
-    assert!(files.lookup_path("/precious").await.is_err(), "its last user takes it along");
+    let made = [("subPathPattern", "made"), ("ensureUniqueDirectory", "false")];
+    for (at, parameters, stays) in [("/precious", shared, true), ("/made", made, false)] {
+        let first = bed.create(request(&format!("first{at}"), &fs, &parameters)).await.unwrap().volume_id;
+        let second = bed.create(request(&format!("second{at}"), &fs, &parameters)).await.unwrap().volume_id;
+        files.lookup_path(at).await.expect("it is there with the access point");
+        bed.delete(&first).await.unwrap();
+        files.lookup_path(at).await.expect("the second one still uses it");
+        bed.delete(&second).await.unwrap();
+        // Its last user takes it along, unless it was there before the first one.
+        assert_eq!(files.lookup_path(at).await.is_ok(), stays, "{at}");
+    }
     assert!(bed.access_points(&fs).await.is_empty());
     files.umount().await.unwrap();
 }
@@ -162,7 +167,10 @@ async fn a_note_without_its_directory_is_no_volume() {
     let volume = bed.create(directory_request("pvc-1", &fs, &[("basePath", "b")])).await.unwrap();
     let files = bed.files(&fs).await;
     files.rename_path("/b/pvc-1", "/moved").await.unwrap();
-    assert_eq!(bed.create(directory_request("pvc-1", &fs, &[("basePath", "b")])).await.unwrap(), volume);
+    let again = bed.create(directory_request("pvc-1", &fs, &[("basePath", "b")])).await.unwrap();
+    assert_eq!(again.volume_id, volume.volume_id);
+    // Nodes must not take the one for the other.
+    assert_ne!(again.volume_context["directoryId"], volume.volume_context["directoryId"]);
     files.lookup_path("/b/pvc-1").await.expect("it was made anew");
     files.umount().await.unwrap();
 }

@@ -18,7 +18,9 @@ async fn concurrent_volumes_get_ids_of_their_own_at_one_call_each() {
     let calls = (0..VOLUMES).map(|n| bed.create(request(&format!("pvc-{n}"), &fs, &range)));
     let made: Vec<_> = futures::stream::iter(calls).buffer_unordered(32).collect().await;
     assert!(made.iter().all(Result::is_ok), "{:?}", made.iter().find(|it| it.is_err()));
-    assert_eq!((bed.calls("CreateAccessPoint"), bed.calls("DescribeAccessPoints")), (VOLUMES, 1));
+    // One listing to fill the table, and a few of those who come first, to see whether other clusters are there.
+    assert_eq!(bed.calls("CreateAccessPoint"), VOLUMES);
+    assert!(bed.calls("DescribeAccessPoints") <= 4, "{}", bed.calls("DescribeAccessPoints"));
     let points = bed.access_points(&fs).await;
     let ids: HashSet<i64> = points.iter().map(|point| point.posix_user().unwrap().gid()).collect();
     assert_eq!(ids.len(), VOLUMES);

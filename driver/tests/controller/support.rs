@@ -15,9 +15,9 @@ use csi_proto::csi::volume_capability::access_mode::Mode;
 use csi_proto::csi::volume_capability::{AccessMode, AccessType, MountVolume};
 use efs_csi_driver::cli::UnknownParameters;
 use efs_csi_driver::config::{ControllerConfig, Endpoint};
-use efs_csi_driver::controller::cluster::{Cluster, ClusterFacts, SecretName};
+use efs_csi_driver::controller::cluster::{Claimant, Cluster, ClusterFacts, SecretName, WaitingClaim};
 use efs_csi_driver::controller::parameters::ObjectKey;
-use efs_csi_driver::controller::root_dirs::{Addresses, RootDirectories};
+use efs_csi_driver::controller::sessions::{Addresses, Sessions, TunnelSessions};
 use efs_csi_driver::controller::{Controller, ControllerError, ControllerService};
 use efs_csi_driver::efs::AwsClients;
 use efs_csi_driver::efs::http_client::http_client;
@@ -40,10 +40,17 @@ pub(crate) const GIB: i64 = 1 << 30;
 #[derive(Debug, Default)]
 pub(crate) struct MapCluster {
     pub(crate) objects: Mutex<HashMap<String, String>>,
-    pub(crate) handles: Mutex<Option<Vec<String>>>,
+    pub(crate) claimants: Mutex<Option<Vec<Claimant>>>,
+    pub(crate) waiting: Mutex<Vec<WaitingClaim>>,
+    pub(crate) id: Mutex<Option<String>>,
     pub(crate) facts: Mutex<Option<ClusterFacts>>,
     /// Values of Secrets, by `namespace/name`.
     pub(crate) secrets: Mutex<HashMap<String, HashMap<String, String>>>,
+}
+
+/// A PersistentVolume.
+pub(crate) fn claimant(name: &str, handle: &str, is_leaving: bool) -> Claimant {
+    Claimant { name: name.to_owned(), handle: handle.to_owned(), namespace: Some("a".to_owned()), is_leaving }
 }
 
 impl MapCluster {
@@ -63,8 +70,16 @@ impl Cluster for MapCluster {
         Ok(self.get("Secret", at))
     }
 
-    async fn handles_in_use(&self) -> Result<Option<Vec<String>>, ControllerError> {
-        Ok(self.handles.lock().unwrap().clone())
+    async fn claimants(&self) -> Result<Option<Vec<Claimant>>, ControllerError> {
+        Ok(self.claimants.lock().unwrap().clone())
+    }
+
+    async fn waiting_claims(&self) -> Result<Option<Vec<WaitingClaim>>, ControllerError> {
+        Ok(Some(self.waiting.lock().unwrap().clone()))
+    }
+
+    async fn id(&self) -> Result<Option<String>, ControllerError> {
+        Ok(self.id.lock().unwrap().clone())
     }
 
     async fn facts(&self) -> Result<Option<ClusterFacts>, ControllerError> {
@@ -122,6 +137,8 @@ pub(crate) fn config() -> ControllerConfig {
         access_point_quota: 10_000,
         tls_ca_file: None,
         mount_target_port: 2049,
+        trash_retention: Duration::ZERO,
+        cluster_id: None,
     }
 }
 
@@ -143,12 +160,12 @@ impl Bed {
 
     async fn on(fake: Instance, config: ControllerConfig, with_files: bool) -> Self {
         let base = sdk_config(&fake.http_url()).await;
-        let directories = with_files.then(|| root_directories(&fake));
+        let sessions = with_files.then(|| tunnel_sessions(&fake));
         let cluster = Arc::new(MapCluster::default());
         let stop = CancellationToken::new();
         let metrics = Metrics::new();
         let (csi, served) =
-            serve(config.clone(), base.clone(), Arc::clone(&cluster), metrics.clone(), directories, stop.clone()).await;
+            serve(config.clone(), base.clone(), Arc::clone(&cluster), metrics.clone(), sessions, stop.clone()).await;
         let aws = aws_sdk_efs::Client::new(&base);
         Self { fake, aws, csi, cluster, metrics, config, with_files, base, stop, _served: served }
     }
@@ -156,8 +173,8 @@ impl Bed {
     /// A second controller on the same fake, as after a restart or a change of leader. It knows nothing.
     pub(crate) async fn another_controller(&self) -> (ControllerClient<Channel>, Served) {
         let cluster = Arc::clone(&self.cluster);
-        let directories = self.with_files.then(|| root_directories(&self.fake));
-        serve(self.config.clone(), self.base.clone(), cluster, Metrics::new(), directories, self.stop.clone()).await
+        let sessions = self.with_files.then(|| tunnel_sessions(&self.fake));
+        serve(self.config.clone(), self.base.clone(), cluster, Metrics::new(), sessions, self.stop.clone()).await
     }
 
     /// A client of another account's EFS.
@@ -245,15 +262,15 @@ async fn serve(
     base: SdkConfig,
     cluster: Arc<MapCluster>,
     metrics: Metrics,
-    directories: Option<Arc<RootDirectories>>,
+    sessions: Option<Arc<dyn Sessions>>,
     stop: CancellationToken,
 ) -> (ControllerClient<Channel>, Served) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("csi.sock");
     let clients = Arc::new(AwsClients::with_base(base, metrics.clone()));
     let mut controller = Controller::new(config, clients, cluster, metrics.clone());
-    if let Some(directories) = directories {
-        controller = controller.with_directories(directories);
+    if let Some(sessions) = sessions {
+        controller = controller.with_sessions(sessions);
     }
     let routes = Routes::new(ControllerServer::new(ControllerService::new(Arc::new(controller))));
     let listener = Listener::bind(&Endpoint::Unix(path.clone())).await.unwrap();
@@ -263,7 +280,7 @@ async fn serve(
 }
 
 /// A way to the files of the fake.
-fn root_directories(fake: &Instance) -> Arc<RootDirectories> {
+fn tunnel_sessions(fake: &Instance) -> Arc<dyn Sessions> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(fake.ca_pem().as_bytes()) {
         roots.add(certificate.unwrap()).unwrap();
@@ -277,7 +294,7 @@ fn root_directories(fake: &Instance) -> Arc<RootDirectories> {
         source: "test".to_owned(),
         limits: DialLimits::default(),
     };
-    Arc::new(RootDirectories::new(deps, addresses, CancellationToken::new()))
+    Arc::new(TunnelSessions::new(deps, addresses, CancellationToken::new()))
 }
 
 pub(crate) fn capability(mode: Mode) -> csi::VolumeCapability {

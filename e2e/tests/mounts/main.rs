@@ -5,6 +5,7 @@
 mod bad_input;
 mod faults;
 mod fixture;
+mod links;
 mod node_features;
 mod plain;
 mod unpublish;

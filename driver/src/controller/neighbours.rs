@@ -1,0 +1,225 @@
+//! Who else uses a directory: access points as AWS lists them now, and PersistentVolumes that name directories.
+//!
+//! Listings of EFS lag behind. What this controller has made itself counts at once, and what it has deleted no longer counts.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use efs_directories::{DirectoryPath, Relation};
+use tokio::time::Instant;
+
+use super::afresh::Afresh;
+use super::cluster::Claimant;
+use super::tagging::{CLUSTER_TAG, clusters_of};
+use super::{Controller, ControllerError};
+use crate::efs::api::LARGEST_PAGE;
+use crate::efs::{AccessPoint, EfsApi, EfsError, LifeCycle};
+use crate::volume::{AccessPointId, FileSystemId, FileSystemKind, VolumeId};
+
+/// How long a listing of EFS may not show an access point that was just made, or still show one that was just deleted.
+const LISTING_LAG: Duration = Duration::from_secs(60);
+
+/// What is asked of an access point.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Point {
+    pub(super) id: AccessPointId,
+    /// Its root directory; nothing when that is the whole file system.
+    root: Option<DirectoryPath>,
+    /// Whether a driver made it.
+    is_volume: bool,
+    /// The user and group that it enforces.
+    pub(super) ids: Option<(u32, u32)>,
+    /// The clusters that its tag names.
+    clusters: Vec<String>,
+}
+
+impl Point {
+    fn of(it: &AccessPoint) -> Option<Self> {
+        let is_leaving = matches!(it.state, LifeCycle::Deleting | LifeCycle::Deleted);
+        let is_volume = it.tags.contains_key(CLUSTER_TAG);
+        (!is_leaving).then(|| Self {
+            id: it.id.clone(),
+            root: it.root.parse().ok(),
+            is_volume,
+            ids: it.posix_user.as_ref().map(|user| (user.uid, user.gid)),
+            clusters: clusters_of(&it.tags).into_iter().map(str::to_owned).collect(),
+        })
+    }
+
+    /// Whether a driver made it that is not, as far as its tag tells, the cluster's of this id.
+    pub(super) fn is_anothers(&self, own: Option<&str>) -> bool {
+        self.is_volume && !own.is_some_and(|own| self.clusters.iter().any(|id| id == own))
+    }
+}
+
+/// Somebody who uses a directory, or one around it or inside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Neighbour {
+    /// An access point, with its root directory.
+    AccessPoint(AccessPointId, DirectoryPath, Relation),
+    /// A PersistentVolume with this handle.
+    Volume(String, Relation),
+}
+
+impl fmt::Display for Neighbour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lies = |relation| match relation {
+            Relation::Inside => "inside it",
+            Relation::Around => "around it",
+            _ => "on it",
+        };
+        match self {
+            Self::AccessPoint(id, root, relation) => {
+                write!(f, "access point {id} has its root {root} {}", lies(*relation))
+            }
+            Self::Volume(handle, relation) => write!(f, "PersistentVolume {handle} is {}", lies(*relation)),
+        }
+    }
+}
+
+/// Listings, and what they may not show yet.
+#[derive(Debug, Default)]
+pub(super) struct Neighbours {
+    points: Afresh<FileSystemId, Vec<Point>, EfsError>,
+    volumes: Afresh<(), Option<Vec<Claimant>>, String>,
+    lately: Mutex<Lately>,
+}
+
+#[derive(Debug, Default)]
+struct Lately {
+    made: HashMap<AccessPointId, (FileSystemId, Point, Instant)>,
+    deleted: HashMap<AccessPointId, Instant>,
+}
+
+impl Neighbours {
+    fn lately(&self) -> std::sync::MutexGuard<'_, Lately> {
+        let mut lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
+        lately.made.retain(|_, (_, _, at)| at.elapsed() < LISTING_LAG);
+        lately.deleted.retain(|_, at| at.elapsed() < LISTING_LAG);
+        lately
+    }
+
+    pub(super) fn made(&self, it: &AccessPoint) {
+        if let Some(point) = Point::of(it) {
+            self.lately().made.insert(it.id.clone(), (it.file_system.clone(), point, Instant::now()));
+        }
+    }
+
+    pub(super) fn deleted(&self, id: &AccessPointId) {
+        let mut lately = self.lately();
+        lately.made.remove(id);
+        lately.deleted.insert(id.clone(), Instant::now());
+    }
+
+    /// The access points of a file system, listed after this call.
+    pub(super) async fn points(&self, api: &dyn EfsApi, file_system: &FileSystemId) -> Result<Vec<Point>, EfsError> {
+        let listing = async {
+            let mut points = Vec::new();
+            let mut token: Option<String> = None;
+            loop {
+                let page = api.access_points(Some(file_system), LARGEST_PAGE, token.as_deref()).await?;
+                points.extend(page.access_points.iter().filter_map(Point::of));
+                match page.next_token {
+                    Some(next) => token = Some(next),
+                    None => return Ok(points),
+                }
+            }
+        };
+        let listed = self.points.ask(file_system, listing).await?;
+        let lately = self.lately();
+        let mut points: HashMap<&AccessPointId, &Point> =
+            listed.iter().filter(|it| !lately.deleted.contains_key(&it.id)).map(|point| (&point.id, point)).collect();
+        for (id, (of, point, _)) in &lately.made {
+            if of == file_system {
+                points.insert(id, point);
+            }
+        }
+        Ok(points.into_values().cloned().collect())
+    }
+}
+
+/// Whose directory it is that is asked about.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Whose<'a> {
+    /// That of the volume with this access point.
+    AccessPoint(&'a AccessPointId),
+    /// That of the directory volume with this handle.
+    Directory(&'a str),
+}
+
+impl Controller {
+    /// The PersistentVolumes, listed after this call; nothing outside a cluster.
+    pub(super) async fn claimants_afresh(&self) -> Result<Arc<Option<Vec<Claimant>>>, ControllerError> {
+        let listing = async {
+            self.cluster.claimants().await.map_err(|error| match error {
+                ControllerError::Cluster { reason, .. } => reason,
+                other => other.to_string(),
+            })
+        };
+        self.neighbours.volumes.ask(&(), listing).await.map_err(|reason| ControllerError::Cluster {
+            what: "PersistentVolumes".to_owned(),
+            reason,
+            transient: true,
+            forbidden: false,
+        })
+    }
+
+    /// An access point that uses the directory, one inside it, or one around it, other than the volume's own. The whole file system
+    /// is around everything and doesn't count; nor does an access point around it that no driver made: its owner looks at what is inside.
+    pub(super) async fn access_point_at(
+        &self,
+        api: &dyn EfsApi,
+        file_system: &FileSystemId,
+        path: &DirectoryPath,
+        whose: Whose<'_>,
+    ) -> Result<Option<Neighbour>, ControllerError> {
+        let points = self.neighbours.points(api, file_system).await;
+        let points =
+            points.map_err(ControllerError::efs(format!("cannot see whether others use the directory {path}")))?;
+        let other = points.iter().filter(|it| !matches!(whose, Whose::AccessPoint(own) if *own == it.id));
+        Ok(other
+            .filter_map(|it| {
+                let root = it.root.as_ref()?;
+                let relation = root.relation(path);
+                let counts = match relation {
+                    Relation::Same | Relation::Inside => true,
+                    Relation::Around => it.is_volume,
+                    Relation::Apart => false,
+                };
+                counts.then(|| Neighbour::AccessPoint(it.id.clone(), root.clone(), relation))
+            })
+            .min_by_key(|it| it.to_string()))
+    }
+
+    /// Somebody who would lose files if the directory were removed.
+    pub(super) async fn user_of(
+        &self,
+        api: &dyn EfsApi,
+        file_system: &FileSystemId,
+        path: &DirectoryPath,
+        whose: Whose<'_>,
+    ) -> Result<Option<Neighbour>, ControllerError> {
+        if let Some(point) = self.access_point_at(api, file_system, path, whose).await? {
+            return Ok(Some(point));
+        }
+        let claimants = self.claimants_afresh().await?;
+        Ok(claimants.iter().flatten().map(|volume| &volume.handle).find_map(|handle| {
+            let volume: VolumeId = handle.parse().ok()?;
+            let is_own = matches!(whose, Whose::Directory(own) if own == handle);
+            if is_own
+                || volume.kind != FileSystemKind::Efs
+                || volume.file_system != *file_system
+                || volume.access_point.is_some()
+            {
+                return None;
+            }
+            let at: DirectoryPath = volume.subdirectory().parse().ok()?;
+            match at.relation(path) {
+                relation @ (Relation::Same | Relation::Inside) => Some(Neighbour::Volume(handle.clone(), relation)),
+                Relation::Around | Relation::Apart => None,
+            }
+        }))
+    }
+}

@@ -1,0 +1,294 @@
+//! Root directories of access points, deleted with them where `--delete-access-point-root-dir` asks for it.
+//!
+//! The order is such that a crash or a refusal can only leave files: whose directory it is (the tag of the access point and the
+//! directory's name, or a claim); nobody else there; the intent noted; the access point deleted, which uses up AWS's permission; the
+//! directory moved to the trash; emptied. What was cut off goes on from the intent.
+
+use efs_directories::ledger::Origin;
+use efs_directories::trash::{Intent, Noted, Outcome};
+use efs_directories::volumes::{self, Begun, Purpose, Wanted};
+use efs_directories::walk::{Place, look};
+use efs_directories::{Claim, DirectoryError, DirectoryPath, Relation};
+
+use super::neighbours::Whose;
+use super::paths::is_named_after;
+use super::sessions::Session;
+use super::tagging::CLUSTER_TAG;
+use super::{Controller, ControllerError};
+use crate::efs::{AccessPoint, EfsApi, PosixUser, Role};
+use crate::volume::{AccessPointId, FileSystemId, VolumeId};
+
+/// A directory that goes with its access point.
+pub(super) struct Going {
+    session: Session,
+    noted: Noted,
+    claim: Option<Claim>,
+}
+
+/// For whom a root directory is claimed.
+pub(super) struct RootOwner<'a> {
+    pub(super) token: &'a str,
+    pub(super) path: &'a DirectoryPath,
+    pub(super) user: &'a PosixUser,
+    pub(super) permissions: &'a str,
+}
+
+/// Whose a root directory is.
+enum Verdict {
+    /// The access point's alone, as far as names and claims tell.
+    Own(Option<Claim>),
+    /// Not certainly, or not alone.
+    Stays(String),
+}
+
+impl Controller {
+    /// Notes that the root directory of an access point is to go with it; nothing where it has to stay.
+    pub(super) async fn intend_root(
+        &self,
+        api: &dyn EfsApi,
+        access_point: &AccessPoint,
+        role: Option<&Role>,
+    ) -> Result<Option<Going>, ControllerError> {
+        let id = &access_point.id;
+        let Ok(path) = access_point.root.parse::<DirectoryPath>() else {
+            tracing::warn!(access_point = %id, root = access_point.root, "its root is no directory of a volume; nothing is removed");
+            return Ok(None);
+        };
+        let session = self.session(api, &access_point.file_system, role).await?;
+        let claim = match whose(&session, access_point, &path).await? {
+            Verdict::Own(claim) => claim,
+            Verdict::Stays(reason) => {
+                tracing::warn!(access_point = %id, %path, reason, "the root directory stays");
+                return Ok(None);
+            }
+        };
+        if let Some(user) = self.user_of(api, &access_point.file_system, &path, Whose::AccessPoint(id)).await? {
+            tracing::warn!(access_point = %id, %path, %user, "the root directory stays");
+            return Ok(None);
+        }
+        let node = match look(session.files(), &path).await {
+            Ok(Place::Directory { node, .. }) => match &claim {
+                Some(claim) if claim.file_id != Some(node.file_id) => {
+                    tracing::warn!(access_point = %id, %path, "what has the directory's name now is something else; it stays");
+                    volumes::release(session.ledger(), claim).await?;
+                    return Ok(None);
+                }
+                _ => node,
+            },
+            // The access point was never used.
+            Ok(Place::Free { .. }) => {
+                if let Some(claim) = claim {
+                    volumes::release(session.ledger(), &claim).await?;
+                }
+                return Ok(None);
+            }
+            Err(error @ (DirectoryError::Link { .. } | DirectoryError::NotDirectory { .. })) => {
+                tracing::warn!(access_point = %id, %error, "nothing is removed");
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let intent = Intent {
+            path,
+            file_id: node.file_id,
+            volume: VolumeId::of_access_point(access_point.file_system.clone(), id.clone()).to_string(),
+            access_point: Some(id.to_string()),
+            claim: claim.as_ref().map(|claim| claim.id.clone()),
+        };
+        let noted = session.trash().intend(id.as_str(), intent).await?;
+        Ok(Some(Going { session, noted, claim }))
+    }
+
+    /// The access point was not deleted, so its directory must not go.
+    pub(super) async fn keep_root(&self, going: &Going) {
+        if let Err(error) = going.session.trash().cancel(&going.noted).await {
+            tracing::warn!(%error, path = %going.noted.intent.path, "an intent to delete it stays; it is taken back later, as its access point exists");
+        }
+    }
+
+    /// Moves a directory to the trash, now that its access point is gone.
+    pub(super) async fn remove_root(
+        &self,
+        api: &dyn EfsApi,
+        file_system: &FileSystemId,
+        role: Option<&Role>,
+        going: &Going,
+    ) -> Result<(), ControllerError> {
+        let Going { session, noted, claim } = going;
+        let path = &noted.intent.path;
+        let Some(id) = noted.intent.access_point.as_deref().and_then(|id| id.parse::<AccessPointId>().ok()) else {
+            return Ok(());
+        };
+        match session.trash().carry_out(noted).await? {
+            Outcome::Moved => {
+                // An access point that was made since the first look would lose its files.
+                let user = self.user_of(api, file_system, path, Whose::AccessPoint(&id)).await;
+                if !matches!(user, Ok(None)) {
+                    session.trash().put_back(noted).await?;
+                    let user = user?.map(|user| user.to_string()).unwrap_or_default();
+                    tracing::warn!(access_point = %id, %path, user, "the root directory stays");
+                    return Ok(());
+                }
+            }
+            Outcome::Gone => {}
+            Outcome::Replaced => {
+                tracing::warn!(access_point = %id, %path, "what has the directory's name now is something else; it stays");
+            }
+        }
+        if let Some(claim) = claim {
+            volumes::release(session.ledger(), claim).await?;
+        }
+        self.keep_trash(file_system, role);
+        Ok(())
+    }
+
+    /// Goes on with deletions of an access point that is gone by now.
+    pub(super) async fn finish_root(
+        &self,
+        api: &dyn EfsApi,
+        file_system: &FileSystemId,
+        role: Option<&Role>,
+        id: &AccessPointId,
+    ) -> Result<(), ControllerError> {
+        let session = self.session(api, file_system, role).await?;
+        for noted in session.trash().intents_of(id.as_str()).await? {
+            self.resume_root(api, file_system, role, &session, noted).await?;
+        }
+        Ok(())
+    }
+
+    /// Goes on with one deletion whose access point is gone.
+    pub(super) async fn resume_root(
+        &self,
+        api: &dyn EfsApi,
+        file_system: &FileSystemId,
+        role: Option<&Role>,
+        session: &Session,
+        noted: Noted,
+    ) -> Result<(), ControllerError> {
+        let Some(id) = noted.intent.access_point.as_deref().and_then(|id| id.parse::<AccessPointId>().ok()) else {
+            return Ok(());
+        };
+        let path = noted.intent.path.clone();
+        let held = session.ledger().claim_at(&path).await?;
+        let claim = held.filter(|claim| noted.intent.claim.as_ref() == Some(&claim.id));
+        // What was nobody else's then may be somebody's now.
+        let other = session.ledger().owner_of(&path).await?.filter(|(_, owner)| claim.as_ref() != Some(owner));
+        let user = self.user_of(api, file_system, &path, Whose::AccessPoint(&id)).await?;
+        if other.is_some() || user.is_some() {
+            session.trash().cancel(&noted).await?;
+            tracing::warn!(access_point = %id, %path, user = user.map(|user| user.to_string()), owner = other.map(|(_, it)| it.volume), "the root directory stays");
+            return Ok(());
+        }
+        self.remove_root(api, file_system, role, &Going { session: session.clone(), noted, claim }).await
+    }
+
+    /// Claims the directory of an access point whose class does not make it unique, or that will carry no tag, so that a later deletion
+    /// knows whether it was made for the volume. It is made here, with the owner that EFS would give it. Gives the claim if it is new.
+    pub(super) async fn claim_root(
+        &self,
+        api: &dyn EfsApi,
+        file_system: &FileSystemId,
+        role: Option<&Role>,
+        root: RootOwner<'_>,
+    ) -> Result<Option<Claim>, ControllerError> {
+        let RootOwner { token, path, user: PosixUser { uid, gid, .. }, permissions } = root;
+        let session = self.session(api, file_system, role).await?;
+        let ledger = session.ledger();
+        let wanted = Wanted {
+            volume: token.to_owned(),
+            path: path.clone(),
+            uid: *uid,
+            gid: *gid,
+            permissions: permissions.to_owned(),
+            capacity: 0,
+            purpose: Purpose::Share,
+            cluster: self.cluster_id().await,
+        };
+        match volumes::begin(ledger, &wanted).await? {
+            Begun::Claimed(claim) => {
+                volumes::place(ledger, &claim).await?;
+                Ok(Some(claim))
+            }
+            // An earlier call may have chosen another id for the volume.
+            Begun::Ready(claim) if claim.volume == token => {
+                let mode = u32::from_str_radix(permissions, 8).unwrap_or(0o700);
+                volumes::own(ledger, &claim, mode, *uid, *gid).await?;
+                Ok(None)
+            }
+            Begun::Ready(_) => Ok(None),
+        }
+    }
+
+    /// Whether something has the place of a volume's directory.
+    pub(super) async fn is_there(
+        &self,
+        api: &dyn EfsApi,
+        file_system: &FileSystemId,
+        role: Option<&Role>,
+        path: &DirectoryPath,
+    ) -> Result<bool, ControllerError> {
+        let session = self.session(api, file_system, role).await?;
+        match look(session.files(), path).await {
+            Ok(Place::Directory { .. }) => Ok(true),
+            Ok(Place::Free { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Gives up a claim whose access point was not made.
+    pub(super) async fn unclaim_root(
+        &self,
+        api: &dyn EfsApi,
+        file_system: &FileSystemId,
+        role: Option<&Role>,
+        claim: &Claim,
+    ) {
+        let released = async {
+            let session = self.session(api, file_system, role).await?;
+            volumes::release(session.ledger(), claim).await.map_err(ControllerError::from)
+        };
+        if let Err(error) = released.await {
+            tracing::warn!(path = %claim.path, %error, "the claim of a volume that was not made stays");
+        }
+    }
+
+    /// The directory volume that has a directory, one around it or one in it.
+    pub(super) async fn directory_volume_at(
+        &self,
+        api: &dyn EfsApi,
+        file_system: &FileSystemId,
+        role: Option<&Role>,
+        path: &DirectoryPath,
+    ) -> Result<Option<(Relation, Claim)>, ControllerError> {
+        let session = self.session(api, file_system, role).await?;
+        let owner = session.ledger().owner_of(path).await?;
+        Ok(owner.filter(|(_, claim)| claim.is_directory_volume()))
+    }
+}
+
+/// Whether names and claims say that the directory is the access point's alone.
+async fn whose(
+    session: &Session,
+    access_point: &AccessPoint,
+    path: &DirectoryPath,
+) -> Result<Verdict, ControllerError> {
+    let stays = |reason: String| Ok(Verdict::Stays(reason));
+    match session.ledger().owner_of(path).await? {
+        Some((Relation::Same, claim)) if !claim.is_directory_volume() => match claim.origin {
+            Origin::Made => Ok(Verdict::Own(Some(claim))),
+            Origin::Adopted | Origin::Unknown => stays("it was there before the volume".to_owned()),
+        },
+        Some((_, claim)) => stays(format!(
+            "it belongs to volume {:?} or lies inside or around its directory {}",
+            claim.volume, claim.path
+        )),
+        None if !access_point.tags.contains_key(CLUSTER_TAG) => {
+            stays(format!("no driver made its access point: it has no tag {CLUSTER_TAG}"))
+        }
+        None if !is_named_after(&access_point.client_token, path) => {
+            stays("it does not bear the volume's name, and nobody has noted that it was made for the volume".to_owned())
+        }
+        None => Ok(Verdict::Own(None)),
+    }
+}

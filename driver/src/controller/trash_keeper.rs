@@ -1,0 +1,228 @@
+//! Keeps the trash of file systems: empties what has been there for long enough, goes on with deletions that were cut off, and tells what
+//! stays. One entry that can't be emptied holds up no other, and is tried again with the next round.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use efs_directories::Trash;
+use efs_directories::trash::{Entry, Noted, State};
+use futures::{FutureExt, StreamExt};
+use tokio::sync::{Notify, Semaphore};
+
+use super::sessions::Session;
+use super::{Controller, ControllerError};
+use crate::efs::{LifeCycle, Role};
+use crate::metrics::TrashCount;
+use crate::volume::{AccessPointId, FileSystemId};
+
+/// Pause between two rounds over all file systems.
+const ROUND: Duration = Duration::from_secs(5 * 60);
+
+/// Entries that are emptied at once, of all file systems together.
+const PURGES: usize = 4;
+
+/// An intent that is younger may be that of a call that is still running somewhere, seconds.
+const RUNNING: u64 = 10 * 60;
+
+/// What a creation that was cut off has left in the ledger is removed after this long, seconds.
+const LEFT_OVER: u64 = 24 * 60 * 60;
+
+/// Who empties what.
+#[derive(Debug)]
+pub(super) struct TrashKeeper {
+    purges: Semaphore,
+    /// File systems whose trash is looked after, and how to have it looked at at once.
+    busy: Mutex<HashMap<FileSystemId, Arc<Notify>>>,
+    /// The controller itself, for what goes on in the background.
+    this: Mutex<Weak<Controller>>,
+}
+
+impl Default for TrashKeeper {
+    fn default() -> Self {
+        Self { purges: Semaphore::new(PURGES), busy: Mutex::default(), this: Mutex::default() }
+    }
+}
+
+impl TrashKeeper {
+    fn busy(&self) -> std::sync::MutexGuard<'_, HashMap<FileSystemId, Arc<Notify>>> {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Controller {
+    /// Lets work go on in the background after the call that began it.
+    pub(super) fn work_in_background(self: &Arc<Self>) {
+        *self.keeper.this.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(self);
+    }
+
+    /// Looks after the trash of all file systems that are known, now and from time to time.
+    pub(super) async fn keep_all_trash(self: Arc<Self>) {
+        if self.sessions.is_none() {
+            return;
+        }
+        loop {
+            if let Err(error) = self.survey().await {
+                tracing::warn!(%error, "cannot ask the cluster where directories were being removed");
+            }
+            for (file_system, facts) in self.known.all() {
+                if facts.directories || self.config.delete_root_directory {
+                    self.keep_trash(&file_system, facts.role.as_ref());
+                }
+            }
+            tokio::time::sleep(ROUND).await;
+        }
+    }
+
+    /// Looks after the trash of one file system in the background, until it is empty. One looks at a time; where one does already, it looks
+    /// at once, to find what came in meanwhile.
+    pub(super) fn keep_trash(&self, file_system: &FileSystemId, role: Option<&Role>) {
+        let wake = Arc::new(Notify::new());
+        {
+            let mut busy = self.keeper.busy();
+            if let Some(wake) = busy.get(file_system) {
+                // Kept for whoever waits next, if nobody does now.
+                wake.notify_one();
+                return;
+            }
+            busy.insert(file_system.clone(), Arc::clone(&wake));
+        }
+        let (file_system, role) = (file_system.clone(), role.cloned());
+        let this = self.keeper.this.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        tokio::spawn(async move {
+            // Between two looks the controller may go away.
+            while let Some(controller) = this.upgrade() {
+                let next = match controller.look_at_trash(&file_system, role.as_ref()).await {
+                    Ok(next) => next,
+                    // What can't be reached is told in the log and tried again.
+                    Err(error) => {
+                        tracing::warn!(%file_system, %error, "cannot look after the trash");
+                        Some(ROUND)
+                    }
+                };
+                if next.is_none() {
+                    let mut busy = controller.keeper.busy();
+                    if wake.notified().now_or_never().is_none() {
+                        busy.remove(&file_system);
+                        return;
+                    }
+                    continue;
+                }
+                drop(controller);
+                let pause = next.unwrap_or(ROUND).min(ROUND);
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = wake.notified() => {}
+                }
+            }
+        });
+    }
+
+    /// One look at the trash of a file system; gives the pause until the next one, none when it is empty.
+    async fn look_at_trash(
+        &self,
+        file_system: &FileSystemId,
+        role: Option<&Role>,
+    ) -> Result<Option<Duration>, ControllerError> {
+        let removed = self.empty_trash(file_system, role).await?;
+        if removed > 0 {
+            tracing::info!(%file_system, removed, "emptied the trash");
+        }
+        let api = self.efs(role).await?;
+        let session = self.session(api.as_ref(), file_system, role).await?;
+        let entries = session.trash().entries().await?;
+        let left: Vec<&Entry> = entries.iter().filter(|entry| entry.state != State::Kept).collect();
+        if left.is_empty() {
+            return Ok(None);
+        }
+        let (now, retention) = (session.trash().now().await?, self.config.trash_retention.as_secs());
+        let until = |entry: &&Entry| match entry.state {
+            State::Waiting => (entry.since + retention).saturating_sub(now),
+            _ => ROUND.as_secs(),
+        };
+        // What is due by now could not be emptied, or came in meanwhile; neither is tried again at once.
+        let next = left.iter().map(until).map(|seconds| if seconds == 0 { ROUND.as_secs() } else { seconds + 1 }).min();
+        Ok(next.map(Duration::from_secs))
+    }
+
+    /// One look at the trash of a file system; gives the number of files and directories that were removed.
+    pub(super) async fn empty_trash(
+        &self,
+        file_system: &FileSystemId,
+        role: Option<&Role>,
+    ) -> Result<u64, ControllerError> {
+        let api = self.efs(role).await?;
+        let session = self.session(api.as_ref(), file_system, role).await?;
+        let trash = session.trash();
+        if trash.entries().await?.is_empty() {
+            self.metrics.trash(file_system.as_str(), TrashCount::default());
+            return Ok(0);
+        }
+        let (now, retention) = (trash.now().await?, self.config.trash_retention.as_secs());
+        let entries = trash.entries().await?;
+        for entry in entries.iter().filter(|entry| entry.state == State::Intended) {
+            if let Err(error) = self.settle_intent(file_system, role, &session, entry, now).await {
+                tracing::warn!(%file_system, entry = entry.name, %error, "a deletion that was cut off can't go on yet");
+            }
+        }
+        let due = entries.into_iter().filter(|entry| Trash::is_due(entry, now, retention));
+        let purges = due.map(|entry| self.purge(file_system, trash, entry).boxed());
+        let removed = futures::stream::iter(purges).buffer_unordered(PURGES).fold(0, async |sum, one| sum + one).await;
+        session.ledger().sweep(now, LEFT_OVER).await?;
+        self.metrics.trash(file_system.as_str(), count(&trash.entries().await?, now, retention));
+        Ok(removed)
+    }
+
+    async fn purge(&self, file_system: &FileSystemId, trash: &Trash, entry: Entry) -> u64 {
+        let Ok(_permit) = self.keeper.purges.acquire().await else { return 0 };
+        trash.purge(&entry).await.unwrap_or_else(|error| {
+            tracing::warn!(%file_system, entry = entry.name, %error, "an entry of the trash can't be emptied yet");
+            0
+        })
+    }
+
+    /// An intent whose directory was not moved: by a call that still runs, by one that AWS refused, or by one that was cut off.
+    async fn settle_intent(
+        &self,
+        file_system: &FileSystemId,
+        role: Option<&Role>,
+        session: &Session,
+        entry: &Entry,
+        now: u64,
+    ) -> Result<(), ControllerError> {
+        let Some(intent) = entry.intent.clone() else { return Ok(()) };
+        let noted = Noted { name: entry.name.clone(), intent };
+        let is_old = now.saturating_sub(entry.since) > RUNNING;
+        let Some(id) = noted.intent.access_point.as_deref().and_then(|id| id.parse::<AccessPointId>().ok()) else {
+            // The claim of a directory volume is still there, and DeleteVolume begins anew.
+            return if is_old { Ok(session.trash().cancel(&noted).await?) } else { Ok(()) };
+        };
+        let _lock = self.lock(id.as_str()).await?;
+        let api = self.efs(role).await?;
+        match api.access_point(&id).await {
+            Ok(found) if !matches!(found.state, LifeCycle::Deleting | LifeCycle::Deleted) => {
+                if is_old {
+                    Ok(session.trash().cancel(&noted).await?)
+                } else {
+                    Ok(())
+                }
+            }
+            Err(error) if !error.is_not_found() => {
+                Err(ControllerError::efs(format!("cannot look up access point {id}"))(error))
+            }
+            _ => self.resume_root(api.as_ref(), file_system, role, session, noted).await,
+        }
+    }
+}
+
+fn count(entries: &[Entry], now: u64, retention: u64) -> TrashCount {
+    let overdue = entries.iter().filter(|entry| Trash::is_due(entry, now, retention) || entry.state == State::Intended);
+    TrashCount {
+        waiting: entries.iter().filter(|entry| entry.state == State::Waiting).count(),
+        kept: entries.iter().filter(|entry| entry.state == State::Kept).count(),
+        overdue_seconds: overdue
+            .map(|it| now.saturating_sub(it.since).saturating_sub(retention))
+            .max()
+            .unwrap_or_default(),
+    }
+}

@@ -1,0 +1,432 @@
+//! Eleven ways in which data of others was lost or shown, each tried against the driver as it was when it happened. The numbers are those
+//! of the report.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use efs_csi_driver::config::ControllerConfig;
+use fake_efs::faults::{Effect, Rule};
+use tonic::Code;
+
+use crate::support::{Bed, assert_refused, claimant, config, request};
+
+/// A bed on which root directories are deleted, and deleted directories stay in the trash.
+async fn bed() -> Bed {
+    let trash_retention = Duration::from_secs(3600);
+    Bed::with_files(ControllerConfig { delete_root_directory: true, trash_retention, ..config() }).await
+}
+
+fn directory(name: &str, fs: &str, at: &str) -> csi_proto::csi::CreateVolumeRequest {
+    let parameters = [("provisioningMode", "efs-dir"), ("subPathPattern", at), ("ensureUniqueDirectory", "false")];
+    request(name, fs, &parameters)
+}
+
+fn point(name: &str, fs: &str, at: &str) -> csi_proto::csi::CreateVolumeRequest {
+    request(name, fs, &[("subPathPattern", at), ("ensureUniqueDirectory", "false")])
+}
+
+/// Makes a directory with those around it, and a file in it.
+async fn precious(files: &dyn nfs_rs::Mount, at: &str) {
+    let mut path = String::new();
+    for part in at.split('/').filter(|part| !part.is_empty()) {
+        path = format!("{path}/{part}");
+        drop(files.mkdir_path(&path, 0o755).await);
+    }
+    let file = files.create_path(&format!("{at}/precious"), Some(0o644)).await.unwrap();
+    files.close(file.fh).await.unwrap();
+}
+
+async fn is_there(files: &dyn nfs_rs::Mount, at: &str) -> bool {
+    files.lookup_path(&format!("{at}/precious")).await.is_ok()
+}
+
+#[tokio::test]
+async fn row_1_a_volume_inside_another_one() {
+    let bed = bed().await;
+    let fs = bed.mountable_file_system().await;
+    let files = bed.files(&fs).await;
+    let outer = bed.create(directory("outer", &fs, "/team")).await.unwrap().volume_id;
+    for inner in [directory("inner", &fs, "/team/app"), point("inner-point", &fs, "/team/app")] {
+        assert_refused(bed.create(inner).await, Code::AlreadyExists, &["/team/app", "outer", "inside"]);
+    }
+    assert_refused(bed.create(directory("around", &fs, "/")).await, Code::InvalidArgument, &["root"]);
+    // An administrator's access point comes all the same.
+    precious(&*files, "/team/app").await;
+    let root = aws_sdk_efs::types::RootDirectory::builder().path("/team/app").build();
+    let foreign = bed.aws.create_access_point().client_token("x").file_system_id(&fs).root_directory(root);
+    let foreign = foreign.send().await.unwrap().access_point_id().unwrap().to_owned();
+    assert_refused(bed.delete(&outer).await, Code::FailedPrecondition, &["/team", &foreign]);
+    assert!(is_there(&*files, "/team/app").await);
+    bed.aws.delete_access_point().access_point_id(foreign).send().await.unwrap();
+    // What a static PersistentVolume names, is used too.
+    *bed.cluster.claimants.lock().unwrap() = Some(vec![claimant("static", &format!("{fs}:/team/app"), false)]);
+    assert_refused(bed.delete(&outer).await, Code::FailedPrecondition, &["/team/app"]);
+    *bed.cluster.claimants.lock().unwrap() = None;
+    bed.delete(&outer).await.unwrap();
+    assert!(files.lookup_path("/team").await.is_err());
+    files.umount().await.unwrap();
+}
+
+#[tokio::test]
+async fn row_2_a_directory_volume_inside_an_access_points_root() {
+    let bed = bed().await;
+    let fs = bed.mountable_file_system().await;
+    let files = bed.files(&fs).await;
+    let outer = bed.create(point("outer", &fs, "/team")).await.unwrap().volume_id;
+    assert_refused(bed.create(directory("inner", &fs, "/team/app")).await, Code::AlreadyExists, &["/team"]);
+    precious(&*files, "/team").await;
+    bed.delete(&outer).await.unwrap();
+    assert!(files.lookup_path("/team").await.is_err(), "made for the volume, it goes with it");
+    files.umount().await.unwrap();
+}
+
+#[tokio::test]
+async fn row_3_the_base_path_is_nobodys_to_delete() {
+    let bed = bed().await;
+    let fs = bed.mountable_file_system().await;
+    let files = bed.files(&fs).await;
+    precious(&*files, "/base/others").await;
+    for (n, pattern) in ["/", "", ".", "//"].into_iter().enumerate() {
+        let parameters = [("basePath", "/base"), ("subPathPattern", pattern), ("ensureUniqueDirectory", "false")];
+        let id = bed.create(request(&format!("pvc-{n}"), &fs, &parameters)).await.unwrap().volume_id;
+        bed.delete(&id).await.unwrap();
+        assert!(is_there(&*files, "/base/others").await, "{pattern:?}");
+        let of_directory = [&[("provisioningMode", "efs-dir")], parameters.as_slice()].concat();
+        let refused = bed.create(request(&format!("dir-{n}"), &fs, &of_directory)).await;
+        assert_refused(refused, Code::InvalidArgument, &["base path"]);
+    }
+    files.umount().await.unwrap();
+}
+
+#[tokio::test]
+async fn row_4_an_access_point_that_an_administrator_made_on_a_volumes_directory() {
+    let bed = bed().await;
+    let fs = bed.mountable_file_system().await;
+    let files = bed.files(&fs).await;
+    for (n, below) in ["", "/below"].into_iter().enumerate() {
+        let name = format!("pvc-{n}");
+        let id = bed.create(request(&name, &fs, &[("basePath", "/base")])).await.unwrap().volume_id;
+        let at = format!("/base/{name}{below}");
+        precious(&*files, &at).await;
+        let root = aws_sdk_efs::types::RootDirectory::builder().path(&at).build();
+        let token = format!("foreign-{n}");
+        bed.aws
+            .create_access_point()
+            .client_token(token)
+            .file_system_id(&fs)
+            .root_directory(root)
+            .send()
+            .await
+            .unwrap();
+        bed.delete(&id).await.unwrap();
+        assert!(is_there(&*files, &at).await, "{at}");
+    }
+    files.umount().await.unwrap();
+}
+
+#[tokio::test]
+async fn row_5_what_aws_refuses_leaves_every_byte() {
+    let bed = bed().await;
+    let fs = bed.mountable_file_system().await;
+    let files = bed.files(&fs).await;
+    precious(&*files, "/base/pvc-1").await;
+    let root = aws_sdk_efs::types::RootDirectory::builder().path("/base/pvc-1").build();
+    let untagged = bed.aws.create_access_point().client_token("pvc-1").file_system_id(&fs).root_directory(root);
+    let untagged = untagged.send().await.unwrap().access_point_id().unwrap().to_owned();
+    let own = bed.create(request("pvc-2", &fs, &[("basePath", "/base")])).await.unwrap().volume_id;
+    precious(&*files, "/base/pvc-2").await;
+    let denied = Effect::Error { name: "AccessDeniedException".into(), status: Some(403), message: None };
+    let rule = bed.fake.faults().add(Rule::on("DeleteAccessPoint", denied)).unwrap();
+    for (id, at) in [(format!("efs:{fs}::{untagged}"), "/base/pvc-1"), (own.clone(), "/base/pvc-2")] {
+        assert_refused(bed.delete(&id).await, Code::PermissionDenied, &["DeleteAccessPoint"]);
+        assert!(is_there(&*files, at).await, "{at}");
+    }
+    bed.fake.faults().remove(rule);
+    bed.delete(&format!("efs:{fs}::{untagged}")).await.unwrap();
+    assert!(is_there(&*files, "/base/pvc-1").await, "no driver made it");
+    bed.delete(&own).await.unwrap();
+    assert!(!is_there(&*files, "/base/pvc-2").await);
+    files.umount().await.unwrap();
+}
+
+fn reusing(volume: &str, fs: &str) -> csi_proto::csi::CreateVolumeRequest {
+    let claim = [("csi.storage.k8s.io/pvc/name", "data"), ("csi.storage.k8s.io/pvc/namespace", "a")];
+    request(volume, fs, &[&[("reuseAccessPoint", "true"), ("basePath", "/base")], claim.as_slice()].concat())
+}
+
+#[tokio::test]
+async fn row_6_a_retained_volume_uses_a_reused_access_point() {
+    let bed = bed().await;
+    let fs = bed.mountable_file_system().await;
+    let id = bed.create(reusing("pvc-1", &fs)).await.unwrap().volume_id;
+    // The default naming finds the first claim's directory.
+    assert_eq!(bed.create(reusing("pvc-2", &fs)).await.unwrap().volume_id, id);
+    *bed.cluster.claimants.lock().unwrap() = Some(vec![claimant("pvc-1", &id, false), claimant("pvc-2", &id, true)]);
+    bed.delete(&id).await.unwrap();
+    assert_eq!(bed.access_points(&fs).await.len(), 1, "pvc-1 is released and retained");
+    *bed.cluster.claimants.lock().unwrap() = Some(vec![claimant("pvc-1", &id, true)]);
+    bed.delete(&id).await.unwrap();
+    assert!(bed.access_points(&fs).await.is_empty());
+}
+
+#[tokio::test]
+async fn row_7_an_access_point_that_was_just_handed_out() {
+    let bed = bed().await;
+    let fs = bed.mountable_file_system().await;
+    let id = bed.create(reusing("pvc-1", &fs)).await.unwrap().volume_id;
+    *bed.cluster.claimants.lock().unwrap() = Some(vec![claimant("pvc-1", &id, true)]);
+    assert_eq!(bed.create(reusing("pvc-2", &fs)).await.unwrap().volume_id, id);
+    assert_refused(bed.delete(&id).await, Code::Aborted, &["pvc-2", "handed out"]);
+    // Another leader knows nothing of that, and sees the claim that waits.
+    let (mut other, _served) = bed.another_controller().await;
+    let waiting = efs_csi_driver::controller::cluster::WaitingClaim { namespace: "a".into(), name: "data".into() };
+    bed.cluster.waiting.lock().unwrap().push(waiting);
+    let request = csi_proto::csi::DeleteVolumeRequest { volume_id: id.clone(), ..Default::default() };
+    assert_refused(other.delete_volume(request).await, Code::Aborted, &["a/data", "waits"]);
+    bed.cluster.waiting.lock().unwrap().clear();
+    *bed.cluster.claimants.lock().unwrap() = Some(vec![claimant("pvc-1", &id, true), claimant("pvc-2", &id, false)]);
+    bed.delete(&id).await.unwrap();
+    assert_eq!(bed.access_points(&fs).await.len(), 1);
+}
+
+/// Outside a cluster nobody tells who has an access point that was handed out twice.
+#[tokio::test]
+async fn row_7_outside_a_cluster() {
+    let bed = bed().await;
+    let fs = bed.mountable_file_system().await;
+    let id = bed.create(reusing("pvc-1", &fs)).await.unwrap().volume_id;
+    bed.create(reusing("pvc-2", &fs)).await.unwrap();
+    bed.delete(&id).await.unwrap();
+    assert_eq!(bed.access_points(&fs).await.len(), 1);
+}
+
+#[tokio::test]
+async fn row_8_two_creations_of_one_directory_at_once() {
+    let bed = bed().await;
+    let fs = bed.mountable_file_system().await;
+    let (mut other, _served) = bed.another_controller().await;
+    for n in 0..20 {
+        let at = format!("/shared-{n}");
+        let (a, b) = (directory(&format!("a-{n}"), &fs, &at), directory(&format!("b-{n}"), &fs, &at));
+        let (a, b) = tokio::join!(bed.create(a), other.create_volume(b));
+        let outcomes = [a.map(drop), b.map(drop)];
+        assert_eq!(outcomes.iter().filter(|it| it.is_ok()).count(), 1, "{outcomes:?}");
+        let refused = outcomes.into_iter().find(Result::is_err).unwrap();
+        assert_refused(refused, Code::AlreadyExists, &[&at]);
+    }
+}
+
+#[tokio::test]
+async fn row_9_a_directory_that_was_there_before() {
+    let bed = bed().await;
+    let fs = bed.mountable_file_system().await;
+    let files = bed.files(&fs).await;
+    precious(&*files, "/data").await;
+    let before = files.getattr_path("/data").await.unwrap();
+    assert_refused(
+        bed.create(directory("pvc-1", &fs, "/data")).await,
+        Code::AlreadyExists,
+        &["/data", "adoptDirectory"],
+    );
+    let mut adopting = directory("pvc-1", &fs, "/data");
+    adopting.parameters.insert("adoptDirectory".into(), "true".into());
+    adopting.parameters.insert("uid".into(), "5".into());
+    let id = bed.create(adopting).await.unwrap().volume_id;
+    let after = files.getattr_path("/data").await.unwrap();
+    assert_eq!((before.uid, before.gid, before.file_mode), (after.uid, after.gid, after.file_mode));
+    bed.delete(&id).await.unwrap();
+    assert!(is_there(&*files, "/data").await);
+    // The access point of a class that names it uses it as it is, and leaves it.
+    let id = bed.create(point("pvc-2", &fs, "/data")).await.unwrap().volume_id;
+    bed.delete(&id).await.unwrap();
+    assert!(is_there(&*files, "/data").await);
+    files.umount().await.unwrap();
+}
+
+// Row 10, orphans while a volume is being provisioned: `orphans::tests::a_volume_that_is_being_provisioned_is_no_orphan`.
+
+#[tokio::test]
+async fn row_11_a_link_that_a_tenant_made() {
+    let bed = bed().await;
+    let fs = bed.mountable_file_system().await;
+    let files = bed.files(&fs).await;
+    precious(&*files, "/secret").await;
+    files.mkdir_path("/team", 0o777).await.unwrap();
+    files.symlink_path("../secret", "/team/app").await.unwrap();
+    for at in ["/team/app", "/team/app/deeper", "team//./app/"] {
+        let refused = bed.create(directory("pvc-1", &fs, at)).await;
+        assert_refused(refused, Code::InvalidArgument, &["/team/app", "symbolic link"]);
+    }
+    assert!(files.lookup_path("/secret/deeper").await.is_err());
+    files.umount().await.unwrap();
+}
+
+/// 100 callers of csi-provisioner at once, against 64 connections of a tunnel.
+#[tokio::test]
+async fn a_hundred_at_once_share_a_session_and_its_credentials() {
+    let bed = Arc::new(bed().await);
+    let fs = bed.mountable_file_system().await;
+    let calls = (0..100).map(|n| bed.create(directory(&format!("pvc-{n}"), &fs, &format!("/dynamic/pvc-{n}"))));
+    let made: Vec<_> = futures::future::join_all(calls).await.into_iter().map(|it| it.unwrap().volume_id).collect();
+    let points = (0..100).map(|n| bed.create(request(&format!("point-{n}"), &fs, &[("basePath", "/points")])));
+    let points: Vec<_> = futures::future::join_all(points).await.into_iter().map(|it| it.unwrap().volume_id).collect();
+    for deleted in futures::future::join_all(made.iter().chain(&points).map(|id| bed.delete(id))).await {
+        deleted.unwrap();
+    }
+    assert!(bed.access_points(&fs).await.is_empty());
+    assert!(bed.fake.files().connections().list().len() <= 2, "one session, and that of this test");
+}
+
+/// Two clusters, at once, on one file system.
+#[tokio::test]
+async fn two_clusters_give_out_no_id_twice() {
+    let bed = Bed::new().await;
+    let fs = bed.file_system(None).await;
+    let (other, _served) = bed.another_controller().await;
+    let range = [("gidRangeStart", "7000"), ("gidRangeEnd", "7150")];
+    let own = (0..60).map(|n| bed.create(request(&format!("a-{n}"), &fs, &range)));
+    let others = (0..60).map(|n| {
+        let (mut csi, asked) = (other.clone(), request(&format!("b-{n}"), &fs, &range));
+        async move { csi.create_volume(asked).await }
+    });
+    let (own, others) = tokio::join!(futures::future::join_all(own), futures::future::join_all(others));
+    assert!(own.iter().all(Result::is_ok) && others.iter().all(Result::is_ok));
+    let points = bed.access_points(&fs).await;
+    let ids: std::collections::BTreeSet<i64> = points.iter().map(|it| it.posix_user().unwrap().gid()).collect();
+    assert_eq!((points.len(), ids.len()), (120, 120));
+}
+
+/// A role that can't be found out must not make the volumes of another account seem deleted.
+#[tokio::test]
+async fn an_unknown_account_is_unavailable_and_not_deleted() {
+    use efs_csi_driver::controller::cluster::{ClusterFacts, SecretName, VolumeFacts};
+    let bed = Bed::new().await;
+    let owner = bed.aws_of("210987654321");
+    let fs = owner.create_file_system().send().await.unwrap().file_system_id().to_owned();
+    let point = owner.create_access_point().file_system_id(&fs).send().await.unwrap();
+    let handle = format!("efs:{fs}::{}", point.access_point_id().unwrap());
+    let secret = Some(SecretName { namespace: "kube-system".into(), name: "x-account".into() });
+    let volume = VolumeFacts { handle: handle.clone(), secret };
+    *bed.cluster.facts.lock().unwrap() = Some(ClusterFacts { classes: vec![], volumes: vec![volume] });
+    assert_refused(bed.delete(&handle).await, Code::Unavailable, &[&fs, "account", "x-account"]);
+}
+
+/// Found by people who didn't write it: a copy of a PersistentVolume shares the volume with another namespace.
+#[tokio::test]
+async fn a_copy_of_a_persistent_volume_keeps_the_volume() {
+    let bed = bed().await;
+    let fs = bed.mountable_file_system().await;
+    let files = bed.files(&fs).await;
+    let volumes = [("pvc-1", request("pvc-1", &fs, &[])), ("pvc-2", directory("pvc-2", &fs, "/pvc-2"))];
+    for (name, asked) in volumes {
+        let id = bed.create(asked).await.unwrap().volume_id;
+        precious(&*files, &format!("/{name}")).await;
+        let copied = vec![claimant(name, &id, true), claimant("copy", &id, false)];
+        *bed.cluster.claimants.lock().unwrap() = Some(copied);
+        bed.delete(&id).await.unwrap();
+        assert!(is_there(&*files, &format!("/{name}")).await, "{name}");
+    }
+    assert_eq!(bed.access_points(&fs).await.len(), 1);
+    files.umount().await.unwrap();
+}
+
+/// Also where it bears the volume's own name.
+#[tokio::test]
+async fn a_directory_that_was_there_before_stays_whatever_its_name() {
+    let bed = bed().await;
+    let fs = bed.mountable_file_system().await;
+    let files = bed.files(&fs).await;
+    precious(&*files, "/base/pvc-1").await;
+    let asked = || request("pvc-1", &fs, &[("basePath", "/base")]);
+    let id = bed.create(asked()).await.unwrap().volume_id;
+    assert_eq!(bed.create(asked()).await.unwrap().volume_id, id);
+    bed.delete(&id).await.unwrap();
+    assert!(is_there(&*files, "/base/pvc-1").await);
+    // What the volume itself has made its pods' files in, goes with it, however often CreateVolume was repeated.
+    let asked = || request("pvc-2", &fs, &[("basePath", "/base")]);
+    let id = bed.create(asked()).await.unwrap().volume_id;
+    precious(&*files, "/base/pvc-2").await;
+    assert_eq!(bed.create(asked()).await.unwrap().volume_id, id);
+    bed.delete(&id).await.unwrap();
+    assert!(!is_there(&*files, "/base/pvc-2").await);
+    files.umount().await.unwrap();
+}
+
+/// EFS takes no names of 128 characters or with a dot in front, so their hashes stand for them.
+#[tokio::test]
+async fn a_name_that_is_the_hash_of_another_one_is_another_volume() {
+    use sha2::{Digest, Sha256};
+    let bed = bed().await;
+    let fs = bed.mountable_file_system().await;
+    for name in ["x".repeat(128), ".h".to_owned(), "café".to_owned()] {
+        let hash = hex::encode(Sha256::digest(&name));
+        let first = bed.create(request(&name, &fs, &[])).await.unwrap().volume_id;
+        let second = bed.create(request(&hash, &fs, &[])).await.unwrap().volume_id;
+        assert_ne!(first, second, "{name}");
+    }
+    let points = bed.access_points(&fs).await;
+    let roots: std::collections::BTreeSet<_> =
+        points.iter().map(|it| it.root_directory().unwrap().path().unwrap().to_owned()).collect();
+    assert_eq!((points.len(), roots.len()), (6, 6));
+}
+
+/// The handle of a directory volume is its path. Only as CreateVolume writes it, it is one.
+#[tokio::test]
+async fn other_spellings_of_a_handle_delete_nothing() {
+    let bed = bed().await;
+    let fs = bed.mountable_file_system().await;
+    let files = bed.files(&fs).await;
+    let id = bed.create(directory("pvc-1", &fs, "/a/vol")).await.unwrap().volume_id;
+    precious(&*files, "/a/vol").await;
+    for path in ["/a/../a/vol:", "/a//vol:", "a/vol:", "/a/./vol:", "/a/vol/:", "/a/vol"] {
+        bed.delete(&format!("efs:{fs}:{path}")).await.unwrap();
+        assert!(is_there(&*files, "/a/vol").await, "{path}");
+    }
+    bed.delete(&id).await.unwrap();
+    assert!(!is_there(&*files, "/a/vol").await);
+    files.umount().await.unwrap();
+}
+
+/// An administrator removes the driver's folders while it runs.
+#[tokio::test]
+async fn a_ledger_that_is_taken_away_is_made_anew() {
+    let bed = bed().await;
+    let fs = bed.mountable_file_system().await;
+    let files = bed.files(&fs).await;
+    bed.create(directory("pvc-1", &fs, "/a")).await.unwrap();
+    files.rename_path("/.efs-csi-volumes", "/away").await.unwrap();
+    // Removed for good: the handles that the session remembers are stale.
+    for folder in ["tree/a", "tree", "making", "released"] {
+        drop(files.remove_path(&format!("/away/{folder}")).await);
+    }
+    let mut made = Err(tonic::Status::internal("not tried"));
+    for _ in 0..3 {
+        made = bed.create(directory("pvc-2", &fs, "/b")).await;
+        if made.is_ok() {
+            break;
+        }
+    }
+    made.unwrap();
+    files.umount().await.unwrap();
+}
+
+/// What another cluster has made is not this one's to delete, even if somebody has copied its PersistentVolume.
+#[tokio::test]
+async fn another_clusters_volume_stays() {
+    let bed = bed().await;
+    let fs = bed.mountable_file_system().await;
+    let files = bed.files(&fs).await;
+    *bed.cluster.id.lock().unwrap() = Some("blue".to_owned());
+    let point = bed.create(request("pvc-1", &fs, &[])).await.unwrap().volume_id;
+    let at = bed.create(directory("pvc-2", &fs, "/pvc-2")).await.unwrap().volume_id;
+    precious(&*files, "/pvc-2").await;
+    *bed.cluster.id.lock().unwrap() = Some("green".to_owned());
+    let (mut other, _served) = bed.another_controller().await;
+    for id in [point, at] {
+        let request = csi_proto::csi::DeleteVolumeRequest { volume_id: id, ..Default::default() };
+        other.delete_volume(request).await.unwrap();
+    }
+    assert_eq!(bed.access_points(&fs).await.len(), 1);
+    assert!(is_there(&*files, "/pvc-2").await);
+    files.umount().await.unwrap();
+}
