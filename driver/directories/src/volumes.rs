@@ -5,7 +5,7 @@
 //! a call that finds the claim of one that was cut off knows its own directory by its number.
 
 use crate::error::DirectoryError;
-use crate::files::FilesError;
+use crate::files::{FilesError, found};
 use crate::ledger::{Claim, ClaimId, Ledger, Origin, Owner, Put};
 use crate::path::{DirectoryPath, Relation};
 use crate::walk::{Place, look, make_way};
@@ -252,6 +252,33 @@ pub async fn withdraw(ledger: &Ledger, claim: &Claim) -> Result<(), DirectoryErr
     ledger.release(claim).await?;
     ledger.forget_name(&claim.volume, &claim.id).await?;
     if claim.origin == Origin::Made { ledger.unstage(&claim.id).await } else { Ok(()) }
+}
+
+/// Gives up a claim whose volume was not made after all, with the directory that was made for it, as long as that is empty.
+///
+/// # Errors
+/// When the file system can't be asked.
+pub async fn undo(ledger: &Ledger, claim: &Claim) -> Result<(), DirectoryError> {
+    let files = &**ledger.files();
+    let failed = || DirectoryError::files(format!("take directory {} back", claim.path));
+    if let Place::Directory { parent, node } = look(files, &claim.path).await?
+        && claim.origin == Origin::Made
+        && Some(node.file_id) == claim.file_id
+    {
+        // Removing goes by name, and the name may mean something else by now: so it is moved aside, looked at, and moved back if need be.
+        let (making, _) = ledger.staging(&claim.id).await?;
+        let aside = claim.id.as_str();
+        if found(files.rename(&parent, claim.path.name(), &making, aside).await).map_err(failed())?.is_some() {
+            let moved = found(files.lookup(&making, aside).await).map_err(failed())?;
+            let is_it = moved.is_some_and(|moved| Some(moved.file_id) == claim.file_id);
+            // Somebody has put something into it: then it stays, and counts as one that was there before.
+            let is_gone = is_it && files.remove(&making, aside).await.is_ok();
+            if !is_gone {
+                found(files.rename(&making, aside, &parent, claim.path.name()).await).map_err(failed())?;
+            }
+        }
+    }
+    withdraw(ledger, claim).await
 }
 
 /// Gives up the claim of a volume that is deleted. Its directory is in the trash by now, or stays.

@@ -128,7 +128,7 @@ impl Controller {
         self.handed_out.forget(id);
         self.known.learn(file_system, role, false);
         match going {
-            Some(going) => self.remove_root(api.as_ref(), file_system, role, &going).await,
+            Some(going) => self.remove_root(api.as_ref(), file_system, role, id, &going).await,
             None => Ok(()),
         }
     }

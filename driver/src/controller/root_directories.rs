@@ -18,10 +18,13 @@ use super::{Controller, ControllerError};
 use crate::efs::{AccessPoint, EfsApi, PosixUser, Role};
 use crate::volume::{AccessPointId, FileSystemId, VolumeId};
 
-/// A directory that goes with its access point.
+/// What goes with an access point.
 pub(super) struct Going {
     session: Session,
-    noted: Noted,
+    path: DirectoryPath,
+    /// Its root directory, unless that stays.
+    noted: Option<Noted>,
+    /// The claim on the directory, whether that goes or was there before.
     claim: Option<Claim>,
 }
 
@@ -37,8 +40,8 @@ pub(super) struct RootOwner<'a> {
 enum Verdict {
     /// The access point's alone, as far as names and claims tell.
     Own(Option<Claim>),
-    /// Not certainly, or not alone.
-    Stays(String),
+    /// Not certainly, or not alone. The claim says that it was there before.
+    Stays(String, Option<Claim>),
 }
 
 impl Controller {
@@ -57,9 +60,9 @@ impl Controller {
         let session = self.session(api, &access_point.file_system, role).await?;
         let claim = match whose(&session, access_point, &path).await? {
             Verdict::Own(claim) => claim,
-            Verdict::Stays(reason) => {
+            Verdict::Stays(reason, claim) => {
                 tracing::warn!(access_point = %id, %path, reason, "the root directory stays");
-                return Ok(None);
+                return Ok(claim.map(|claim| Going { session, path, noted: None, claim: Some(claim) }));
             }
         };
         if let Some(user) = self.user_of(api, &access_point.file_system, &path, Whose::AccessPoint(id)).await? {
@@ -89,20 +92,36 @@ impl Controller {
             Err(error) => return Err(error.into()),
         };
         let intent = Intent {
-            path,
+            path: path.clone(),
             file_id: node.file_id,
             volume: VolumeId::of_access_point(access_point.file_system.clone(), id.clone()).to_string(),
             access_point: Some(id.to_string()),
             claim: claim.as_ref().map(|claim| claim.id.clone()),
         };
-        let noted = session.trash().intend(id.as_str(), intent).await?;
-        Ok(Some(Going { session, noted, claim }))
+        let noted = Some(session.trash().intend(id.as_str(), intent).await?);
+        Ok(Some(Going { session, path, noted, claim }))
     }
 
     /// The access point was not deleted, so its directory must not go.
     pub(super) async fn keep_root(&self, going: &Going) {
-        if let Err(error) = going.session.trash().cancel(&going.noted).await {
-            tracing::warn!(%error, path = %going.noted.intent.path, "an intent to delete it stays; it is taken back later, as its access point exists");
+        let Some(noted) = &going.noted else { return };
+        if let Err(error) = going.session.trash().cancel(noted).await {
+            tracing::warn!(%error, path = %going.path, "an intent to delete it stays; it is taken back later, as its access point exists");
+        }
+    }
+
+    /// Gives up the claim on a directory that was there before, unless others share it.
+    async fn unclaim_kept(
+        &self,
+        api: &dyn EfsApi,
+        file_system: &FileSystemId,
+        id: &AccessPointId,
+        Going { session, path, claim, .. }: &Going,
+    ) -> Result<(), ControllerError> {
+        let user = self.access_point_at(api, file_system, path, Whose::AccessPoint(id)).await?;
+        match claim {
+            Some(claim) if user.is_none() => Ok(volumes::release(session.ledger(), claim).await?),
+            _ => Ok(()),
         }
     }
 
@@ -112,17 +131,15 @@ impl Controller {
         api: &dyn EfsApi,
         file_system: &FileSystemId,
         role: Option<&Role>,
+        id: &AccessPointId,
         going: &Going,
     ) -> Result<(), ControllerError> {
-        let Going { session, noted, claim } = going;
-        let path = &noted.intent.path;
-        let Some(id) = noted.intent.access_point.as_deref().and_then(|id| id.parse::<AccessPointId>().ok()) else {
-            return Ok(());
-        };
+        let Going { session, path, noted, claim } = going;
+        let Some(noted) = noted else { return self.unclaim_kept(api, file_system, id, going).await };
         match session.trash().carry_out(noted).await? {
             Outcome::Moved => {
                 // An access point that was made since the first look would lose its files.
-                let user = self.user_of(api, file_system, path, Whose::AccessPoint(&id)).await;
+                let user = self.user_of(api, file_system, path, Whose::AccessPoint(id)).await;
                 if !matches!(user, Ok(None)) {
                     session.trash().put_back(noted).await?;
                     let user = user?.map(|user| user.to_string()).unwrap_or_default();
@@ -180,7 +197,8 @@ impl Controller {
             tracing::warn!(access_point = %id, %path, user = user.map(|user| user.to_string()), owner = other.map(|(_, it)| it.volume), "the root directory stays");
             return Ok(());
         }
-        self.remove_root(api, file_system, role, &Going { session: session.clone(), noted, claim }).await
+        let going = Going { session: session.clone(), path, noted: Some(noted), claim };
+        self.remove_root(api, file_system, role, &id, &going).await
     }
 
     /// Claims the directory of an access point whose class does not make it unique, or that will carry no tag, so that a later deletion
@@ -246,7 +264,7 @@ impl Controller {
     ) {
         let released = async {
             let session = self.session(api, file_system, role).await?;
-            volumes::release(session.ledger(), claim).await.map_err(ControllerError::from)
+            volumes::undo(session.ledger(), claim).await.map_err(ControllerError::from)
         };
         if let Err(error) = released.await {
             tracing::warn!(path = %claim.path, %error, "the claim of a volume that was not made stays");
@@ -273,11 +291,13 @@ async fn whose(
     access_point: &AccessPoint,
     path: &DirectoryPath,
 ) -> Result<Verdict, ControllerError> {
-    let stays = |reason: String| Ok(Verdict::Stays(reason));
+    let stays = |reason: String| Ok(Verdict::Stays(reason, None));
     match session.ledger().owner_of(path).await? {
         Some((Relation::Same, claim)) if !claim.is_directory_volume() => match claim.origin {
             Origin::Made => Ok(Verdict::Own(Some(claim))),
-            Origin::Adopted | Origin::Unknown => stays("it was there before the volume".to_owned()),
+            Origin::Adopted | Origin::Unknown => {
+                Ok(Verdict::Stays("it was there before the volume".to_owned(), Some(claim)))
+            }
         },
         Some((_, claim)) => stays(format!(
             "it belongs to volume {:?} or lies inside or around its directory {}",

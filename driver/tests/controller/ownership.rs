@@ -342,6 +342,10 @@ async fn a_directory_that_was_there_before_stays_whatever_its_name() {
     assert_eq!(bed.create(asked()).await.unwrap().volume_id, id);
     bed.delete(&id).await.unwrap();
     assert!(is_there(&*files, "/base/pvc-1").await);
+    // The note went with the access point, so that somebody else may have it.
+    let mut adopting = directory("other", &fs, "/base/pvc-1");
+    adopting.parameters.insert("adoptDirectory".into(), "true".into());
+    bed.create(adopting).await.unwrap();
     // What the volume itself has made its pods' files in, goes with it, however often CreateVolume was repeated.
     let asked = || request("pvc-2", &fs, &[("basePath", "/base")]);
     let id = bed.create(asked()).await.unwrap().volume_id;
@@ -349,6 +353,24 @@ async fn a_directory_that_was_there_before_stays_whatever_its_name() {
     assert_eq!(bed.create(asked()).await.unwrap().volume_id, id);
     bed.delete(&id).await.unwrap();
     assert!(!is_there(&*files, "/base/pvc-2").await);
+    files.umount().await.unwrap();
+}
+
+/// A creation that AWS refuses leaves no directory behind that a later volume would take for somebody else's.
+#[tokio::test]
+async fn a_refused_creation_leaves_no_directory() {
+    let bed = bed().await;
+    let fs = bed.mountable_file_system().await;
+    let files = bed.files(&fs).await;
+    let denied = Effect::Error { name: "AccessDeniedException".into(), status: Some(403), message: None };
+    let rule = bed.fake.faults().add(Rule::on("CreateAccessPoint", denied)).unwrap();
+    assert_refused(bed.create(point("pvc-1", &fs, "/shared")).await, Code::PermissionDenied, &["CreateAccessPoint"]);
+    assert!(files.lookup_path("/shared").await.is_err());
+    bed.fake.faults().remove(rule);
+    let id = bed.create(point("pvc-1", &fs, "/shared")).await.unwrap().volume_id;
+    precious(&*files, "/shared").await;
+    bed.delete(&id).await.unwrap();
+    assert!(!is_there(&*files, "/shared").await, "made for the volume, it goes with it");
     files.umount().await.unwrap();
 }
 
