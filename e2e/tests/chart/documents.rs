@@ -181,6 +181,8 @@ fn every_flag_that_is_named_exists() {
     let programs: &[(&str, &[&str])] = &[
         ("efs-csi-driver", &[]),
         ("efs-csi-driver", &["orphans"]),
+        ("efs-csi-driver", &["trash", "restore"]),
+        ("efs-csi-driver", &["trash", "purge"]),
         ("efs-csi-driver", &["debug"]),
         ("fake-efs", &["serve"]),
         ("fake-efs", &["env"]),
