@@ -13,7 +13,7 @@ use crate::cli::OrphansFlags;
 use crate::config::AwsConfig;
 use crate::controller::cluster::KubeCluster;
 use crate::controller::clusters_of;
-use crate::efs::api::LARGEST_PAGE;
+use crate::efs::api::all_access_points;
 use crate::efs::{AccessPoint, AwsClients, EfsApi, EfsClients};
 use crate::metrics::Metrics;
 use crate::volume::{AccessPointId, FileSystemId, VolumeId};
@@ -117,16 +117,8 @@ struct Look {
 impl Sweep<'_> {
     /// Access points are listed before volumes, so that one that was made between the two is never an orphan.
     async fn look(&self) -> anyhow::Result<Look> {
-        let mut points: Vec<AccessPoint> = Vec::new();
-        let mut token = None;
-        loop {
-            let page = self.api.access_points(self.file_system.as_ref(), LARGEST_PAGE, token.as_deref()).await?;
-            points.extend(page.access_points.into_iter().filter(|it| it.tags.contains_key(OWN_TAG)));
-            match page.next_token {
-                Some(next) => token = Some(next),
-                None => break,
-            }
-        }
+        let points = all_access_points(self.api, self.file_system.as_ref()).await?;
+        let points = points.into_iter().filter(|it| it.tags.contains_key(OWN_TAG));
         let mut used: HashSet<AccessPointId> = HashSet::new();
         for handle in self.handles.list().await? {
             // A handle that can't be read might be one that can't be told from an orphan: better stop than delete its volume.
@@ -134,7 +126,7 @@ impl Sweep<'_> {
                 handle.parse().with_context(|| format!("a PersistentVolume has the handle {handle:?}"))?;
             used.extend(volume.access_point);
         }
-        let orphans = points.into_iter().filter(|it| !used.contains(&it.id)).map(|it| (it.id.clone(), it)).collect();
+        let orphans = points.filter(|it| !used.contains(&it.id)).map(|it| (it.id.clone(), it)).collect();
         Ok(Look { orphans, used: used.len() })
     }
 

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::{TrashAction, TrashFlags, UnknownParameters};
 use crate::config::{AwsConfig, ControllerConfig};
 use crate::controller::sessions::{Place, Session, Sessions};
-use crate::efs::api::LARGEST_PAGE;
+use crate::efs::api::all_access_points;
 use crate::efs::{AwsClients, EfsApi, EfsClients};
 use crate::metrics::Metrics;
 use crate::server;
@@ -118,16 +118,9 @@ async fn list(session: &Session, entries: &[Entry]) -> anyhow::Result<String> {
 
 /// An access point that has its root at, inside or around a directory.
 async fn user_of(api: &dyn EfsApi, file_system: &FileSystemId, path: &DirectoryPath) -> anyhow::Result<Option<String>> {
-    let mut token: Option<String> = None;
-    loop {
-        let page = api.access_points(Some(file_system), LARGEST_PAGE, token.as_deref()).await?;
-        let user = page.access_points.iter().find(|it| {
-            it.root.parse::<DirectoryPath>().is_ok_and(|root| root.relation(path) != efs_directories::Relation::Apart)
-        });
-        match (user, page.next_token) {
-            (Some(user), _) => return Ok(Some(user.id.to_string())),
-            (None, Some(next)) => token = Some(next),
-            (None, None) => return Ok(None),
-        }
-    }
+    let points = all_access_points(api, Some(file_system)).await?;
+    let user = points.iter().find(|it| {
+        it.root.parse::<DirectoryPath>().is_ok_and(|root| root.relation(path) != efs_directories::Relation::Apart)
+    });
+    Ok(user.map(|user| user.id.to_string()))
 }

@@ -14,7 +14,7 @@ use super::afresh::Afresh;
 use super::cluster::Claimant;
 use super::tagging::{CLUSTER_TAG, clusters_of};
 use super::{Controller, ControllerError};
-use crate::efs::api::LARGEST_PAGE;
+use crate::efs::api::all_access_points;
 use crate::efs::{AccessPoint, EfsApi, EfsError, LifeCycle};
 use crate::volume::{AccessPointId, FileSystemId, FileSystemKind, VolumeId};
 
@@ -116,16 +116,8 @@ impl Neighbours {
     /// The access points of a file system, listed after this call.
     pub(super) async fn points(&self, api: &dyn EfsApi, file_system: &FileSystemId) -> Result<Vec<Point>, EfsError> {
         let listing = async {
-            let mut points = Vec::new();
-            let mut token: Option<String> = None;
-            loop {
-                let page = api.access_points(Some(file_system), LARGEST_PAGE, token.as_deref()).await?;
-                points.extend(page.access_points.iter().filter_map(Point::of));
-                match page.next_token {
-                    Some(next) => token = Some(next),
-                    None => return Ok(points),
-                }
-            }
+            let listed = all_access_points(api, Some(file_system)).await?;
+            Ok(listed.iter().filter_map(Point::of).collect())
         };
         let listed = self.points.ask(file_system, listing).await?;
         let lately = self.lately();

@@ -187,3 +187,23 @@ pub trait EfsApi: std::fmt::Debug + Send + Sync + 'static {
     /// TagResource on an access point: adds or overwrites, leaves other tags alone.
     async fn tag(&self, id: &AccessPointId, tags: &BTreeMap<String, String>) -> Result<(), EfsError>;
 }
+
+/// All pages of DescribeAccessPoints, of one file system or of the account.
+///
+/// # Errors
+/// Those of a page.
+pub async fn all_access_points(
+    api: &dyn EfsApi,
+    file_system: Option<&FileSystemId>,
+) -> Result<Vec<AccessPoint>, EfsError> {
+    let mut all = Vec::new();
+    let mut token: Option<String> = None;
+    loop {
+        let page = api.access_points(file_system, LARGEST_PAGE, token.as_deref()).await?;
+        all.extend(page.access_points);
+        match page.next_token {
+            Some(next) => token = Some(next),
+            None => return Ok(all),
+        }
+    }
+}
