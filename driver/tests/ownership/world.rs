@@ -134,8 +134,11 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new() -> Self {
         let volumes = Arc::new(MemoryVolumes::default());
-        let settings =
-            fake_efs::world::Settings { volumes: Arc::<MemoryVolumes>::clone(&volumes) as _, ..Default::default() };
+        let settings = fake_efs::world::Settings {
+            volumes: Arc::<MemoryVolumes>::clone(&volumes) as _,
+            random_seed: 7,
+            ..Default::default()
+        };
         let world = Arc::new(fake_efs::world::World::new(settings));
         let requester = fake_efs::world::scope::Requester::root(world.home().clone());
         let input: CreateFileSystem = serde_json::from_str(r#"{"CreationToken": "test"}"#).unwrap();
