@@ -187,6 +187,14 @@ async fn go_on(ledger: &Ledger, claim: Claim) -> Result<Option<Begun>, Directory
             if staged.is_some_and(|node| Some(node.file_id) == claim.file_id) {
                 return Ok(Some(Begun::Claimed(claim)));
             }
+            // Between the two looks another call for the volume may have moved it to its place.
+            match look(&**ledger.files(), &claim.path).await? {
+                Place::Directory { node, .. } if Some(node.file_id) == claim.file_id => {
+                    return Ok(Some(Begun::Ready(claim)));
+                }
+                Place::Directory { .. } => return Err(taken()),
+                Place::Free { .. } => {}
+            }
             // Somebody has taken the directory away, or a deletion was cut off behind the move to the trash: the volume begins anew.
             ledger.release(&claim).await?;
             ledger.forget_name(&claim.volume, &claim.id).await?;

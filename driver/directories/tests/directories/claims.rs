@@ -122,6 +122,47 @@ async fn a_creation_that_is_cut_off_anywhere_is_finished_by_the_next_one() {
     }
 }
 
+/// Two controllers make one volume, as around a change of leaders: each is held up at any point while the other one goes on.
+#[tokio::test]
+async fn two_creations_of_one_volume_end_with_one_claim_that_stands() {
+    for first in 0..48 {
+        for second in 0..48 {
+            let disk = Disk::new();
+            let (a, b) = (disk.ledger(), disk.ledger());
+            let asked = wanted("pvc-1", "/base/pvc-1");
+            let mut one = Box::pin(create(&a, &asked));
+            let mut other = Box::pin(create(&b, &asked));
+            let mut results = Vec::new();
+            for _ in 0..first {
+                if let std::task::Poll::Ready(result) = futures::poll!(&mut one) {
+                    results.push(result);
+                    break;
+                }
+            }
+            let one_is_done = !results.is_empty();
+            let mut other_is_done = false;
+            for _ in 0..second {
+                if let std::task::Poll::Ready(result) = futures::poll!(&mut other) {
+                    results.push(result);
+                    other_is_done = true;
+                    break;
+                }
+            }
+            if !one_is_done {
+                results.push(one.await);
+            }
+            if !other_is_done {
+                results.push(other.await);
+            }
+            let made: Vec<_> = results.into_iter().flatten().collect();
+            let stands = disk.ledger().claim_at(&path("/base/pvc-1")).await.unwrap();
+            assert!(!made.is_empty(), "{first} {second}");
+            assert!(made.iter().all(|claim| Some(claim) == stands.as_ref()), "{first} {second}: {made:?}, {stands:?}");
+            assert_eq!(disk.find("/base/pvc-1").map(|id| id.0), made[0].file_id);
+        }
+    }
+}
+
 /// Somebody else takes the place while a creation is cut off: then it is theirs.
 #[tokio::test]
 async fn a_directory_that_came_meanwhile_is_never_taken_for_ones_own() {
