@@ -120,6 +120,8 @@ struct State {
     others: HashSet<AccessPointId>,
     /// Access points that this process has made.
     mine: HashSet<AccessPointId>,
+    /// Access points that PersistentVolumes of this cluster name. Unlike its own, they are looked at before they are deleted.
+    named: HashSet<AccessPointId>,
     /// Since when others could see an access point of this cluster.
     present_since: Option<Instant>,
     /// Whether somebody has looked for others after an access point of this cluster was there.
@@ -129,6 +131,11 @@ struct State {
 }
 
 impl State {
+    /// Whether an access point is this cluster's, whatever its tag says.
+    fn is_ours(&self, id: &AccessPointId) -> bool {
+        self.mine.contains(id) || self.named.contains(id)
+    }
+
     fn learn(&mut self, id: AccessPointId, member: Member) {
         self.forget(&id);
         for id in member.ids.iter().flat_map(|ids| [ids.uid, ids.gid]) {
@@ -257,7 +264,7 @@ impl Pool {
             }
             match maker {
                 Maker::Nobody => {}
-                Maker::Driver if state.mine.contains(&id) => {}
+                Maker::Driver if state.is_ours(&id) => {}
                 Maker::Driver => {
                     state.others.insert(id.clone());
                 }
@@ -420,7 +427,7 @@ impl GidPools {
         let mut state = pool.state();
         for id in ids {
             state.others.remove(id);
-            state.mine.insert(id.clone());
+            state.named.insert(id.clone());
         }
     }
 
@@ -430,7 +437,7 @@ impl GidPools {
         let mut state = pool.state();
         state.looked = true;
         for id in shown {
-            if !state.mine.contains(&id) {
+            if !state.is_ours(&id) {
                 state.others.insert(id);
             }
         }
@@ -456,6 +463,7 @@ impl GidPools {
         let known = state.forget(id).or_else(|| user.map(|user| Ids { uid: user.uid, gid: user.gid }));
         state.made.remove(id);
         state.mine.remove(id);
+        state.named.remove(id);
         state.others.remove(id);
         if state.listed_at.is_none() && !pool.is_listing() {
             return;
@@ -470,9 +478,14 @@ impl GidPools {
     ///
     /// # Errors
     /// When they can't be listed.
-    pub async fn count(&self, api: &dyn EfsApi, file_system: &FileSystemId) -> Result<usize, EfsError> {
+    pub async fn count(
+        &self,
+        api: &dyn EfsApi,
+        file_system: &FileSystemId,
+        own: Option<&str>,
+    ) -> Result<usize, EfsError> {
         let pool = self.pool(file_system);
-        pool.refresh(api, file_system, None).await?;
+        pool.refresh(api, file_system, own).await?;
         let count = pool.state().known.len();
         Ok(count)
     }

@@ -231,7 +231,8 @@ impl Controller {
         if parameters.mode == ProvisioningMode::Directory {
             return Ok(answer(UNLIMITED));
         }
-        let count = self.pools.count(api.as_ref(), &id).await;
+        let own = self.cluster_id().await;
+        let count = self.pools.count(api.as_ref(), &id, own.as_deref()).await;
         let count = count.map_err(ControllerError::efs(format!("cannot count the access points of {id}")))?;
         let quota = usize::try_from(self.config.access_point_quota).unwrap_or(usize::MAX);
         Ok(answer(if count < quota { UNLIMITED } else { 0 }))
