@@ -101,7 +101,7 @@ pub struct TrashFlags {
 /// What to do with the trash.
 #[derive(Debug, Clone, Subcommand)]
 pub enum TrashAction {
-    /// List deleted directories: name, state, age, volume and where they were.
+    /// List deleted directories: name, state, age, volume, where they were, and the cluster that deleted them.
     List,
     /// Move a deleted directory back to where it was. Its volume and access point are not made again: use it as a static volume.
     Restore {
@@ -119,6 +119,9 @@ pub enum TrashAction {
         /// Every entry that is not kept for good.
         #[arg(long, conflicts_with = "entry")]
         all: bool,
+        /// With --all, where several clusters have deleted directories: those of this cluster, and those that tell none.
+        #[arg(long, requires = "all", value_name = "ID")]
+        cluster_id: Option<String>,
     },
 }
 

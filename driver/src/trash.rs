@@ -1,5 +1,6 @@
 //! `efs-csi-driver trash`: what deleted directories a file system still has, how to take one back, and how to be rid of one now.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use anyhow::{Context, bail};
@@ -24,7 +25,9 @@ pub async fn run(flags: &TrashFlags) -> anyhow::Result<String> {
     let file_system: FileSystemId = flags.file_system_id.parse().context("--file-system-id")?;
     let clients = AwsClients::new(AwsConfig { region: flags.region.clone(), adaptive_retry: false }, Metrics::new());
     let api = clients.client(None).await?;
-    let targets = api.mount_targets(&file_system).await?;
+    let targets = api.mount_targets(&file_system).await.with_context(|| {
+        format!("cannot list the mount targets of {file_system}; check --file-system-id, --region and whose credentials these are")
+    })?;
     let place =
         Place { file_system: file_system.clone(), region: clients.region().await?, port: flags.mount_target_port };
     let config = ControllerConfig {
@@ -73,19 +76,13 @@ async fn act(
             let path = trash.restore(session.ledger(), entry, to.as_ref()).await?;
             Ok(format!("restored {path}; mount it as a static volume: volumeHandle {file_system}:{path}\n"))
         }
-        TrashAction::Purge { entry, all } => {
+        TrashAction::Purge { entry, all, cluster_id } => {
             let chosen: Vec<&Entry> = match entry {
                 Some(entry) => vec![find(entry)?],
-                None => entries
-                    .iter()
-                    .filter(|entry| *all && matches!(entry.state, State::Waiting | State::Purging))
-                    .collect(),
+                None => all_of_one_cluster(&entries, *all, cluster_id.as_deref())?,
             };
             let mut text = String::new();
             for entry in chosen {
-                if entry.state == State::Intended {
-                    bail!("{} is not in the trash yet: its deletion is under way", entry.name);
-                }
                 writeln!(text, "{}\t{} removed", entry.name, trash.purge(entry).await?)?;
             }
             Ok(text)
@@ -99,7 +96,7 @@ async fn list(session: &Session, entries: &[Entry]) -> anyhow::Result<String> {
         let now = session.trash().now().await?;
         for entry in entries {
             let state = match entry.state {
-                State::Intended => "being deleted",
+                State::Intended | State::Moved => "being deleted",
                 State::Waiting => "deleted",
                 State::Purging => "being emptied",
                 State::Kept => "kept",
@@ -108,12 +105,34 @@ async fn list(session: &Session, entries: &[Entry]) -> anyhow::Result<String> {
                 Some(intent) => (intent.volume.clone(), intent.path.to_string()),
                 None => ("-".to_owned(), "-".to_owned()),
             };
+            let cluster = cluster_of(entry).unwrap_or("-");
             let age = std::time::Duration::from_secs(now.saturating_sub(entry.since));
-            writeln!(text, "{}\t{state}\t{age:?} ago\t{volume}\t{path}", entry.name)?;
+            writeln!(text, "{}\t{state}\t{age:?} ago\t{volume}\t{path}\t{cluster}", entry.name)?;
         }
     }
     writeln!(text, "{} entries", entries.len())?;
     Ok(text)
+}
+
+fn cluster_of(entry: &Entry) -> Option<&str> {
+    entry.intent.as_ref()?.cluster.as_deref()
+}
+
+/// What `trash purge --all` means: no cluster's trash by mistake.
+fn all_of_one_cluster<'a>(entries: &'a [Entry], all: bool, cluster: Option<&str>) -> anyhow::Result<Vec<&'a Entry>> {
+    let can_be_emptied = |entry: &&Entry| all && matches!(entry.state, State::Waiting | State::Purging);
+    let chosen: Vec<&Entry> = entries.iter().filter(can_be_emptied).collect();
+    let clusters: BTreeSet<&str> = chosen.iter().filter_map(|entry| cluster_of(entry)).collect();
+    match cluster {
+        Some(own) => {
+            Ok(chosen.into_iter().filter(|entry| cluster_of(entry).is_none_or(|cluster| cluster == own)).collect())
+        }
+        None if clusters.len() > 1 => bail!(
+            "several clusters have deleted directories here: {}; say whose are to go with --cluster-id",
+            clusters.into_iter().collect::<Vec<_>>().join(", ")
+        ),
+        None => Ok(chosen),
+    }
 }
 
 /// An access point that has its root at, inside or around a directory.

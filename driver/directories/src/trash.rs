@@ -2,12 +2,17 @@
 //!
 //! A deletion begins with an *intent*: a note in the trash that says which directory, by path and file id, is to come, and why. Then
 //! whoever must agree is asked (for an access point, AWS deletes it), then the directory is moved behind the note in one step. A crash
-//! before the move leaves the intent, from which the deletion goes on; a crash after it leaves an entry that is emptied when its time
-//! has come. What was moved is looked at, and moved back if it is not what the intent says.
+//! before the move leaves the intent, from which the deletion goes on. What was moved is looked at once more: whether it is what the intent
+//! says, and whether somebody has come to use it meanwhile. Only then is it settled that it may be emptied when its time has come; until
+//! then nobody empties it, and it can be moved back.
+//!
+//! Several clusters may have one file system. An intent tells whose it is and how long it is to be kept, so that nobody empties what
+//! another cluster still keeps.
 //!
 //! ```text
 //! /.efs-csi-trash/          root's alone
 //!   NAME.note               a link with the intent as JSON; its time is when the directory was deleted, by the server's clock
+//!   moved-NAME              the directory, before it is settled that it may be emptied
 //!   NAME                    the directory
 //!   purging-NAME            the directory, being emptied: too late to take it back
 //!   kept-NAME               moved by mistake and not to be moved back, because its place is taken: never emptied
@@ -31,6 +36,9 @@ pub const TRASH: &str = ".efs-csi-trash";
 
 /// Ends the name of a note.
 const NOTE: &str = ".note";
+
+/// Begins the name of an entry of which it is not settled yet that it may be emptied.
+const MOVED: &str = "moved-";
 
 /// Begins the name of an entry that is being emptied.
 const PURGING: &str = "purging-";
@@ -56,6 +64,30 @@ pub struct Intent {
     /// The claim that goes with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim: Option<ClaimId>,
+    /// The cluster that deletes it, if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// How long that one wants it kept, seconds. Nobody else empties it earlier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<u64>,
+}
+
+impl Intent {
+    /// Whether both mean the same deletion; for how long its directory is kept may have been changed in between.
+    fn is_same(&self, other: &Self) -> bool {
+        let of =
+            |it: &Self| (it.path.clone(), it.file_id, it.volume.clone(), it.access_point.clone(), it.claim.clone());
+        of(self) == of(other)
+    }
+}
+
+/// For whom the trash is looked after.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Keeper {
+    /// The cluster, if it is known.
+    pub cluster: Option<String>,
+    /// How long it keeps what was deleted, seconds.
+    pub retention: u64,
 }
 
 /// An intent that has been noted, and its name in the trash.
@@ -83,6 +115,8 @@ pub enum Outcome {
 pub enum State {
     /// The directory has not been moved here (yet).
     Intended,
+    /// It was moved here, and is not settled yet.
+    Moved,
     /// It waits.
     Waiting,
     /// It is being emptied.
@@ -102,6 +136,30 @@ pub struct Entry {
     pub intent: Option<Intent>,
     /// When it was deleted, seconds since 1970 by the server's clock.
     pub since: u64,
+}
+
+impl Entry {
+    /// Whether it is another cluster's. What tells no cluster is everybody's.
+    pub fn is_anothers(&self, keeper: &Keeper) -> bool {
+        let cluster = self.intent.as_ref().and_then(|intent| intent.cluster.as_ref());
+        cluster.is_some_and(|cluster| Some(cluster) != keeper.cluster.as_ref())
+    }
+
+    /// Until when it is kept, seconds since 1970: as long as this keeper wants to, or as long as the other cluster wanted to whose it is.
+    pub fn kept_until(&self, keeper: &Keeper) -> u64 {
+        let noted = self.intent.as_ref().and_then(|intent| intent.retention);
+        let retention = if self.is_anothers(keeper) { noted.unwrap_or(keeper.retention) } else { keeper.retention };
+        self.since.saturating_add(retention)
+    }
+
+    /// Whether its time has come.
+    pub fn is_due(&self, now: u64, keeper: &Keeper) -> bool {
+        match self.state {
+            State::Waiting => now >= self.kept_until(keeper),
+            State::Purging => true,
+            State::Intended | State::Moved | State::Kept => false,
+        }
+    }
 }
 
 /// The trash of one file system.
@@ -160,8 +218,8 @@ impl Trash {
                 }
             }
             let earlier = self.read_note(&folder, &name).await?;
-            if earlier.is_some_and(|(earlier, _)| earlier == intent) {
-                return Ok(Noted { name, intent });
+            if let Some((earlier, _)) = earlier.filter(|(earlier, _)| earlier.is_same(&intent)) {
+                return Ok(Noted { name, intent: earlier });
             }
         }
         Err(DirectoryError::Contended {
@@ -170,17 +228,27 @@ impl Trash {
         })
     }
 
-    /// Takes an intent back.
+    /// Takes an intent back whose directory was not moved.
     ///
     /// # Errors
     /// When the file system can't be asked.
     pub async fn cancel(&self, noted: &Noted) -> Result<(), DirectoryError> {
         let folder = self.folder().await?;
         // Behind the note of something that was moved, nobody would find it.
-        if self.lookup(&folder, &noted.name).await?.is_some() {
+        if self.is_moved(&folder, &noted.name).await? {
             return Ok(());
         }
         self.remove_note(&folder, &noted.name).await
+    }
+
+    /// Whether what an intent means is here, in whatever state.
+    async fn is_moved(&self, folder: &Handle, name: &str) -> Result<bool, DirectoryError> {
+        for at in [format!("{MOVED}{name}"), name.to_owned(), format!("{PURGING}{name}")] {
+            if self.lookup(folder, &at).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     async fn remove_note(&self, folder: &Handle, name: &str) -> Result<(), DirectoryError> {
@@ -188,13 +256,23 @@ impl Trash {
         removed.map(drop).map_err(DirectoryError::files(format!("remove the note of {name} in the trash")))
     }
 
-    /// Moves the directory of an intent to the trash: that directory and no other.
+    /// Moves the directory of an intent to the trash: that directory and no other. [`Self::settle`] or [`Self::put_back`] follows.
     ///
     /// # Errors
     /// When the file system can't be asked or refuses. The intent stays then.
     pub async fn carry_out(&self, noted: &Noted) -> Result<Outcome, DirectoryError> {
         let Noted { name, intent } = noted;
+        let moved = format!("{MOVED}{name}");
         let folder = self.folder().await?;
+        if let Some(node) = self.lookup(&folder, &moved).await? {
+            if node.file_id == intent.file_id {
+                return Ok(Outcome::Moved);
+            }
+            // Moved by mistake, by a call that was cut off before it saw that.
+            let parent = make_way(&*self.files, &intent.path).await?;
+            self.give_back(&folder, noted, &moved, &parent).await?;
+            return Ok(Outcome::Replaced);
+        }
         if self.lookup(&folder, name).await?.is_some_and(|node| node.file_id == intent.file_id) {
             return Ok(Outcome::Moved);
         }
@@ -209,64 +287,87 @@ impl Trash {
         if node.file_id != intent.file_id {
             return self.not_moved(&folder, name, Outcome::Replaced).await;
         }
-        let moved = found(self.files.rename(&parent, intent.path.name(), &folder, name).await);
-        if moved.map_err(DirectoryError::files(format!("move directory {} to the trash", intent.path)))?.is_none() {
+        let renamed = found(self.files.rename(&parent, intent.path.name(), &folder, &moved).await);
+        if renamed.map_err(DirectoryError::files(format!("move directory {} to the trash", intent.path)))?.is_none() {
             return Err(DirectoryError::Contended {
                 path: intent.path.clone(),
                 what: "it was moved away while it was deleted".to_owned(),
             });
         }
-        match self.lookup(&folder, name).await? {
+        match self.lookup(&folder, &moved).await? {
             Some(node) if node.file_id == intent.file_id => Ok(Outcome::Moved),
-            _ => {
-                self.give_back(&folder, noted, &parent).await?;
+            Some(_) => {
+                self.give_back(&folder, noted, &moved, &parent).await?;
                 Ok(Outcome::Replaced)
             }
+            // Another controller has settled it, or put it back.
+            None => self.not_moved(&folder, name, Outcome::Replaced).await,
         }
     }
 
     /// What is at the path of an intent is not what it says: perhaps because another controller has moved that a moment ago.
     async fn not_moved(&self, folder: &Handle, name: &str, outcome: Outcome) -> Result<Outcome, DirectoryError> {
-        for moved in [name.to_owned(), format!("{PURGING}{name}")] {
-            if self.lookup(folder, &moved).await?.is_some() {
-                return Ok(Outcome::Moved);
-            }
+        if self.is_moved(folder, name).await? {
+            return Ok(Outcome::Moved);
         }
         self.remove_note(folder, name).await?;
         Ok(outcome)
     }
 
-    /// Moves back what an intent has moved, because it turned out that it must stay.
+    /// Says of what was moved that nobody uses it: from now on it is emptied when its time has come.
+    ///
+    /// # Errors
+    /// When the file system can't be asked or refuses.
+    pub async fn settle(&self, noted: &Noted) -> Result<(), DirectoryError> {
+        let folder = self.folder().await?;
+        let moved = format!("{MOVED}{}", noted.name);
+        let failed = DirectoryError::files(format!("settle the deletion of {}", noted.intent.path));
+        found(self.files.rename(&folder, &moved, &folder, &noted.name).await).map(drop).map_err(failed)
+    }
+
+    /// Takes an intent back, and moves back what it has moved, because it turned out that it must stay.
     ///
     /// # Errors
     /// When the file system can't be asked or refuses.
     pub async fn put_back(&self, noted: &Noted) -> Result<(), DirectoryError> {
         let folder = self.folder().await?;
-        let parent = make_way(&*self.files, &noted.intent.path).await?;
-        self.give_back(&folder, noted, &parent).await
+        for from in [format!("{MOVED}{}", noted.name), noted.name.clone()] {
+            if self.lookup(&folder, &from).await?.is_some() {
+                let parent = make_way(&*self.files, &noted.intent.path).await?;
+                return self.give_back(&folder, noted, &from, &parent).await;
+            }
+        }
+        self.cancel(noted).await
     }
 
-    /// Moves an entry to where it came from; where that is impossible, keeps it for good.
-    async fn give_back(&self, folder: &Handle, noted: &Noted, parent: &Handle) -> Result<(), DirectoryError> {
+    /// Moves what is in the trash as `from` to where it came from; where that is impossible, keeps it for good.
+    async fn give_back(
+        &self,
+        folder: &Handle,
+        noted: &Noted,
+        from: &str,
+        parent: &Handle,
+    ) -> Result<(), DirectoryError> {
         let Noted { name, intent } = noted;
         let failed = || DirectoryError::files(format!("move directory {} back from the trash", intent.path));
         // Renaming could replace an empty directory that was made there meanwhile; what has the name now keeps it.
         let is_free = found(self.files.lookup(parent, intent.path.name()).await).map_err(failed())?.is_none();
-        let moved = match is_free {
-            true => {
-                found(self.files.rename(folder, name, parent, intent.path.name()).await).map_err(failed())?.is_some()
+        if is_free {
+            match self.files.rename(folder, from, parent, intent.path.name()).await {
+                // Where another controller has given it back, there is nothing left to do.
+                Ok(()) | Err(FilesError::NotFound) => return self.remove_note(folder, name).await,
+                // Somebody has taken the place in this moment.
+                Err(FilesError::Exists | FilesError::NotEmpty | FilesError::NotDirectory) => {}
+                Err(error) => return Err(failed()(error)),
             }
-            false => false,
-        };
-        if !moved {
-            let kept = format!("{KEPT}{name}");
+        }
+        let kept = format!("{KEPT}{name}");
+        if found(self.files.rename(folder, from, folder, &kept).await).map_err(failed())?.is_some() {
             tracing::error!(path = %intent.path, kept = format!("/{TRASH}/{kept}"), "a directory was moved by mistake and its place is taken; it is kept");
-            found(self.files.rename(folder, name, folder, &kept).await).map_err(failed())?;
             found(self.files.rename(folder, &format!("{name}{NOTE}"), folder, &format!("{kept}{NOTE}")).await)
                 .map_err(failed())?;
-            return Ok(());
         }
-        self.remove_note(folder, name).await
+        Ok(())
     }
 
     /// Everything in the trash, by name.
@@ -289,10 +390,14 @@ impl Trash {
                 entry.since = since;
                 continue;
             }
-            let (name, state) = match (listed.name.strip_prefix(PURGING), listed.name.strip_prefix(KEPT)) {
-                (Some(name), _) => (name.to_owned(), State::Purging),
-                (_, Some(_)) => (listed.name.clone(), State::Kept),
-                _ => (listed.name.clone(), State::Waiting),
+            let (name, state) = if let Some(name) = listed.name.strip_prefix(PURGING) {
+                (name.to_owned(), State::Purging)
+            } else if let Some(name) = listed.name.strip_prefix(MOVED) {
+                (name.to_owned(), State::Moved)
+            } else if listed.name.starts_with(KEPT) {
+                (listed.name.clone(), State::Kept)
+            } else {
+                (listed.name.clone(), State::Waiting)
             };
             let fresh = || Entry { name: name.clone(), state, intent: None, since: changed };
             entries.entry(name.clone()).or_insert_with(fresh).state = state;
@@ -300,17 +405,23 @@ impl Trash {
         Ok(entries.into_values().collect())
     }
 
-    /// The intents of an access point, whether their directories were moved or not.
+    /// The intents under this label that are not settled, whether their directories were moved or not.
     ///
     /// # Errors
     /// When the file system can't be asked.
-    pub async fn intents_of(&self, label: &str) -> Result<Vec<Noted>, DirectoryError> {
+    pub async fn unsettled(&self, label: &str) -> Result<Vec<Noted>, DirectoryError> {
         let Some(folder) = self.find_folder().await? else { return Ok(Vec::new()) };
         let mut all = Vec::new();
         for n in 0..NAMES {
             let name = format!("{label}-{n}");
             match self.read_note(&folder, &name).await? {
-                Some((intent, _)) => all.push(Noted { name, intent }),
+                Some((intent, _)) => {
+                    let is_settled = self.lookup(&folder, &name).await?.is_some()
+                        || self.lookup(&folder, &format!("{PURGING}{name}")).await?.is_some();
+                    if !is_settled {
+                        all.push(Noted { name, intent });
+                    }
+                }
                 // Names are taken in turn; a gap is left only by what was emptied.
                 None if n > 0 => break,
                 None => {}
@@ -370,39 +481,35 @@ impl Trash {
         Ok(path)
     }
 
-    /// Whether an entry's time has come.
-    pub fn is_due(entry: &Entry, now: u64, retention: u64) -> bool {
-        match entry.state {
-            State::Waiting => now.saturating_sub(entry.since) >= retention,
-            State::Purging => true,
-            State::Intended | State::Kept => false,
-        }
-    }
-
     /// Empties an entry and removes it; gives the number of files and directories removed. From the first step on it can't be restored.
     ///
     /// # Errors
-    /// When the file system can't be asked, or refuses to remove something. What is left is tried again by the next call.
+    /// When its deletion is still under way, the file system can't be asked, or refuses to remove something. What is left is tried again
+    /// by the next call.
     pub async fn purge(&self, entry: &Entry) -> Result<u64, DirectoryError> {
         let failed = || DirectoryError::files(format!("empty {} in the trash", entry.name));
         let folder = self.folder().await?;
         let purging = format!("{PURGING}{}", entry.name);
-        if entry.state == State::Waiting {
-            found(self.files.rename(&folder, &entry.name, &folder, &purging).await).map_err(failed())?;
+        match entry.state {
+            State::Waiting | State::Kept => {
+                found(self.files.rename(&folder, &entry.name, &folder, &purging).await).map_err(failed())?;
+            }
+            State::Purging => {}
+            State::Intended | State::Moved => {
+                return Err(DirectoryError::Unreadable {
+                    at: format!("entry {}", entry.name),
+                    reason: "its deletion is still under way; it is not emptied before that is settled".to_owned(),
+                });
+            }
         }
-        let removed = match self.lookup(&folder, &purging).await? {
-            Some(node) if node.kind == Kind::Directory => {
-                let removed = purge::empty(&*self.files, &node.handle).await?;
-                found(self.files.remove(&folder, &purging).await).map_err(failed())?;
-                removed + 1
-            }
-            Some(_) => {
-                found(self.files.remove(&folder, &purging).await).map_err(failed())?;
-                1
-            }
-            None => 0,
+        let Some(node) = self.lookup(&folder, &purging).await? else {
+            // Somebody else has emptied or restored it, and its note is theirs.
+            return Ok(0);
         };
+        let removed = if node.kind == Kind::Directory { purge::empty(&*self.files, &node.handle).await? } else { 0 };
+        // The note goes first: alone, it would be taken for a deletion that was cut off before its move.
         self.remove_note(&folder, &entry.name).await?;
-        Ok(removed)
+        found(self.files.remove(&folder, &purging).await).map_err(failed())?;
+        Ok(removed + 1)
     }
 }

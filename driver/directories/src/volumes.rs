@@ -51,7 +51,7 @@ pub struct Wanted {
 pub enum Begun {
     /// The volume is there.
     Ready(Claim),
-    /// Its directory is claimed, and is not at its place yet. Either [`place`] or [`withdraw`] follows.
+    /// Its directory is claimed, and is not at its place yet. Either [`place`] or [`release`] follows.
     Claimed(Claim),
 }
 
@@ -162,13 +162,13 @@ async fn try_begin(ledger: &Ledger, wanted: &Wanted) -> Result<Option<Begun>, Di
     match put {
         Ok(Put::New) => Ok(Some(Begun::Claimed(claim))),
         Ok(Put::Held(_)) => {
-            withdraw(ledger, &claim).await?;
+            release(ledger, &claim).await?;
             Ok(None)
         }
         Err(error) => {
             // Where the outcome is unknown, the claim may stand: the repeated call finds it.
             if !error.is_transient() {
-                withdraw(ledger, &claim).await?;
+                release(ledger, &claim).await?;
             }
             Err(error)
         }
@@ -242,7 +242,7 @@ pub async fn place(ledger: &Ledger, claim: &Claim) -> Result<(), DirectoryError>
     match look(files, &claim.path).await? {
         Place::Directory { node, .. } if Some(node.file_id) == claim.file_id => Ok(()),
         Place::Directory { .. } => {
-            withdraw(ledger, claim).await?;
+            release(ledger, claim).await?;
             Err(DirectoryError::Exists { path: claim.path.clone() })
         }
         Place::Free { .. } => Err(DirectoryError::Contended {
@@ -252,11 +252,12 @@ pub async fn place(ledger: &Ledger, claim: &Claim) -> Result<(), DirectoryError>
     }
 }
 
-/// Gives up a claim whose directory never came to its place.
+/// Gives up a claim: of a volume that is deleted, whose directory is in the trash by now or stays, or of one whose directory never came to
+/// its place and is removed here.
 ///
 /// # Errors
 /// When the file system can't be asked.
-pub async fn withdraw(ledger: &Ledger, claim: &Claim) -> Result<(), DirectoryError> {
+pub async fn release(ledger: &Ledger, claim: &Claim) -> Result<(), DirectoryError> {
     ledger.release(claim).await?;
     ledger.forget_name(&claim.volume, &claim.id).await?;
     if claim.origin == Origin::Made { ledger.unstage(&claim.id).await } else { Ok(()) }
@@ -286,15 +287,7 @@ pub async fn undo(ledger: &Ledger, claim: &Claim) -> Result<(), DirectoryError> 
             }
         }
     }
-    withdraw(ledger, claim).await
-}
-
-/// Gives up the claim of a volume that is deleted. Its directory is in the trash by now, or stays.
-///
-/// # Errors
-/// When the file system can't be asked.
-pub async fn release(ledger: &Ledger, claim: &Claim) -> Result<(), DirectoryError> {
-    withdraw(ledger, claim).await
+    release(ledger, claim).await
 }
 
 /// What the ledger and the file system say of a directory volume's directory.

@@ -153,7 +153,7 @@ impl Controller {
                 // From here on something may have been made: no failure may be told as final, or the caller would forget it.
                 let other = self.access_point_at(api, file_system, path, Whose::Directory(&handle)).await;
                 if let Some(other) = other.map_err(ControllerError::unfinished)? {
-                    volumes::withdraw(ledger, &claim)
+                    volumes::release(ledger, &claim)
                         .await
                         .map_err(|error| ControllerError::from(error).unfinished())?;
                     return Err(ControllerError::InUse {
@@ -265,7 +265,8 @@ impl Controller {
             tracing::warn!(%volume, other, "the directory is that of a later volume by now; it stays");
             return Ok(());
         }
-        let claim = match standing {
+        let trash = session.trash();
+        let (claim, noted) = match standing {
             Standing::Unclaimed => {
                 tracing::warn!(%volume, "no directory that this driver made; nothing is removed");
                 return Ok(());
@@ -274,12 +275,16 @@ impl Controller {
                 tracing::info!(%volume, origin = ?claim.origin, "the directory was not made for the volume; it stays");
                 return Ok(volumes::release(ledger, &claim).await?);
             }
-            Standing::Gone(claim) => return Ok(volumes::release(ledger, &claim).await?),
+            Standing::Gone(claim) => match trash.unsettled(&label(&claim)).await?.pop() {
+                // A call that was cut off has moved it.
+                Some(noted) => (claim, Some(noted)),
+                None => return Ok(volumes::release(ledger, &claim).await?),
+            },
             Standing::Replaced(claim) => {
                 tracing::warn!(%volume, "what has the directory's name now is something else; it stays");
                 return Ok(volumes::release(ledger, &claim).await?);
             }
-            Standing::Present(claim) => claim,
+            Standing::Present(claim) => (claim, None),
         };
         let user = || self.user_of(api.as_ref(), &volume.file_system, &path, Whose::Directory(handle));
         let in_use = |user: super::neighbours::Neighbour| ControllerError::InUse {
@@ -288,32 +293,33 @@ impl Controller {
             advice: "delete that one first; until then nothing is removed",
             creating: false,
         };
-        if let Some(user) = user().await? {
-            return Err(in_use(user));
-        }
-        let intent = Intent {
-            path: path.clone(),
-            file_id: claim.file_id.unwrap_or_default(),
-            volume: handle.to_owned(),
-            access_point: None,
-            claim: Some(claim.id.clone()),
-        };
-        let trash = session.trash();
-        let noted = trash.intend(&format!("dir-{}", claim.id), intent).await?;
-        if trash.carry_out(&noted).await? == Outcome::Moved {
-            // An access point that was made since the first look would lose its files.
-            match user().await {
-                Ok(None) => {}
-                Ok(Some(user)) => {
-                    trash.put_back(&noted).await?;
+        let noted = match noted {
+            Some(noted) => noted,
+            None => {
+                if let Some(user) = user().await? {
                     return Err(in_use(user));
                 }
-                // The claim is still there and the directory in the trash, where nothing is emptied without another look.
-                Err(error) => {
-                    trash.put_back(&noted).await?;
-                    return Err(error);
-                }
+                let keeper = self.trash_keeper().await;
+                let intent = Intent {
+                    path: path.clone(),
+                    file_id: claim.file_id.unwrap_or_default(),
+                    volume: handle.to_owned(),
+                    access_point: None,
+                    claim: Some(claim.id.clone()),
+                    cluster: keeper.cluster,
+                    retention: Some(keeper.retention),
+                };
+                trash.intend(&label(&claim), intent).await?
             }
+        };
+        if trash.carry_out(&noted).await? == Outcome::Moved {
+            // An access point that was made since the first look would lose its files. Where that can't be seen now, the repeated call looks:
+            // nothing is emptied before it is settled.
+            if let Some(user) = user().await? {
+                trash.put_back(&noted).await?;
+                return Err(in_use(user));
+            }
+            trash.settle(&noted).await?;
         }
         volumes::release(ledger, &claim).await?;
         self.keep_trash(&volume.file_system, role);
@@ -363,6 +369,11 @@ async fn standing(session: &Session, path: &DirectoryPath) -> Result<Standing, C
         ledger.take_over(is_named_after).await?;
     }
     Ok(volumes::standing(ledger, path).await?)
+}
+
+/// Names a directory volume among all that were ever deleted.
+fn label(claim: &Claim) -> String {
+    format!("dir-{}", claim.id)
 }
 
 fn path_of(volume: &VolumeId) -> Result<DirectoryPath, PathError> {

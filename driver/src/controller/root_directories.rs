@@ -91,12 +91,15 @@ impl Controller {
             }
             Err(error) => return Err(error.into()),
         };
+        let keeper = self.trash_keeper().await;
         let intent = Intent {
             path: path.clone(),
             file_id: node.file_id,
             volume: VolumeId::of_access_point(access_point.file_system.clone(), id.clone()).to_string(),
             access_point: Some(id.to_string()),
             claim: claim.as_ref().map(|claim| claim.id.clone()),
+            cluster: keeper.cluster,
+            retention: Some(keeper.retention),
         };
         let noted = Some(session.trash().intend(id.as_str(), intent).await?);
         Ok(Some(Going { session, path, noted, claim }))
@@ -138,14 +141,14 @@ impl Controller {
         let Some(noted) = noted else { return self.unclaim_kept(api, file_system, id, going).await };
         match session.trash().carry_out(noted).await? {
             Outcome::Moved => {
-                // An access point that was made since the first look would lose its files.
-                let user = self.user_of(api, file_system, path, Whose::AccessPoint(id)).await;
-                if !matches!(user, Ok(None)) {
+                // An access point that was made since the first look would lose its files. Where that can't be seen now, the repeated
+                // call looks: nothing is emptied before it is settled.
+                if let Some(user) = self.user_of(api, file_system, path, Whose::AccessPoint(id)).await? {
                     session.trash().put_back(noted).await?;
-                    let user = user?.map(|user| user.to_string()).unwrap_or_default();
-                    tracing::warn!(access_point = %id, %path, user, "the root directory stays");
+                    tracing::warn!(access_point = %id, %path, %user, "the root directory stays");
                     return Ok(());
                 }
+                session.trash().settle(noted).await?;
             }
             Outcome::Gone => {}
             Outcome::Replaced => {
@@ -168,7 +171,7 @@ impl Controller {
         id: &AccessPointId,
     ) -> Result<(), ControllerError> {
         let session = self.session(api, file_system, role).await?;
-        for noted in session.trash().intents_of(id.as_str()).await? {
+        for noted in session.trash().unsettled(id.as_str()).await? {
             self.resume_root(api, file_system, role, &session, noted).await?;
         }
         Ok(())
@@ -193,7 +196,7 @@ impl Controller {
         let other = session.ledger().owner_of(&path).await?.filter(|(_, owner)| claim.as_ref() != Some(owner));
         let user = self.user_of(api, file_system, &path, Whose::AccessPoint(&id)).await?;
         if other.is_some() || user.is_some() {
-            session.trash().cancel(&noted).await?;
+            session.trash().put_back(&noted).await?;
             tracing::warn!(access_point = %id, %path, user = user.map(|user| user.to_string()), owner = other.map(|(_, it)| it.volume), "the root directory stays");
             return Ok(());
         }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use efs_directories::Trash;
-use efs_directories::trash::{Entry, Noted, State};
+use efs_directories::trash::{Entry, Keeper, Noted, State};
 use futures::{FutureExt, StreamExt};
 use tokio::sync::{Notify, Semaphore};
 
@@ -131,13 +131,14 @@ impl Controller {
         let api = self.efs(role).await?;
         let session = self.session(api.as_ref(), file_system, role).await?;
         let entries = session.trash().entries().await?;
+        let keeper = self.trash_keeper().await;
         let left: Vec<&Entry> = entries.iter().filter(|entry| entry.state != State::Kept).collect();
         if left.is_empty() {
             return Ok(None);
         }
-        let (now, retention) = (session.trash().now().await?, self.config.trash_retention.as_secs());
+        let now = session.trash().now().await?;
         let until = |entry: &&Entry| match entry.state {
-            State::Waiting => (entry.since + retention).saturating_sub(now),
+            State::Waiting => entry.kept_until(&keeper).saturating_sub(now),
             _ => ROUND.as_secs(),
         };
         // What is due by now could not be emptied, or came in meanwhile; neither is tried again at once.
@@ -158,18 +159,26 @@ impl Controller {
             self.metrics.trash(file_system.as_str(), TrashCount::default());
             return Ok(0);
         }
-        let (now, retention) = (trash.now().await?, self.config.trash_retention.as_secs());
+        let keeper = self.trash_keeper().await;
+        let now = trash.now().await?;
         let entries = trash.entries().await?;
-        for entry in entries.iter().filter(|entry| entry.state == State::Intended) {
-            if let Err(error) = self.settle_intent(file_system, role, &session, entry, now).await {
+        for entry in entries.iter().filter(|entry| matches!(entry.state, State::Intended | State::Moved)) {
+            let age = now.saturating_sub(entry.since);
+            // What another cluster has begun, it goes on with. If it is gone for good, its files stay.
+            let settled = match entry.is_anothers(&keeper) {
+                true if age <= LEFT_OVER => Ok(()),
+                true => self.abandon(&session, entry).await,
+                false => self.settle_intent(file_system, role, &session, entry, age).await,
+            };
+            if let Err(error) = settled {
                 tracing::warn!(%file_system, entry = entry.name, %error, "a deletion that was cut off can't go on yet");
             }
         }
-        let due = entries.into_iter().filter(|entry| Trash::is_due(entry, now, retention));
+        let due = entries.into_iter().filter(|entry| entry.is_due(now, &keeper));
         let purges = due.map(|entry| self.purge(file_system, trash, entry).boxed());
         let removed = futures::stream::iter(purges).buffer_unordered(PURGES).fold(0, async |sum, one| sum + one).await;
         session.ledger().sweep(now, LEFT_OVER).await?;
-        self.metrics.trash(file_system.as_str(), count(&trash.entries().await?, now, retention));
+        self.metrics.trash(file_system.as_str(), count(&trash.entries().await?, now, &keeper));
         Ok(removed)
     }
 
@@ -181,28 +190,40 @@ impl Controller {
         })
     }
 
-    /// An intent whose directory was not moved: by a call that still runs, by one that AWS refused, or by one that was cut off.
+    /// For whom this controller looks after the trash.
+    pub(super) async fn trash_keeper(&self) -> Keeper {
+        Keeper { cluster: self.cluster_id().await, retention: self.config.trash_retention.as_secs() }
+    }
+
+    /// Gives a deletion up that nobody goes on with. Its files stay, or come back.
+    async fn abandon(&self, session: &Session, entry: &Entry) -> Result<(), ControllerError> {
+        match noted(entry) {
+            Some(noted) => Ok(session.trash().put_back(&noted).await?),
+            None => Ok(()),
+        }
+    }
+
+    /// A deletion that is not settled: of a call that still runs, of one that AWS refused, or of one that was cut off.
     async fn settle_intent(
         &self,
         file_system: &FileSystemId,
         role: Option<&Role>,
         session: &Session,
         entry: &Entry,
-        now: u64,
+        age: u64,
     ) -> Result<(), ControllerError> {
-        let Some(intent) = entry.intent.clone() else { return Ok(()) };
-        let noted = Noted { name: entry.name.clone(), intent };
-        let is_old = now.saturating_sub(entry.since) > RUNNING;
+        let Some(noted) = noted(entry) else { return Ok(()) };
+        let is_old = age > RUNNING;
         let Some(id) = noted.intent.access_point.as_deref().and_then(|id| id.parse::<AccessPointId>().ok()) else {
             // The claim of a directory volume is still there, and DeleteVolume begins anew.
-            return if is_old { Ok(session.trash().cancel(&noted).await?) } else { Ok(()) };
+            return if is_old { self.abandon(session, entry).await } else { Ok(()) };
         };
         let _lock = self.lock(id.as_str()).await?;
         let api = self.efs(role).await?;
         match api.access_point(&id).await {
             Ok(found) if !matches!(found.state, LifeCycle::Deleting | LifeCycle::Deleted) => {
                 if is_old {
-                    Ok(session.trash().cancel(&noted).await?)
+                    self.abandon(session, entry).await
                 } else {
                     Ok(())
                 }
@@ -215,13 +236,22 @@ impl Controller {
     }
 }
 
-fn count(entries: &[Entry], now: u64, retention: u64) -> TrashCount {
-    let overdue = entries.iter().filter(|entry| Trash::is_due(entry, now, retention) || entry.state == State::Intended);
+fn noted(entry: &Entry) -> Option<Noted> {
+    entry.intent.clone().map(|intent| Noted { name: entry.name.clone(), intent })
+}
+
+/// What this cluster has in the trash; other clusters count theirs.
+fn count(entries: &[Entry], now: u64, keeper: &Keeper) -> TrashCount {
+    let own: Vec<&Entry> = entries.iter().filter(|entry| !entry.is_anothers(keeper)).collect();
+    let is_overdue =
+        |entry: &&&Entry| entry.is_due(now, keeper) || matches!(entry.state, State::Intended | State::Moved);
     TrashCount {
-        waiting: entries.iter().filter(|entry| entry.state == State::Waiting).count(),
-        kept: entries.iter().filter(|entry| entry.state == State::Kept).count(),
-        overdue_seconds: overdue
-            .map(|it| now.saturating_sub(it.since).saturating_sub(retention))
+        waiting: own.iter().filter(|entry| entry.state == State::Waiting).count(),
+        kept: own.iter().filter(|entry| entry.state == State::Kept).count(),
+        overdue_seconds: own
+            .iter()
+            .filter(is_overdue)
+            .map(|entry| now.saturating_sub(entry.kept_until(keeper)))
             .max()
             .unwrap_or_default(),
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use efs_csi_driver::config::ControllerConfig;
 use fake_efs::faults::{Effect, Rule};
+use futures::TryStreamExt as _;
 use tonic::Code;
 
 use crate::support::{Bed, assert_refused, claimant, config, request};
@@ -38,6 +39,12 @@ async fn precious(files: &dyn nfs_rs::Mount, at: &str) {
 
 async fn is_there(files: &dyn nfs_rs::Mount, at: &str) -> bool {
     files.lookup_path(&format!("{at}/precious")).await.is_ok()
+}
+
+/// The names in the trash.
+async fn in_trash(files: &dyn nfs_rs::Mount) -> Vec<String> {
+    let listed = files.readdir_path("/.efs-csi-trash").await.unwrap();
+    listed.map_ok(|entry| entry.file_name).try_collect().await.unwrap()
 }
 
 #[tokio::test]
@@ -450,5 +457,64 @@ async fn another_clusters_volume_stays() {
     }
     assert_eq!(bed.access_points(&fs).await.len(), 1);
     assert!(is_there(&*files, "/pvc-2").await);
+    files.umount().await.unwrap();
+}
+
+/// Nobody has to call again: what has been in the trash for its time is removed.
+#[tokio::test]
+async fn the_trash_empties_itself_when_its_time_has_come() {
+    let trash_retention = Duration::from_secs(4);
+    let bed = Bed::with_files(ControllerConfig { delete_root_directory: true, trash_retention, ..config() }).await;
+    let fs = bed.mountable_file_system().await;
+    let files = bed.files(&fs).await;
+    let volumes = [
+        bed.create(directory("pvc-1", &fs, "/pvc-1")).await.unwrap().volume_id,
+        bed.create(request("pvc-2", &fs, &[])).await.unwrap().volume_id,
+    ];
+    precious(&*files, "/pvc-1").await;
+    precious(&*files, "/pvc-2").await;
+    for id in &volumes {
+        bed.delete(id).await.unwrap();
+    }
+    let waiting = || async { in_trash(&*files).await.iter().filter(|name| !name.starts_with('.')).count() };
+    assert!(waiting().await >= 2, "deleted directories stay for a while");
+    let begin = std::time::Instant::now();
+    while waiting().await > 0 {
+        assert!(begin.elapsed() < Duration::from_secs(30), "the trash is not emptied");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    files.umount().await.unwrap();
+}
+
+/// Both replicas of the controller are called for one deletion, as after a change of leader.
+#[tokio::test]
+async fn two_deletions_of_one_volume_at_once_leave_one_entry_that_can_be_restored() {
+    let bed = bed().await;
+    let fs = bed.mountable_file_system().await;
+    let files = bed.files(&fs).await;
+    let (other, _served) = bed.another_controller().await;
+    for n in 0..20 {
+        let (name, at) = (format!("pvc-{n}"), format!("/pvc-{n}"));
+        let asked = if n % 2 == 0 { directory(&name, &fs, &at) } else { request(&name, &fs, &[]) };
+        let id = bed.create(asked).await.unwrap().volume_id;
+        precious(&*files, &at).await;
+        let mut other = other.clone();
+        let again = csi_proto::csi::DeleteVolumeRequest { volume_id: id.clone(), ..Default::default() };
+        let (first, second) = tokio::join!(bed.delete(&id), other.delete_volume(again.clone()));
+        // One of them may be told to come again; both are done when it has.
+        if first.is_err() {
+            bed.delete(&id).await.unwrap();
+        }
+        if second.is_err() {
+            other.delete_volume(again).await.unwrap();
+        }
+        assert!(!is_there(&*files, &at).await);
+        let names = in_trash(&*files).await;
+        let notes: Vec<&str> = names.iter().filter_map(|name| name.strip_suffix(".note")).collect();
+        assert_eq!(notes.len(), n + 1, "{names:?}");
+        for note in notes {
+            assert!(is_there(&*files, &format!("/.efs-csi-trash/{note}")).await, "{note} of {names:?}");
+        }
+    }
     files.umount().await.unwrap();
 }

@@ -1,6 +1,6 @@
 //! What goes to the trash, what stays, and what comes back.
 
-use efs_directories::trash::{Intent, Outcome, State};
+use efs_directories::trash::{Intent, Keeper, Outcome, State};
 use efs_directories::volumes::{self, Standing};
 use efs_directories::{Claim, DirectoryError, Trash};
 
@@ -13,7 +13,13 @@ fn intent(claim: &Claim) -> Intent {
         volume: format!("efs:fs-01234567:{}:", claim.path),
         access_point: None,
         claim: Some(claim.id.clone()),
+        cluster: None,
+        retention: None,
     }
+}
+
+fn keeper(cluster: Option<&str>, retention: u64) -> Keeper {
+    Keeper { cluster: cluster.map(str::to_owned), retention }
 }
 
 /// A whole deletion, as the controller does it.
@@ -21,12 +27,18 @@ async fn delete(disk: &Disk, at: &str) {
     let (ledger, trash) = (disk.ledger(), disk.trash());
     match volumes::standing(&ledger, &path(at)).await.unwrap() {
         Standing::Unclaimed => {}
-        Standing::Kept(claim) | Standing::Gone(claim) | Standing::Replaced(claim) => {
+        Standing::Kept(claim) | Standing::Replaced(claim) => volumes::release(&ledger, &claim).await.unwrap(),
+        Standing::Gone(claim) => {
+            for noted in trash.unsettled(&format!("dir-{}", claim.id)).await.unwrap() {
+                trash.settle(&noted).await.unwrap();
+            }
             volumes::release(&ledger, &claim).await.unwrap();
         }
         Standing::Present(claim) => {
             let noted = trash.intend(&format!("dir-{}", claim.id), intent(&claim)).await.unwrap();
-            trash.carry_out(&noted).await.unwrap();
+            if trash.carry_out(&noted).await.unwrap() == Outcome::Moved {
+                trash.settle(&noted).await.unwrap();
+            }
             volumes::release(&ledger, &claim).await.unwrap();
         }
     }
@@ -47,7 +59,13 @@ async fn a_deletion_that_is_cut_off_anywhere_is_finished_by_the_next_one() {
         disk.file("/base/bystander");
         let finished = cut_off(delete(&disk, "/base/pvc-1"), polls).is_some();
         // Until the end the volume's bytes are at their place or in the trash.
-        let in_trash = disk.trash().entries().await.unwrap().iter().any(|entry| entry.state == State::Waiting);
+        let in_trash = disk
+            .trash()
+            .entries()
+            .await
+            .unwrap()
+            .iter()
+            .any(|entry| matches!(entry.state, State::Moved | State::Waiting));
         assert!(in_trash || disk.find("/base/pvc-1/file").is_some(), "after {polls} polls");
         delete(&disk, "/base/pvc-1").await;
         assert_eq!(disk.all(), ["/base", "/base/bystander"], "after {polls} polls");
@@ -120,7 +138,8 @@ async fn a_directory_in_the_trash_can_be_taken_back_until_it_is_emptied() {
     assert_eq!((entries.len(), entries[0].state), (1, State::Waiting));
     assert_eq!(entries[0].intent.as_ref().unwrap().path, path("/base/x"));
     let now = trash.now().await.unwrap();
-    assert!(!Trash::is_due(&entries[0], now, 3600) && Trash::is_due(&entries[0], now + 3600, 3600));
+    let keeper = keeper(None, 3600);
+    assert!(!entries[0].is_due(now, &keeper) && entries[0].is_due(now + 3600, &keeper));
 
     create(&disk.ledger(), &wanted("pvc-2", "/base/x")).await.unwrap();
     let taken = trash.restore(&disk.ledger(), &entries[0], None).await.unwrap_err();
@@ -199,8 +218,83 @@ async fn entries_without_a_note_are_emptied_when_their_time_has_come() {
     let entry = trash.entries().await.unwrap().remove(0);
     assert_eq!((entry.state, &entry.intent), (State::Waiting, &None));
     let now = trash.now().await.unwrap();
-    assert!(!Trash::is_due(&entry, now, 3600));
+    assert!(!entry.is_due(now, &keeper(None, 3600)));
     assert!(trash.restore(&disk.ledger(), &entry, None).await.unwrap_err().to_string().contains("--to"));
+    assert_eq!(trash.purge(&entry).await.unwrap(), 2);
+    assert!(trash.entries().await.unwrap().is_empty());
+}
+
+/// Two clusters on one file system keep what was deleted for different times.
+#[tokio::test]
+async fn nobody_empties_what_another_cluster_keeps() {
+    let disk = Disk::new();
+    let claim = create(&disk.ledger(), &wanted("pvc-1", "/x")).await.unwrap();
+    let trash = disk.trash();
+    let asked = Intent { cluster: Some("blue".to_owned()), retention: Some(3600), ..intent(&claim) };
+    let noted = trash.intend("dir-1", asked.clone()).await.unwrap();
+    // Its own controller, with another flag by now, knows the intent again.
+    assert_eq!(trash.intend("dir-1", Intent { retention: Some(0), ..asked }).await.unwrap(), noted);
+    trash.carry_out(&noted).await.unwrap();
+    trash.settle(&noted).await.unwrap();
+    let (entry, now) = (trash.entries().await.unwrap().remove(0), trash.now().await.unwrap());
+    for (cluster, retention, until) in
+        [(Some("blue"), 10, 10), (Some("green"), 0, 3600), (None, 0, 3600), (Some("green"), 9000, 3600)]
+    {
+        let keeper = keeper(cluster, retention);
+        assert!(!entry.is_due(entry.since + until - 1, &keeper), "{cluster:?}, now {now}");
+        assert!(entry.is_due(entry.since + until, &keeper), "{cluster:?}");
+    }
+}
+
+/// Whoever looks after the trash meets a directory that was just moved, while it is looked whether somebody has come to use it.
+#[tokio::test]
+async fn what_is_not_settled_is_not_emptied() {
+    let disk = Disk::new();
+    let claim = create(&disk.ledger(), &wanted("pvc-1", "/x")).await.unwrap();
+    disk.file("/x/file");
+    let trash = disk.trash();
+    let noted = trash.intend("dir-1", intent(&claim)).await.unwrap();
+    assert_eq!(trash.carry_out(&noted).await.unwrap(), Outcome::Moved);
+    let entry = trash.entries().await.unwrap().remove(0);
+    assert_eq!(entry.state, State::Moved);
+    assert!(!entry.is_due(u64::MAX, &keeper(None, 0)));
+    assert!(trash.purge(&entry).await.unwrap_err().to_string().contains("under way"));
+    assert_eq!(trash.unsettled("dir-1").await.unwrap(), std::slice::from_ref(&noted));
+    trash.put_back(&noted).await.unwrap();
+    assert_eq!(disk.all(), ["/x", "/x/file"]);
+    assert!(trash.entries().await.unwrap().is_empty());
+}
+
+/// A process dies between the move and the look at what was moved.
+#[tokio::test]
+async fn what_was_moved_by_mistake_is_given_back_by_the_next_call() {
+    let disk = Disk::new();
+    let claim = create(&disk.ledger(), &wanted("pvc-1", "/x")).await.unwrap();
+    let trash = disk.trash();
+    let noted = trash.intend("dir-1", intent(&claim)).await.unwrap();
+    disk.rename("/x", "/mine");
+    disk.directory("/x");
+    disk.file("/x/theirs");
+    disk.rename("/x", "/.efs-csi-trash/moved-dir-1-0");
+    assert_eq!(trash.carry_out(&noted).await.unwrap(), Outcome::Replaced);
+    assert_eq!(disk.all(), ["/mine", "/x", "/x/theirs"]);
+    assert!(trash.entries().await.unwrap().is_empty());
+}
+
+/// An administrator may be rid of what is kept for good, by its name.
+#[tokio::test]
+async fn a_kept_entry_is_emptied_when_it_is_named() {
+    let disk = Disk::new();
+    let claim = create(&disk.ledger(), &wanted("pvc-1", "/x")).await.unwrap();
+    disk.file("/x/file");
+    let trash = disk.trash();
+    let noted = trash.intend("dir-1", intent(&claim)).await.unwrap();
+    trash.carry_out(&noted).await.unwrap();
+    disk.directory("/x");
+    trash.put_back(&noted).await.unwrap();
+    let entry = trash.entries().await.unwrap().remove(0);
+    assert_eq!((entry.name.as_str(), entry.state), ("kept-dir-1-0", State::Kept));
+    assert!(!entry.is_due(u64::MAX, &keeper(None, 0)));
     assert_eq!(trash.purge(&entry).await.unwrap(), 2);
     assert!(trash.entries().await.unwrap().is_empty());
 }
