@@ -46,6 +46,13 @@ struct WantedZones {
     preferred: Vec<String>,
 }
 
+impl Request {
+    /// Whether name and tag of the access point are enough to tell that its directory is the volume's.
+    fn is_told_by_name(&self) -> bool {
+        self.root.is_unique() && self.parameters.tagging && !self.parameters.reuse
+    }
+}
+
 impl WantedZones {
     fn read(wish: Option<&csi::TopologyRequirement>) -> Self {
         let zones = |topologies: &[csi::Topology]| {
@@ -281,8 +288,7 @@ impl Controller {
             let existed =
                 matches!(&created, Err(error) if matches!(error.kind, EfsErrorKind::AccessPointAlreadyExists(_)));
             // A directory that a volume has already used was not there before the volume.
-            let is_wrong =
-                existed && request.root.is_unique() && request.parameters.tagging && !request.parameters.reuse;
+            let is_wrong = existed && request.is_told_by_name();
             if let (Some(claim), Err(error)) = (&claim, &created)
                 && ((error.kind.made_nothing() && !existed) || is_wrong)
             {
@@ -372,7 +378,7 @@ impl Controller {
         }
         let role = request.account.role.as_ref();
         let root = RootOwner { token, path, user, permissions: &parameters.permissions };
-        if !request.root.is_unique() || !parameters.tagging || parameters.reuse {
+        if !request.is_told_by_name() {
             return self.claim_root(api, file_system, role, root).await;
         }
         match self.is_there(api, file_system, role, path).await {

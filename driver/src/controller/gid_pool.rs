@@ -288,8 +288,8 @@ impl Pool {
 /// Who else works on a file system.
 #[derive(Debug, Clone)]
 pub(super) struct Company {
-    /// Access points of drivers that are not this cluster's, as far as is known.
-    pub(super) others: HashSet<AccessPointId>,
+    /// Whether drivers that are not this cluster's have access points there, as far as is known.
+    pub(super) has_others: bool,
     /// Since when others could see an access point of this cluster.
     pub(super) present_since: Option<Instant>,
     /// Whether others were looked for after that.
@@ -418,7 +418,7 @@ impl GidPools {
     pub(super) fn company(&self, file_system: &FileSystemId) -> Company {
         let pool = self.pool(file_system);
         let state = pool.state();
-        Company { others: state.others.clone(), present_since: state.present_since, looked: state.looked }
+        Company { has_others: !state.others.is_empty(), present_since: state.present_since, looked: state.looked }
     }
 
     /// Notes that these access points are of this cluster after all.

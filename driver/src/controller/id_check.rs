@@ -90,7 +90,7 @@ impl Controller {
     /// Whether drivers of other clusters work on a file system. What a PersistentVolume of this cluster names is this cluster's,
     /// whatever tags AWS lets it have.
     async fn has_company(&self, file_system: &FileSystemId) -> Result<bool, ControllerError> {
-        if self.pools.company(file_system).others.is_empty() {
+        if !self.pools.company(file_system).has_others {
             return Ok(false);
         }
         if let Some(claimants) = self.cluster.claimants().await? {
@@ -102,6 +102,6 @@ impl Controller {
                 .collect();
             self.pools.are_own(file_system, &own);
         }
-        Ok(!self.pools.company(file_system).others.is_empty())
+        Ok(self.pools.company(file_system).has_others)
     }
 }

@@ -1,11 +1,12 @@
 //! Ids are given out once, from the range, at the cost of one call a volume.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use futures::StreamExt;
 use tonic::Code;
 
-use crate::support::{Bed, assert_refused, request};
+use crate::support::{Bed, assert_refused, claimant, request};
 
 /// UB-16: the Go driver gives the same id to most volumes of a concurrent batch.
 #[tokio::test]
@@ -131,4 +132,44 @@ async fn a_repeated_call_finds_its_volume_even_when_no_id_is_free() {
     let again = fresh.create_volume(request("pvc-1", &fs, &range)).await.unwrap().into_inner().volume.unwrap();
     assert_eq!(again, first);
     assert_refused(bed.create(request("pvc-3", &fs, &range)).await, Code::ResourceExhausted, &["all 2 ids"]);
+}
+
+/// An access point that a driver of another cluster has made with this id.
+async fn foreign(bed: &Bed, fs: &str, id: i64) {
+    let user = aws_sdk_efs::types::PosixUser::builder().uid(id).gid(id).build().unwrap();
+    let tag = aws_sdk_efs::types::Tag::builder().key("efs.csi.aws.com/cluster").value("true").build().unwrap();
+    let made = bed.aws.create_access_point().client_token(format!("foreign-{id}")).file_system_id(fs);
+    made.posix_user(user).tags(tag).send().await.unwrap();
+}
+
+/// Two clusters on one file system: a call is cut off after it has made its access point and before it has looked whether the other cluster
+/// took the same id. The call that repeats it looks, as long as nobody uses the volume yet.
+#[tokio::test]
+async fn a_repeated_call_looks_at_the_id_of_the_one_that_was_cut_off() {
+    for is_used in [false, true] {
+        let bed = Bed::new().await;
+        let fs = bed.file_system(None).await;
+        *bed.cluster.id.lock().unwrap() = Some("own".to_owned());
+        *bed.cluster.claimants.lock().unwrap() = Some(vec![]);
+        foreign(&bed, &fs, 6000).await;
+        let asked = || request("pvc-1", &fs, &[("gidRangeStart", "7000"), ("gidRangeEnd", "7001")]);
+        // It waits until the other cluster must have seen its first access point.
+        let cut_off = tokio::time::timeout(Duration::from_secs(3), bed.create(asked())).await;
+        cut_off.expect_err("a cluster that comes to others waits");
+        let points = bed.access_points(&fs).await;
+        let [first] = points.iter().filter(|it| it.client_token() == Some("pvc-1")).collect::<Vec<_>>()[..] else {
+            panic!("{points:?}")
+        };
+        let (first_id, first_gid) = (first.access_point_id().unwrap().to_owned(), first.posix_user().unwrap().gid());
+        let handle = format!("efs:{fs}::{first_id}");
+        foreign(&bed, &fs, first_gid).await;
+        if is_used {
+            *bed.cluster.claimants.lock().unwrap() = Some(vec![claimant("pvc-1", &handle, false)]);
+        }
+        let made = bed.create(asked()).await.unwrap();
+        assert_eq!(made.volume_id == handle, is_used, "what a PersistentVolume names must not be made anew");
+        let gids: Vec<i64> = bed.access_points(&fs).await.iter().map(|it| it.posix_user().unwrap().gid()).collect();
+        let different: HashSet<i64> = gids.iter().copied().collect();
+        assert_eq!((gids.len(), different.len()), if is_used { (3, 2) } else { (3, 3) }, "{gids:?}");
+    }
 }
