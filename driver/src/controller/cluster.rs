@@ -13,6 +13,7 @@ use tokio::sync::OnceCell;
 
 use super::ControllerError;
 use super::parameters::ObjectKey;
+use crate::causes::causes;
 use crate::cli::parse_go_bool;
 use crate::identity::PLUGIN_NAME;
 use crate::volume::{AccessPointId, VolumeId};
@@ -178,7 +179,12 @@ fn failed(what: &str, error: &kube::Error) -> ControllerError {
         _ => (true, false),
     };
     let hint = if forbidden { "; allow get on it in the RBAC of the controller's service account" } else { "" };
-    ControllerError::Cluster { what: what.to_owned(), reason: format!("{error}{hint}"), transient, forbidden }
+    let reason = match error {
+        // The API server's own words; the error's are a dump of its answer.
+        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        other => causes(other),
+    };
+    ControllerError::Cluster { what: what.to_owned(), reason: format!("{reason}{hint}"), transient, forbidden }
 }
 
 /// Runs one question to the API server under its deadline.
@@ -383,12 +389,27 @@ mod tests {
                 "kind": "Status", "status": "Failure", "message": "no", "reason": "x", "code": code
             });
             match cluster(code, status).secret(&at()).await.unwrap_err() {
-                ControllerError::Cluster { what, transient: t, forbidden: f, .. } => {
+                ControllerError::Cluster { what, reason, transient: t, forbidden: f } => {
                     assert_eq!((what.as_str(), t, f), ("Secret efs/ids", transient, forbidden), "{code}");
+                    assert!(reason == "no" || (forbidden && reason.starts_with("no; allow")), "{reason}");
                 }
                 other => panic!("{other:?}"),
             }
         }
+    }
+
+    /// csi-provisioner gives a call up after 15 s; an API server that says nothing must not hold calls for longer.
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_api_server_is_unavailable_within_its_deadline() {
+        let service = tower::service_fn(|_: Request<Body>| {
+            std::future::pending::<Result<Response<Body>, std::convert::Infallible>>()
+        });
+        let silent = KubeCluster { client: OnceCell::new_with(Some(Client::new(service, "default"))) };
+        let begin = tokio::time::Instant::now();
+        for refused in [silent.secret(&at()).await.unwrap_err(), silent.all_handles().await.unwrap_err()] {
+            assert_eq!(tonic::Status::from(refused).code(), tonic::Code::Unavailable);
+        }
+        assert_eq!(begin.elapsed(), 2 * ANSWER);
     }
 
     #[tokio::test]

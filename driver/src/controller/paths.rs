@@ -54,7 +54,7 @@ pub enum PathError {
         length: usize,
     },
     /// The path has too many components.
-    #[error("root directory {0:?} is too deep; EFS allows 4 subdirectories")]
+    #[error("root directory {0:?} is too deep; EFS allows 4 subdirectories: shorten basePath or subPathPattern")]
     Deep(String),
 }
 

@@ -24,19 +24,18 @@ impl CrossAccount {
         let filled = |key: &str| secrets.get(key).map(|value| value.trim()).filter(|value| !value.is_empty());
         let role = filled("awsRoleArn")
             .map(|arn| Role { arn: arn.to_owned(), external_id: filled("externalId").map(str::to_owned) });
+        let by_dns = secrets.get("crossaccount").map_or(Ok(false), |value| parse_go_bool(value));
+        let mut problems = Vec::new();
         if role.as_ref().is_some_and(|role| !role.arn.starts_with("arn:") || !role.arn.contains(":role/")) {
-            return Err(ControllerError::Secret(
-                "secret key awsRoleArn must be arn:PARTITION:iam::ACCOUNT:role/NAME".into(),
-            ));
+            problems.push("secret key awsRoleArn must be arn:PARTITION:iam::ACCOUNT:role/NAME");
         }
-        let by_dns = match secrets.get("crossaccount").map(|value| parse_go_bool(value)) {
-            None => false,
-            Some(Ok(value)) => value,
-            Some(Err(_)) => {
-                return Err(ControllerError::Secret("secret key crossaccount must be boolean, true or false".into()));
-            }
-        };
-        Ok(Self { role, by_dns })
+        if by_dns.is_err() {
+            problems.push("secret key crossaccount must be boolean, true or false");
+        }
+        match by_dns {
+            Ok(by_dns) if problems.is_empty() => Ok(Self { role, by_dns }),
+            _ => Err(ControllerError::Secret(problems.join("; "))),
+        }
     }
 }
 
@@ -63,5 +62,7 @@ mod tests {
             let message = read(&[(key, value)]).unwrap_err().to_string();
             assert!(message.contains(key) && !message.contains("hidden"), "{message}");
         }
+        let both = read(&[("crossaccount", "maybe"), ("awsRoleArn", "x")]).unwrap_err().to_string();
+        assert!(both.contains("crossaccount") && both.contains("awsRoleArn"), "all at once: {both}");
     }
 }
