@@ -4,6 +4,7 @@
 pub mod api;
 pub mod connections;
 pub mod controller;
+pub mod directories;
 pub mod image;
 pub mod nfs;
 pub mod publish;
@@ -71,6 +72,8 @@ pub enum Scenario {
     Tunnel,
     /// CreateVolume and DeleteVolume.
     Controller,
+    /// The same for directories, beside access points.
+    Directories,
     /// The fake's EFS API beside moto's.
     Api,
     /// Idle connections of the fake's file server.
@@ -92,6 +95,7 @@ pub const ALL: &[Scenario] = &[
     Scenario::Start,
     Scenario::Tunnel,
     Scenario::Controller,
+    Scenario::Directories,
     Scenario::Api,
     Scenario::Connections,
     Scenario::Image,
@@ -111,6 +115,7 @@ impl Scenario {
             Self::Start => "start",
             Self::Tunnel => "tunnel",
             Self::Controller => "controller",
+            Self::Directories => "directories",
             Self::Api => "api",
             Self::Connections => "connections",
             Self::Image => "image",
@@ -127,6 +132,7 @@ impl Scenario {
             Self::Start
             | Self::Tunnel
             | Self::Controller
+            | Self::Directories
             | Self::Api
             | Self::Connections
             | Self::Image
@@ -141,6 +147,7 @@ impl Scenario {
             Self::Start => start::declare(board),
             Self::Tunnel => tunnel::declare(board),
             Self::Controller => controller::declare(board),
+            Self::Directories => directories::declare(board),
             Self::Api => api::declare(board),
             Self::Connections => connections::declare(board),
             Self::Image => image::declare(board),
@@ -157,6 +164,7 @@ impl Scenario {
             Self::Start => start::run(setting, board).await,
             Self::Tunnel => tunnel::run(setting, board).await,
             Self::Controller => controller::run(setting, board).await,
+            Self::Directories => directories::run(setting, board).await,
             Self::Api => api::run(setting, board).await,
             Self::Connections => connections::run(setting, board).await,
             Self::Image => image::run(setting, board).await,
