@@ -20,6 +20,7 @@ pub mod locks;
 pub mod metrics;
 pub mod mount;
 pub mod node;
+pub mod open_files;
 pub mod orphans;
 pub mod process;
 pub mod recent;

@@ -33,7 +33,7 @@ use crate::efs::metadata::{Given, Metadata, NodeObject};
 use crate::efs::mount_targets::{ListMountTargets, MountTargets};
 use crate::metrics::Metrics;
 use crate::mount::Worker;
-use crate::rpc;
+use crate::{open_files, rpc};
 use crate::tunnel::keeper::Keeper;
 use crate::tunnel::roots::{self, RootsError};
 use crate::tunnel::{Admission, DialDeps, DialLimits, IssuerSlot, Locate, ProvideCredentials, TunnelLease, Tunnels};
@@ -82,6 +82,8 @@ pub struct NodeDeps {
     pub worker: Worker,
     /// Local ports for tunnels.
     pub ports: RangeInclusive<u16>,
+    /// How many files this process may have open, if that is limited.
+    pub open_files: Option<u64>,
     /// Where the metrics of tunnels and mounts are registered.
     pub metrics: Metrics,
     /// This node in Kubernetes; `None` outside a cluster.
@@ -137,6 +139,8 @@ struct State {
     metadata: Arc<Metadata>,
     locate: Arc<dyn Locate>,
     limits: DialLimits,
+    /// Volumes for which there are files enough, where that is the tightest limit.
+    volumes_by_files: Option<i64>,
     worker: Worker,
     tunnels: Tunnels,
     keeper: Keeper,
@@ -204,6 +208,7 @@ impl NodeService {
             source: config.efs_utils.source.clone().unwrap_or_else(|| CLIENT_SOURCE.to_owned()),
             limits,
         };
+        let volumes_by_files = volumes_by_files(deps.open_files, deps.ports.len());
         let tunnels = Tunnels::new(dial, deps.ports, Admission::OnlyUid(0), deps.tunnels_end);
         let keeper = Keeper::new(deps.worker.program().to_owned(), &config.state_dir);
         let inherited = keeper.inherit(|_| true);
@@ -217,6 +222,7 @@ impl NodeService {
             metadata,
             locate,
             limits,
+            volumes_by_files,
             worker: deps.worker,
             tunnels,
             keeper,
@@ -266,7 +272,20 @@ impl NodeService {
     }
 }
 
+/// Volumes for which there are files enough, if they are fewer than there are ports for.
+fn volumes_by_files(open_files: Option<u64>, ports: usize) -> Option<i64> {
+    let volumes = open_files.map(open_files::most_volumes).filter(|volumes| *volumes < ports as u64)?;
+    // 0 would mean that there is no limit.
+    Some(i64::try_from(volumes).unwrap_or(i64::MAX).max(1))
+}
+
 impl State {
+    /// What the scheduler is told to be the most volumes on this node; 0 when it need not know.
+    fn most_volumes(&self) -> i64 {
+        let limits = [self.config.volume_attach_limit, self.volumes_by_files];
+        limits.into_iter().flatten().min().unwrap_or(0)
+    }
+
     /// Claims a target for one call.
     fn claim(&self, target: &Path, volume: &str) -> Result<Claim, NodeError> {
         let mut busy = lock(&self.busy);
@@ -381,7 +400,7 @@ impl Node for NodeService {
             let zone = self.node.metadata.zone().await;
             Ok(csi::NodeGetInfoResponse {
                 node_id,
-                max_volumes_per_node: self.node.config.volume_attach_limit.unwrap_or(0),
+                max_volumes_per_node: self.node.most_volumes(),
                 accessible_topology: zone
                     .map(|zone| csi::Topology { segments: HashMap::from([(ZONE_KEY.to_owned(), zone)]) }),
             })
@@ -414,6 +433,14 @@ impl Node for NodeService {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_limit_volumes_where_they_are_fewer_than_ports() {
+        assert_eq!(volumes_by_files(None, 1000), None);
+        assert_eq!(volumes_by_files(Some(1 << 20), 1000), None);
+        assert_eq!(volumes_by_files(Some(1024), 1000), Some(224));
+        assert_eq!(volumes_by_files(Some(64), 1000), Some(1));
+    }
 
     #[test]
     fn the_port_range_follows_the_environment_like_in_the_go_driver() {

@@ -20,7 +20,7 @@ use crate::controller::cluster::KubeCluster;
 use crate::controller::sessions::{Addresses, TunnelSessions};
 use crate::controller::{Controller, ControllerService};
 use crate::efs::AwsClients;
-use crate::fips;
+use crate::{fips, open_files};
 use crate::health::{self, HealthError};
 use crate::identity::{IdentityService, PLUGIN_NAME, VERSION};
 use crate::metrics::Metrics;
@@ -83,6 +83,10 @@ pub async fn run(config: Config, recent: RecentEvents, shutdown: CancellationTok
     for note in &config.notes {
         tracing::warn!("{note}");
     }
+    let open_files = open_files::raise_limit();
+    if let Some(limit) = open_files {
+        tracing::info!(limit, volumes = open_files::most_volumes(limit), "open files, and volumes with a tunnel that they are enough for");
+    }
     let (ready, is_ready) = watch::channel(false);
     let metrics = Metrics::new();
     if let Some(http) = &config.http {
@@ -102,7 +106,7 @@ pub async fn run(config: Config, recent: RecentEvents, shutdown: CancellationTok
     let tunnels_end = CancellationToken::new();
     let _end_tunnels = tunnels_end.clone().drop_guard();
     if config.mode != Mode::Controller {
-        let service = start_node(&config, clients, metrics.clone(), tunnels_end, shutdown.clone()).await?;
+        let service = start_node(&config, clients, metrics.clone(), open_files, tunnels_end, shutdown.clone()).await?;
         routes = routes.add_service(NodeServer::new(service.clone()));
         node = Some(service);
     }
@@ -168,6 +172,7 @@ async fn start_node(
     config: &Config,
     clients: Arc<AwsClients>,
     metrics: Metrics,
+    open_files: Option<u64>,
     tunnels_end: CancellationToken,
     shutdown: CancellationToken,
 ) -> Result<NodeService, ServeError> {
@@ -185,6 +190,7 @@ async fn start_node(
         credentials: Arc::new(AwsCredentials),
         worker: Worker::this_program().with_metrics(metrics.clone()),
         metrics,
+        open_files,
         ports: node::port_range(variable("PORT_RANGE_UPPER_BOUND").as_deref(), &config.node.efs_utils),
         region_variable: variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")),
         tunnels_end,

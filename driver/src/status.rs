@@ -68,6 +68,10 @@ pub fn answer_to(kind: &EfsErrorKind) -> Answer {
             Code::Unavailable,
             "check the way to the EFS API (DNS, VPC endpoint, proxy, security group); the call is repeated",
         ),
+        EfsErrorKind::OutOfFiles => (
+            Code::ResourceExhausted,
+            "raise the limit that the message names; the provisioner repeats the call",
+        ),
         EfsErrorKind::Unreadable => (Code::Unavailable, "see the message; the provisioner repeats the call"),
         EfsErrorKind::AfterLostAttempt(_) => {
             (Code::Unavailable, "an earlier attempt may have done the work; the provisioner repeats the call")
@@ -98,6 +102,7 @@ pub fn code_of(error: &ControllerError) -> Code {
         ControllerError::InUse { .. } => Code::FailedPrecondition,
         ControllerError::UnknownAccount { .. } => Code::Unavailable,
         ControllerError::Directories(error) => directory_code(error),
+        ControllerError::Files { .. } => Code::ResourceExhausted,
         ControllerError::Directory { transient: true, .. } => Code::Unavailable,
         ControllerError::Directory { .. } => Code::Internal,
     }
@@ -133,6 +138,7 @@ mod tests {
     use super::*;
     use crate::controller::parameters::{Problem, Problems};
     use crate::efs::EfsError;
+    use crate::open_files::OutOfFiles;
     use csi_proto::code_name;
 
     fn kinds() -> Vec<EfsErrorKind> {
@@ -150,6 +156,7 @@ mod tests {
             EfsErrorKind::Server,
             EfsErrorKind::Timeout,
             EfsErrorKind::Connection,
+            EfsErrorKind::OutOfFiles,
             EfsErrorKind::Unreadable,
             EfsErrorKind::AfterLostAttempt(Box::new(EfsErrorKind::Other("any error after a lost answer".to_owned()))),
             EfsErrorKind::Other("any other".to_owned()),
@@ -230,6 +237,10 @@ mod tests {
             ),
             ("the file system can't be reached over NFS", directory(true)),
             ("the file system refuses", directory(false)),
+            (
+                "no connection can be made: too many files are open",
+                ControllerError::Files { doing: "…".into(), reason: OutOfFiles::System },
+            ),
         ]
     }
 

@@ -53,6 +53,7 @@ async fn start(flags: &[&str]) -> Started {
     let dir = tempfile::tempdir().expect("temp dir");
     let stop = CancellationToken::new();
     let deps = NodeDeps {
+        open_files: None,
         efs: Arc::new(Nowhere),
         credentials: Arc::new(support::NoCredentials),
         worker: Worker::new(support::driver()),

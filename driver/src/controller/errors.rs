@@ -3,6 +3,7 @@
 use efs_directories::DirectoryError;
 
 use crate::efs::EfsError;
+use crate::open_files::OutOfFiles;
 use crate::volume::{AccessPointId, FileSystemId, VolumeId};
 
 use super::parameters::Problems;
@@ -136,6 +137,14 @@ pub enum ControllerError {
     /// A directory can't be had, or can't be given up.
     #[error(transparent)]
     Directories(#[from] DirectoryError),
+    /// No connection can be made because too many files are open.
+    #[error("{doing}: {reason}")]
+    Files {
+        /// What the driver was about to do.
+        doing: String,
+        /// The limit that is reached.
+        reason: OutOfFiles,
+    },
     /// A directory could not be made or removed through NFS.
     #[error("{doing}: {reason}")]
     Directory {

@@ -18,7 +18,10 @@ use tokio_util::sync::CancellationToken;
 use super::ControllerError;
 use super::paths::is_named_after;
 use crate::efs::{LifeCycle, MountTarget};
-use crate::tunnel::{Admission, DialDeps, IamSource, Locate, LocateError, Route, TunnelLease, TunnelSpec, Tunnels};
+use crate::open_files::OutOfFiles;
+use crate::tunnel::{
+    Admission, DialDeps, DialError, IamSource, Locate, LocateError, OpenError, Route, TunnelLease, TunnelSpec, Tunnels,
+};
 use crate::volume::FileSystemId;
 
 /// Limit of making a connection with its session. All calls that wait for it fail with it, so it is shorter than csi-provisioner's
@@ -152,6 +155,7 @@ impl std::fmt::Debug for TunnelSessions {
 enum NoSession {
     MountTarget(String),
     Unreachable(String),
+    Files(OutOfFiles),
     Refused(efs_directories::DirectoryError),
 }
 
@@ -197,9 +201,15 @@ impl TunnelSessions {
             route: Route::default(),
         };
         let unreachable = |error: &dyn std::fmt::Display| NoSession::Unreachable(error.to_string());
-        let lease = self.tunnels.open(&spec, &HashSet::new()).map_err(|error| unreachable(&error))?;
+        let lease = self.tunnels.open(&spec, &HashSet::new()).map_err(|error| match error {
+            OpenError::Files { reason, .. } => NoSession::Files(reason),
+            other => unreachable(&other),
+        })?;
         let connect = async {
-            lease.check().await.map_err(|error| unreachable(&error))?;
+            lease.check().await.map_err(|error| match error {
+                DialError::Files { reason, .. } => NoSession::Files(reason),
+                other => unreachable(&other),
+            })?;
             NfsFiles::connect(lease.port()).await.map_err(|error| unreachable(&error))
         };
         let files = timeout(CONNECT, connect).await;
@@ -235,6 +245,9 @@ impl Sessions for TunnelSessions {
                     reason: reason.clone(),
                     transient: true,
                 },
+                NoSession::Files(reason) => {
+                    ControllerError::Files { doing: format!("cannot reach {id} over NFS"), reason: reason.clone() }
+                }
                 NoSession::Refused(error) => ControllerError::Directories(error.clone()),
             }),
         }

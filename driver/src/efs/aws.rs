@@ -20,6 +20,7 @@ use super::errors::{EfsError, EfsErrorKind};
 use super::http_client::with_advice;
 use super::lost_attempts::LostAttempts;
 use crate::causes::causes;
+use crate::open_files::OutOfFiles;
 use crate::volume::{AccessPointId, FileSystemId};
 
 /// One SDK client per group of operations, each with retries of its own, so that one throttled operation does not use up
@@ -332,6 +333,9 @@ where
         other => {
             if let Some(refused) = credentials_failure(operation, other) {
                 return refused;
+            }
+            if let Some(reason) = OutOfFiles::among_causes(other) {
+                return failure(operation, EfsErrorKind::OutOfFiles, reason.to_string());
             }
             let kind = match other {
                 SdkError::DispatchFailure(failure) if failure.is_timeout() => EfsErrorKind::Timeout,

@@ -33,6 +33,8 @@ pub enum EfsErrorKind {
     Timeout,
     /// The endpoint could not be reached, or the connection broke; the outcome of a mutation is unknown.
     Connection,
+    /// No connection can be made because too many files are open on this side.
+    OutOfFiles,
     /// An answer that cannot be read; the outcome of a mutation is unknown.
     Unreadable,
     /// The last attempt of a mutation was refused with this, but the answer of an earlier one was lost: the outcome is unknown.
@@ -80,6 +82,7 @@ impl EfsErrorKind {
             | Self::Throttled
             | Self::AccessDenied
             | Self::Unauthenticated
+            | Self::OutOfFiles
             | Self::Other(_) => true,
         }
     }
@@ -100,6 +103,7 @@ impl EfsErrorKind {
             Self::Server => "InternalServerError",
             Self::Timeout => "timeout",
             Self::Connection => "connection failure",
+            Self::OutOfFiles => "too many open files",
             Self::Unreadable => "an unreadable answer",
             Self::AfterLostAttempt(last) => last.name(),
             Self::Other(code) => code,

@@ -20,6 +20,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::{sleep, timeout};
 
 use crate::metrics::Metrics;
+use crate::open_files::OutOfFiles;
 
 use super::kernel::{Job, JobError, Outcome, Usage, perform};
 
@@ -43,6 +44,9 @@ pub enum WorkerError {
     /// Time was up; the child has been killed.
     #[error("no result within {} s", .0.as_secs())]
     Timeout(Duration),
+    /// No pipe can be made to the child.
+    #[error("mount worker: {0}")]
+    Files(OutOfFiles),
     /// The child could not be started, or died, or talked nonsense.
     #[error("mount worker: {0}")]
     Broken(String),
@@ -50,7 +54,10 @@ pub enum WorkerError {
 
 impl From<io::Error> for WorkerError {
     fn from(error: io::Error) -> Self {
-        Self::Broken(error.to_string())
+        match OutOfFiles::of(&error) {
+            Some(reason) => Self::Files(reason),
+            None => Self::Broken(error.to_string()),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use tonic::{Code, Status};
 
 use crate::mount::{JobError, WorkerError};
+use crate::open_files::OutOfFiles;
 use crate::tunnel::{DialError, OpenError};
 
 /// Why a node call failed. The texts name the field, path or address, and the fix where there is one.
@@ -137,6 +138,9 @@ impl NodeError {
                 "; the file system's policy, the access point or the mount target's network refuses this client"
             }
             Some(Errno::NODEV) => "; this kernel has no NFSv4 client, load its module with `modprobe nfsv4`",
+            Some(Errno::MFILE | Errno::NFILE) => {
+                "; the driver or the system has as many files open as it may, raise the hard limit of open files"
+            }
             Some(Errno::PROTONOSUPPORT) => "; EFS speaks NFS 4.0 and 4.1",
             _ => "",
         };
@@ -151,9 +155,13 @@ impl NodeError {
             Self::Incompatible { .. } => Code::AlreadyExists,
             Self::ForeignMount { .. } => Code::AlreadyExists,
             Self::SingleNode { .. } | Self::Target { .. } | Self::Unknown(_) => Code::FailedPrecondition,
-            Self::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => Code::ResourceExhausted,
+            Self::File { source, .. }
+                if source.kind() == io::ErrorKind::StorageFull || OutOfFiles::of(source).is_some() =>
+            {
+                Code::ResourceExhausted
+            }
             Self::File { .. } | Self::Internal(_) => Code::Internal,
-            Self::Open(OpenError::NoPort { .. }) => Code::ResourceExhausted,
+            Self::Open(OpenError::NoPort { .. } | OpenError::Files { .. }) => Code::ResourceExhausted,
             Self::Open(_) => Code::Unavailable,
             Self::Dial(error) => dial_code(error),
             Self::Mount { reason, .. } => mount_code(reason),
@@ -169,6 +177,7 @@ fn dial_code(error: &DialError) -> Code {
         DialError::Locate { source, .. } if source.missing => Code::NotFound,
         DialError::Locate { .. } | DialError::Connect { .. } | DialError::NotNfs { .. } => Code::Unavailable,
         DialError::Handshake { .. } => Code::Unavailable,
+        DialError::Files { .. } => Code::ResourceExhausted,
         DialError::NotTheServer { .. } => Code::FailedPrecondition,
         DialError::Refused { .. } => Code::PermissionDenied,
         DialError::Credentials { .. } => Code::Unauthenticated,
@@ -179,12 +188,14 @@ fn dial_code(error: &DialError) -> Code {
 fn mount_code(error: &WorkerError) -> Code {
     match error {
         WorkerError::Timeout(_) => Code::DeadlineExceeded,
+        WorkerError::Files(_) => Code::ResourceExhausted,
         WorkerError::Broken(_) => Code::Internal,
         WorkerError::Job(_) => match errno(error) {
             Some(Errno::NOENT) => Code::NotFound,
             Some(Errno::ACCESS | Errno::PERM) => Code::PermissionDenied,
             Some(Errno::INVAL | Errno::PROTONOSUPPORT) => Code::InvalidArgument,
             Some(Errno::NODEV | Errno::NOTDIR) => Code::FailedPrecondition,
+            Some(Errno::MFILE | Errno::NFILE) => Code::ResourceExhausted,
             Some(
                 Errno::TIMEDOUT
                 | Errno::CONNREFUSED
@@ -265,13 +276,16 @@ mod tests {
             NodeError::Target { target: target.clone(), reason: "is a file".to_owned() },
             file(io::ErrorKind::StorageFull),
             file(io::ErrorKind::PermissionDenied),
+            NodeError::File { what: "cannot create", path: "/pods/a".into(), source: Errno::MFILE.into() },
             NodeError::Unknown("unknown region".to_owned()),
             OpenError::NoPort { first: 20049, last: 21048 }.into(),
+            OpenError::Files { spec: spec.clone(), reason: OutOfFiles::Process { limit: 1024 } }.into(),
             OpenError::Port { port: 20049, spec: spec.clone(), source: io::ErrorKind::AddrInUse.into() }.into(),
             OpenError::OtherTunnel { port: 20049, spec: spec.clone(), other: "fs-2".to_owned() }.into(),
             dial(true),
             dial(false),
             DialError::Connect { spec: spec.clone(), address, reason: reason.clone() }.into(),
+            DialError::Files { spec: spec.clone(), reason: OutOfFiles::System }.into(),
             DialError::NotTheServer { address, name: "fs-1.efs".to_owned(), reason: reason.clone() }.into(),
             DialError::Refused { spec: spec.clone(), address, reason: reason.clone() }.into(),
             DialError::Handshake { address, reason: reason.clone() }.into(),
@@ -284,6 +298,8 @@ mod tests {
             mount(job(Errno::INVAL)),
             mount(job(Errno::TIMEDOUT)),
             mount(job(Errno::NOMEM)),
+            mount(job(Errno::MFILE)),
+            mount(WorkerError::Files(OutOfFiles::Process { limit: 1024 })),
             mount(WorkerError::Timeout(Duration::from_secs(30))),
             mount(WorkerError::Broken("no pipes".to_owned())),
             NodeError::Unmount { target: target.clone(), reason: job(Errno::BUSY) },

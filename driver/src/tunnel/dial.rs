@@ -24,6 +24,7 @@ use super::ahead::ReadAhead;
 use super::certificate::{CertificateError, Claims, Issuer, LIFETIME};
 use super::identity::{IamSource, TunnelSpec};
 use super::key::KeyError;
+use crate::open_files::OutOfFiles;
 
 /// A live, encrypted connection to a mount target.
 pub type Upstream = TlsStream<ReadAhead<TcpStream>>;
@@ -112,6 +113,14 @@ pub enum DialError {
         address: SocketAddr,
         /// What the system said, or that time was up.
         reason: String,
+    },
+    /// No socket can be made.
+    #[error("cannot connect to the mount target of {spec}: {reason}")]
+    Files {
+        /// The tunnel.
+        spec: String,
+        /// The limit that is reached.
+        reason: OutOfFiles,
     },
     /// The server's certificate isn't EFS's.
     #[error("the server at {address} is not {name}: {reason}; check the address, and --tls-ca-file if this is not AWS")]
@@ -298,7 +307,12 @@ impl Dialer {
                     Ok(()) => return Ok(stream),
                     Err(error) => error.to_string(),
                 },
-                Ok(Err(error)) => error.to_string(),
+                Ok(Err(error)) => {
+                    if let Some(reason) = OutOfFiles::of(&error) {
+                        return Err(DialError::Files { spec: self.spec.to_string(), reason });
+                    }
+                    error.to_string()
+                }
                 Err(_) => format!("no answer within {} s", limit.as_secs()),
             };
             failure = Some(DialError::Connect { spec: self.spec.to_string(), address, reason });
@@ -405,7 +419,10 @@ pub async fn check_plain(what: &str, addresses: &[SocketAddr], limits: DialLimit
                 Ok(()) => return Ok(address),
                 Err(error) => DialError::NotNfs { address, reason: error.to_string() },
             },
-            Ok(Err(error)) => DialError::Connect { spec: what.to_owned(), address, reason: error.to_string() },
+            Ok(Err(error)) => match OutOfFiles::of(&error) {
+                Some(reason) => return Err(DialError::Files { spec: what.to_owned(), reason }),
+                None => DialError::Connect { spec: what.to_owned(), address, reason: error.to_string() },
+            },
             Err(_) => {
                 let reason = format!("no answer within {} s", limits.connect.as_secs());
                 DialError::Connect { spec: what.to_owned(), address, reason }

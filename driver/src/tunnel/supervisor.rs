@@ -15,6 +15,7 @@ use super::dial::{DialDeps, DialError, Dialer, Handshakes, Upstream};
 use super::identity::TunnelSpec;
 use super::listener::{Admission, serve};
 use super::pump::Traffic;
+use crate::open_files::OutOfFiles;
 
 /// A checked connection that no mount has claimed is closed after this long.
 const WARM_FOR: Duration = Duration::from_secs(10);
@@ -39,6 +40,14 @@ pub enum OpenError {
         spec: String,
         /// What the system said.
         source: io::Error,
+    },
+    /// No socket can be made.
+    #[error("cannot open a tunnel for {spec}: {reason}")]
+    Files {
+        /// The tunnel.
+        spec: String,
+        /// The limit that is reached.
+        reason: OutOfFiles,
     },
     /// The port belongs to a tunnel for something else.
     #[error("port {port} serves {other}, not {spec}")]
@@ -261,9 +270,17 @@ impl Tunnels {
             if avoid.contains(&port) || open.tunnels.contains_key(&port) {
                 continue;
             }
-            if let Ok(listener) = bind(port) {
-                open.last_port = Some(port);
-                return self.start(&mut open, spec, port, listener);
+            match bind(port) {
+                Ok(listener) => {
+                    open.last_port = Some(port);
+                    return self.start(&mut open, spec, port, listener);
+                }
+                // Then no other port can be had either.
+                Err(error) => {
+                    if let Some(reason) = OutOfFiles::of(&error) {
+                        return Err(OpenError::Files { spec: spec.to_string(), reason });
+                    }
+                }
             }
         }
         Err(OpenError::NoPort { first, last })
@@ -287,7 +304,7 @@ impl Tunnels {
         }
         let listener = match inherited {
             Some(listener) => listener,
-            None => bind(port).map_err(|source| OpenError::Port { port, spec: spec.to_string(), source })?,
+            None => bind(port).map_err(port_error(port, spec))?,
         };
         self.start(&mut open, spec, port, listener)
     }
@@ -313,12 +330,11 @@ impl Tunnels {
         port: u16,
         listener: TcpListener,
     ) -> Result<TunnelLease, OpenError> {
-        let port_error = |source| OpenError::Port { port, spec: spec.to_string(), source };
-        listener.set_nonblocking(true).map_err(port_error)?;
+        listener.set_nonblocking(true).map_err(port_error(port, spec))?;
         // With port 0 the system has picked one.
-        let port = listener.local_addr().map_err(port_error)?.port();
-        let socket = Arc::new(OwnedFd::from(listener.try_clone().map_err(port_error)?));
-        let listener = tokio::net::TcpListener::from_std(listener).map_err(port_error)?;
+        let port = listener.local_addr().map_err(port_error(port, spec))?.port();
+        let socket = Arc::new(OwnedFd::from(listener.try_clone().map_err(port_error(port, spec))?));
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(port_error(port, spec))?;
         let spec = Arc::new(spec.clone());
         let tunnel = Arc::new(Tunnel {
             spec: Arc::clone(&spec),
@@ -351,6 +367,15 @@ impl Open {
     fn at(&self, port: u16) -> Option<TunnelLease> {
         let (tunnel, guard) = self.tunnels.get(&port)?;
         Some(TunnelLease { tunnel: Arc::clone(tunnel), _open: guard.upgrade()? })
+    }
+}
+
+/// Wraps what the system said about a port that a tunnel is to have.
+fn port_error(port: u16, spec: &TunnelSpec) -> impl FnOnce(io::Error) -> OpenError {
+    let spec = spec.to_string();
+    move |source| match OutOfFiles::of(&source) {
+        Some(reason) => OpenError::Files { spec, reason },
+        None => OpenError::Port { port, spec, source },
     }
 }
 

@@ -1,0 +1,106 @@
+//! How many files this process may have open. Each connection and each listening socket counts as one, so the limit is a limit of volumes.
+
+use std::error::Error;
+use std::io;
+
+use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Files of a volume through a tunnel: the listening socket and the copy that is handed to the process that keeps ports, the kernel's
+/// connection, and the one to the mount target.
+const PER_VOLUME: u64 = 4;
+
+/// Files of the process itself: gRPC, metrics, the EFS API, the API server, mount workers.
+const OWN: u64 = 128;
+
+/// No file can be opened, and no connection made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OutOfFiles {
+    /// This process has as many as it may have.
+    #[error(
+        "this process has all {limit} files open that it may; raise its hard limit of open files (LimitNOFILE= of the container runtime's \
+         service, or its default ulimit nofile)"
+    )]
+    Process {
+        /// The limit.
+        limit: u64,
+    },
+    /// The whole system has.
+    #[error("the system has as many files open as it may; raise the sysctl fs.file-max")]
+    System,
+}
+
+impl OutOfFiles {
+    /// Whether that is what an error of the system means.
+    pub fn of(error: &io::Error) -> Option<Self> {
+        error.raw_os_error().and_then(|errno| Self::of_errno(Errno::from_raw_os_error(errno)))
+    }
+
+    /// The same of an error number.
+    pub fn of_errno(errno: Errno) -> Option<Self> {
+        match errno {
+            Errno::MFILE => Some(Self::Process { limit: limit().current.unwrap_or(u64::MAX) }),
+            Errno::NFILE => Some(Self::System),
+            _ => None,
+        }
+    }
+
+    /// The same of an error or one of its causes.
+    pub fn among_causes(error: &(dyn Error + 'static)) -> Option<Self> {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if let Some(found) = error.downcast_ref::<io::Error>().and_then(Self::of) {
+                return Some(found);
+            }
+            next = error.source();
+        }
+        None
+    }
+}
+
+fn limit() -> Rlimit {
+    getrlimit(Resource::Nofile)
+}
+
+/// Raises the soft limit to the hard one, and gives it; nothing when there is none. Container runtimes leave the soft limit at 1,024, for
+/// programs that use `select`; this one doesn't.
+pub fn raise_limit() -> Option<u64> {
+    let Rlimit { current, maximum } = limit();
+    if current == maximum {
+        return current;
+    }
+    match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        Ok(()) => maximum,
+        Err(error) => {
+            tracing::warn!(%error, "cannot raise the limit of open files");
+            current
+        }
+    }
+}
+
+/// How many volumes with a tunnel each fit in a limit of open files.
+pub fn most_volumes(limit: u64) -> u64 {
+    limit.saturating_sub(OWN) / PER_VOLUME
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_found_among_the_causes_of_an_error() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("outer")]
+        struct Outer(#[source] io::Error);
+        let found = |errno: Errno| OutOfFiles::among_causes(&Outer(errno.into()));
+        assert!(matches!(found(Errno::MFILE), Some(OutOfFiles::Process { limit }) if limit > 0));
+        assert_eq!(found(Errno::NFILE), Some(OutOfFiles::System));
+        assert_eq!(found(Errno::CONNREFUSED), None);
+    }
+
+    #[test]
+    fn a_volume_takes_four_files() {
+        assert_eq!(most_volumes(1024), 224);
+        assert_eq!(most_volumes(64), 0);
+    }
+}
