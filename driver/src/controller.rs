@@ -5,6 +5,7 @@
 mod afresh;
 pub mod capacity;
 pub mod cluster;
+mod cluster_id;
 mod create_volume;
 mod delete_volume;
 mod directories;
@@ -29,6 +30,7 @@ mod service;
 pub mod sessions;
 mod tagging;
 mod trash_keeper;
+pub mod uses;
 mod validate;
 
 use std::sync::Arc;
@@ -47,6 +49,7 @@ use crate::metrics::Metrics;
 use crate::volume::FileSystemId;
 
 use cluster::Cluster;
+use cluster_id::ClusterId;
 use directories::KeptClaims;
 use gid_pool::GidPools;
 use known::KnownFileSystems;
@@ -64,9 +67,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a file system's description is taken for true.
 const FILE_SYSTEM_AGE: Duration = Duration::from_secs(60);
-
-/// How long the cluster's id is taken for known. It never changes, but it may have been unknown.
-const CLUSTER_ID_AGE: Duration = Duration::from_secs(10 * 60);
 
 /// File systems whose descriptions are kept.
 const MOST_FILE_SYSTEMS: u64 = 1000;
@@ -90,8 +90,7 @@ pub struct Controller {
     kept_claims: KeptClaims,
     keeper: TrashKeeper,
     sessions: Option<Arc<dyn Sessions>>,
-    /// The cluster's id; nothing outside a cluster, or where it could not be found out.
-    cluster_id: moka::future::Cache<(), Option<String>>,
+    cluster_id: ClusterId,
     metrics: Metrics,
 }
 
@@ -121,7 +120,7 @@ impl Controller {
             kept_claims: KeptClaims::default(),
             keeper: TrashKeeper::default(),
             sessions: None,
-            cluster_id: moka::future::Cache::builder().max_capacity(1).time_to_live(CLUSTER_ID_AGE).build(),
+            cluster_id: ClusterId::default(),
             metrics,
         }
     }
@@ -130,21 +129,6 @@ impl Controller {
     #[must_use]
     pub fn with_sessions(self, sessions: Arc<dyn Sessions>) -> Self {
         Self { sessions: Some(sessions), ..self }
-    }
-
-    /// What tells this cluster from others on the same file system. Nothing outside a cluster, or as long as it can't be found out: what is
-    /// made then carries no cluster's name.
-    async fn cluster_id(&self) -> Option<String> {
-        if let Some(id) = &self.config.cluster_id {
-            return Some(id.clone());
-        }
-        let ask = async {
-            self.cluster.id().await.unwrap_or_else(|error| {
-                tracing::warn!(%error, "the cluster's id is unknown; access points carry no cluster's name until it is");
-                None
-            })
-        };
-        self.cluster_id.get_with((), ask).await
     }
 
     /// After a call that met folders of the driver's that are gone, the next one looks for them anew.

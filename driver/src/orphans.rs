@@ -11,8 +11,9 @@ use async_trait::async_trait;
 
 use crate::cli::OrphansFlags;
 use crate::config::AwsConfig;
-use crate::controller::cluster::KubeCluster;
+use crate::controller::cluster::{Claimant, KubeCluster};
 use crate::controller::clusters_of;
+use crate::controller::uses::Used;
 use crate::efs::api::all_access_points;
 use crate::efs::{AccessPoint, AwsClients, EfsApi, EfsClients};
 use crate::metrics::Metrics;
@@ -24,10 +25,30 @@ const OWN_TAG: &str = crate::controller::CLUSTER_TAG;
 /// A volume that is being provisioned has its access point before its PersistentVolume, for minutes when the API server is away.
 const LEAST_SETTLE: Duration = Duration::from_secs(10 * 60);
 
+/// A PersistentVolume that uses something on EFS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct InUse {
+    /// Its handle; empty if it is another driver's.
+    handle: String,
+    /// The access point that it names.
+    access_point: Option<AccessPointId>,
+}
+
+impl InUse {
+    /// A handle, perhaps with mount options behind it.
+    fn parse(line: &str) -> Self {
+        let handle = line.split_whitespace().next().unwrap_or_default().to_owned();
+        // As kubectl prints a list: in brackets and quotes.
+        let mut words = line.split(|c: char| c.is_whitespace() || matches!(c, ',' | '"' | '[' | ']' | '='));
+        let named = Used::of_handle(&handle).and_then(|used| used.access_point);
+        Self { access_point: named.or_else(|| words.find_map(|word| word.parse().ok())), handle }
+    }
+}
+
 /// The volumes in use, wherever they are listed.
 #[async_trait]
 trait Handles: Send + Sync {
-    async fn list(&self) -> anyhow::Result<Vec<String>>;
+    async fn list(&self) -> anyhow::Result<Vec<InUse>>;
 }
 
 /// A file that is read anew for every look.
@@ -35,10 +56,15 @@ struct FromFile(PathBuf);
 
 #[async_trait]
 impl Handles for FromFile {
-    async fn list(&self) -> anyhow::Result<Vec<String>> {
+    async fn list(&self) -> anyhow::Result<Vec<InUse>> {
         let text = tokio::fs::read_to_string(&self.0).await;
         let text = text.with_context(|| format!("cannot read {}", self.0.display()))?;
-        Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
+        let used: Vec<InUse> = text.lines().filter(|line| !line.trim().is_empty()).map(InUse::parse).collect();
+        // What kubectl prints when it can't reach the cluster: nothing, too.
+        if used.is_empty() {
+            bail!("{} names no volume at all: every access point would be an orphan", self.0.display());
+        }
+        Ok(used)
     }
 }
 
@@ -46,10 +72,12 @@ struct FromCluster;
 
 #[async_trait]
 impl Handles for FromCluster {
-    async fn list(&self) -> anyhow::Result<Vec<String>> {
-        KubeCluster::default().all_handles().await.context(
+    async fn list(&self) -> anyhow::Result<Vec<InUse>> {
+        let listed = KubeCluster::default().all_claimants().await.context(
             "cannot list PersistentVolumes (run where a kubeconfig or service account is, or give --handles-from)",
-        )
+        )?;
+        let in_use = |it: Claimant| InUse { access_point: it.access_point().cloned(), handle: it.handle };
+        Ok(listed.into_iter().map(in_use).collect())
     }
 }
 
@@ -120,14 +148,20 @@ impl Sweep<'_> {
         let points = all_access_points(self.api, self.file_system.as_ref()).await?;
         let points = points.into_iter().filter(|it| it.tags.contains_key(OWN_TAG));
         let mut used: HashSet<AccessPointId> = HashSet::new();
-        for handle in self.handles.list().await? {
-            // A handle that can't be read might be one that can't be told from an orphan: better stop than delete its volume.
-            let volume: VolumeId =
-                handle.parse().with_context(|| format!("a PersistentVolume has the handle {handle:?}"))?;
+        for volume in self.in_use().await? {
             used.extend(volume.access_point);
         }
         let orphans = points.filter(|it| !used.contains(&it.id)).map(|it| (it.id.clone(), it)).collect();
         Ok(Look { orphans, used: used.len() })
+    }
+
+    async fn in_use(&self) -> anyhow::Result<Vec<InUse>> {
+        let used = self.handles.list().await?;
+        for InUse { handle, .. } in used.iter().filter(|volume| !volume.handle.is_empty()) {
+            // A handle that can't be read might be one that can't be told from an orphan: better stop than delete its volume.
+            handle.parse::<VolumeId>().with_context(|| format!("a PersistentVolume has the handle {handle:?}"))?;
+        }
+        Ok(used)
     }
 
     fn whose(&self, it: &AccessPoint) -> Whose {
@@ -181,12 +215,8 @@ impl Sweep<'_> {
     }
 
     async fn delete_one(&self, id: &AccessPointId) -> anyhow::Result<&'static str> {
-        for handle in self.handles.list().await? {
-            let volume: VolumeId =
-                handle.parse().with_context(|| format!("a PersistentVolume has the handle {handle:?}"))?;
-            if volume.access_point.as_ref() == Some(id) {
-                return Ok("in use by now");
-            }
+        if self.in_use().await?.iter().any(|volume| volume.access_point.as_ref() == Some(id)) {
+            return Ok("in use by now");
         }
         match self.api.access_point(id).await {
             Ok(now) if self.whose(&now) == Whose::Others => return Ok("another cluster's by now"),
@@ -227,9 +257,10 @@ mod tests {
 
     #[async_trait]
     impl Handles for Lists {
-        async fn list(&self) -> anyhow::Result<Vec<String>> {
+        async fn list(&self) -> anyhow::Result<Vec<InUse>> {
             let mut lists = self.0.lock().unwrap();
-            Ok(if lists.len() > 1 { lists.remove(0) } else { lists[0].clone() })
+            let list = if lists.len() > 1 { lists.remove(0) } else { lists[0].clone() };
+            Ok(list.iter().map(|line| InUse::parse(line)).collect())
         }
     }
 
@@ -343,5 +374,22 @@ mod tests {
         let cli = ["efs-csi-driver", "orphans", "--delete", "--settle=9m"].map(std::ffi::OsString::from);
         let Some(crate::cli::Command::Orphans(flags)) = crate::cli::parse(cli).unwrap().command else { panic!() };
         assert!(run(&flags).await.unwrap_err().to_string().contains("--settle"));
+    }
+
+    #[tokio::test]
+    async fn a_file_of_handles_may_hold_mount_options_and_must_hold_something() {
+        let point = "fsap-0123456789abcdef0";
+        let options = format!("fs-0123456789abcdef0\t[\"tls\",\"accesspoint={point}\"]");
+        let mut in_use = vec![InUse::parse(&options), InUse::parse(&format!("fs-0123456789abcdef0::{point}"))];
+        in_use.push(InUse::parse(&format!("fs-0123456789abcdef0  tls,accesspoint={point}")));
+        for volume in in_use {
+            assert_eq!(volume.access_point.map(|id| id.to_string()).as_deref(), Some(point), "{}", volume.handle);
+        }
+        assert_eq!(InUse::parse("fs-0123456789abcdef0:/fsap [\"tls\"]").access_point, None);
+        let dir = tempfile::tempdir().unwrap();
+        let empty = dir.path().join("handles");
+        std::fs::write(&empty, "\n \n").unwrap();
+        let refused = FromFile(empty).list().await.unwrap_err().to_string();
+        assert!(refused.contains("no volume at all"), "{refused}");
     }
 }

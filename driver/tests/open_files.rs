@@ -38,7 +38,8 @@ async fn the_driver_raises_its_soft_limit() {
     let dir = tempfile::tempdir().expect("temp dir");
     let endpoint = format!("unix://{}", dir.path().join("csi.sock").display());
     // The shell becomes the driver, with its own number.
-    let script = format!("ulimit -Sn 64 && exec {} --mode=controller --endpoint={endpoint}", support::driver().display());
+    let script =
+        format!("ulimit -Sn 64 && exec {} --mode=controller --endpoint={endpoint}", support::driver().display());
     let driver = Running(Command::new("sh").args(["-c", &script]).spawn().expect("start"));
     for _ in 0..200 {
         if dir.path().join("csi.sock").exists() {

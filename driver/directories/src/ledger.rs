@@ -13,16 +13,18 @@
 //!   making/CLAIM              a directory that is being made; it is moved to its place in one step
 //!   sizes/CLAIM               the capacity after an expansion
 //!   released/CLAIM            a claim on its way out
-//!   path-*, name-*            notes of drivers before 0.2, taken over when the ledger is opened
+//!   path-*, name-*            notes of drivers before 0.2. They are taken over as claims when the ledger is opened, and stay as long
+//!                             as their volumes, for such a driver may still be at work or come back
+//!   known/SHA-256(path)       which of those notes are taken over, with the claim
 //! ```
 
 mod legacy;
 mod names;
 mod tree;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
@@ -138,6 +140,7 @@ enum Folder {
     Making,
     Sizes,
     Released,
+    Known,
 }
 
 impl Folder {
@@ -148,6 +151,7 @@ impl Folder {
             Self::Making => "making",
             Self::Sizes => "sizes",
             Self::Released => "released",
+            Self::Known => "known",
         }
     }
 }
@@ -161,18 +165,25 @@ pub type Kept = HashMap<u64, ((u64, u32), Claim)>;
 pub struct Ledger {
     files: Arc<dyn Files>,
     top: OnceCell<Handle>,
-    folders: [OnceCell<Handle>; 5],
+    folders: [OnceCell<Handle>; 6],
+    /// Directories of earlier drivers' notes of which the log has told that they can't be taken over.
+    told: Mutex<BTreeSet<DirectoryPath>>,
 }
 
 impl Ledger {
     /// The ledger of the file system behind `files`. Nothing is read or made yet.
     pub fn new(files: Arc<dyn Files>) -> Self {
-        Self { files, top: OnceCell::new(), folders: Default::default() }
+        Self { files, top: OnceCell::new(), folders: Default::default(), told: Mutex::default() }
     }
 
     /// The file system.
     pub fn files(&self) -> &Arc<dyn Files> {
         &self.files
+    }
+
+    /// Whether the log has not told of this directory yet.
+    fn is_told_anew(&self, path: &DirectoryPath) -> bool {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone())
     }
 
     /// The ledger's own folder; nothing when there is none and `make` doesn't ask for one.

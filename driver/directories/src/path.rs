@@ -156,10 +156,10 @@ mod tests {
             assert_eq!(root.parse::<DirectoryPath>(), Err(PathError::Root), "{root:?}");
         }
         assert_eq!("/a/../b".parse::<DirectoryPath>(), Err(PathError::Parent));
-        for own in ["/.efs-csi-trash", ".efs-csi-volumes/x", "//.efs-csi/"] {
+        for own in ["/.efs-csi-deleted", ".efs-csi-volumes/x", "//.efs-csi/"] {
             assert!(matches!(own.parse::<DirectoryPath>(), Err(PathError::Reserved(_))), "{own}");
         }
-        assert_eq!(path("/a/.efs-csi-trash").to_string(), "/a/.efs-csi-trash");
+        assert_eq!(path("/a/.efs-csi-deleted").to_string(), "/a/.efs-csi-deleted");
         assert!(matches!("/a\0b".parse::<DirectoryPath>(), Err(PathError::Component(_))));
         assert!("x".repeat(256).parse::<DirectoryPath>().is_err());
         assert!(path("/a").join("b/c").is_err());

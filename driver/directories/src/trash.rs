@@ -10,7 +10,7 @@
 //! another cluster still keeps.
 //!
 //! ```text
-//! /.efs-csi-trash/          root's alone
+//! /.efs-csi-deleted/        root's alone
 //!   NAME.note               a link with the intent as JSON; its time is when the directory was deleted, by the server's clock
 //!   moved-NAME              the directory, before it is settled that it may be emptied
 //!   NAME                    the directory
@@ -32,7 +32,10 @@ use crate::path::DirectoryPath;
 use crate::walk::{Place, look, make_way};
 
 /// The trash at the root of a file system. No access point can have its root here: EFS allows no leading dot.
-pub const TRASH: &str = ".efs-csi-trash";
+pub const TRASH: &str = ".efs-csi-deleted";
+
+/// The trash of drivers before 0.2. They empty whatever is in it at once; as one may still be at work, nothing is kept there.
+pub const EARLIER_TRASH: &str = ".efs-csi-trash";
 
 /// Ends the name of a note.
 const NOTE: &str = ".note";
@@ -178,6 +181,30 @@ impl Trash {
         let root = self.files.root().await;
         let folder = private_folder(&*self.files, &root, TRASH, true).await?;
         folder.ok_or_else(|| DirectoryError::files("open the trash")(FilesError::Stale))
+    }
+
+    /// Takes over what drivers before 0.2 have left in their trash.
+    ///
+    /// # Errors
+    /// When the file system can't be asked.
+    pub async fn take_over(&self) -> Result<(), DirectoryError> {
+        let failed = || DirectoryError::files(format!("take over what is in /{EARLIER_TRASH}"));
+        let root = self.files.root().await;
+        let Some(earlier) = private_folder(&*self.files, &root, EARLIER_TRASH, false).await? else { return Ok(()) };
+        let listed = self.files.list(&earlier, usize::MAX).await.map_err(failed())?;
+        for entry in listed {
+            let folder = self.folder().await?;
+            // Renaming could replace something.
+            if self.lookup(&folder, &entry.name).await?.is_some() {
+                tracing::warn!(
+                    entry = entry.name,
+                    "an entry of /{EARLIER_TRASH} has the name of another one; it stays there"
+                );
+                continue;
+            }
+            found(self.files.rename(&earlier, &entry.name, &folder, &entry.name).await).map_err(failed())?;
+        }
+        Ok(())
     }
 
     async fn find_folder(&self) -> Result<Option<Handle>, DirectoryError> {

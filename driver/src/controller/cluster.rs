@@ -13,10 +13,11 @@ use tokio::sync::OnceCell;
 
 use super::ControllerError;
 use super::parameters::ObjectKey;
+use super::uses::Used;
 use crate::causes::causes;
 use crate::cli::parse_go_bool;
 use crate::identity::PLUGIN_NAME;
-use crate::volume::{AccessPointId, VolumeId};
+use crate::volume::AccessPointId;
 
 /// PersistentVolumes asked for at once.
 const PAGE: u32 = 500;
@@ -65,13 +66,15 @@ pub struct VolumeFacts {
     pub secret: Option<SecretName>,
 }
 
-/// A PersistentVolume of this driver, as one that may use what its handle names.
+/// A PersistentVolume of this driver, or another one that uses EFS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claimant {
     /// The PersistentVolume's name, which was CreateVolume's.
     pub name: String,
-    /// Its handle.
+    /// Its handle; empty if it is not this driver's.
     pub handle: String,
+    /// What it uses.
+    pub uses: Option<Used>,
     /// The namespace of the claim that it is or was bound to.
     pub namespace: Option<String>,
     /// Whether csi-provisioner is deleting it: released, and its policy is Delete. One that is retained stays, in whatever phase.
@@ -79,9 +82,14 @@ pub struct Claimant {
 }
 
 impl Claimant {
-    /// Whether its handle names this access point.
+    /// Whether it names this access point.
     pub fn has(&self, id: &AccessPointId) -> bool {
-        self.handle.parse::<VolumeId>().is_ok_and(|volume| volume.access_point.as_ref() == Some(id))
+        self.access_point() == Some(id)
+    }
+
+    /// The access point that it names.
+    pub fn access_point(&self) -> Option<&AccessPointId> {
+        self.uses.as_ref()?.access_point.as_ref()
     }
 }
 
@@ -173,12 +181,15 @@ impl KubeCluster {
     }
 }
 
-fn failed(what: &str, error: &kube::Error) -> ControllerError {
+fn failed(what: &str, verb: &str, error: &kube::Error) -> ControllerError {
     let (transient, forbidden) = match error {
         kube::Error::Api(status) => (status.code == 429 || status.code >= 500, status.code == 403),
         _ => (true, false),
     };
-    let hint = if forbidden { "; allow get on it in the RBAC of the controller's service account" } else { "" };
+    let hint = match forbidden {
+        true => format!("; allow {verb} on it in the RBAC of the controller's service account"),
+        false => String::new(),
+    };
     let reason = match error {
         // The API server's own words; the error's are a dump of its answer.
         kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
@@ -188,23 +199,27 @@ fn failed(what: &str, error: &kube::Error) -> ControllerError {
 }
 
 /// Runs one question to the API server under its deadline.
-async fn within<T>(what: &str, question: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ControllerError> {
+async fn within<T>(
+    what: &str,
+    verb: &str,
+    question: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, ControllerError> {
     let silent = || ControllerError::Cluster {
         what: what.to_owned(),
         reason: format!("the API server gave no answer within {} s", ANSWER.as_secs()),
         transient: true,
         forbidden: false,
     };
-    tokio::time::timeout(ANSWER, question).await.map_err(|_| silent())?.map_err(|error| failed(what, &error))
+    tokio::time::timeout(ANSWER, question).await.map_err(|_| silent())?.map_err(|error| failed(what, verb, &error))
 }
 
 impl KubeCluster {
-    /// The handles of all PersistentVolumes of this driver, in whatever state, from wherever this program runs.
+    /// All PersistentVolumes that use EFS, in whatever state, from wherever this program runs.
     ///
     /// # Errors
     /// When the API server can't be asked.
-    pub async fn all_handles(&self) -> Result<Vec<String>, ControllerError> {
-        self.list("PersistentVolumes", handle).await
+    pub async fn all_claimants(&self) -> Result<Vec<Claimant>, ControllerError> {
+        self.list("PersistentVolumes", claimant).await
     }
 
     /// The cluster's id, from wherever this program runs.
@@ -214,7 +229,7 @@ impl KubeCluster {
     pub async fn uid(&self) -> Result<Option<String>, ControllerError> {
         const WHAT: &str = "Namespace kube-system";
         let api: Api<Namespace> = Api::all(self.client(WHAT).await?.clone());
-        let found = within(WHAT, api.get("kube-system")).await?;
+        let found = within(WHAT, "get", api.get("kube-system")).await?;
         Ok(found.metadata.uid)
     }
 
@@ -227,7 +242,7 @@ impl KubeCluster {
         let mut picked = Vec::new();
         let mut params = ListParams::default().limit(PAGE);
         loop {
-            let page = within(what, api.list(&params)).await?;
+            let page = within(what, "list", api.list(&params)).await?;
             picked.extend(page.items.into_iter().filter_map(pick));
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params = params.continue_token(&token),
@@ -246,14 +261,14 @@ impl Cluster for KubeCluster {
     async fn config_map(&self, at: &ObjectKey) -> Result<Option<String>, ControllerError> {
         let what = format!("ConfigMap {}/{}", at.namespace, at.name);
         let api: Api<ConfigMap> = Api::namespaced(self.client(&what).await?.clone(), &at.namespace);
-        let object = within(&what, api.get(&at.name)).await?;
+        let object = within(&what, "get", api.get(&at.name)).await?;
         Ok(object.data.and_then(|mut data| data.remove(&at.key)))
     }
 
     async fn secret(&self, at: &ObjectKey) -> Result<Option<String>, ControllerError> {
         let what = format!("Secret {}/{}", at.namespace, at.name);
         let api: Api<Secret> = Api::namespaced(self.client(&what).await?.clone(), &at.namespace);
-        let object = within(&what, api.get(&at.name)).await?;
+        let object = within(&what, "get", api.get(&at.name)).await?;
         let value = object.data.and_then(|mut data| data.remove(&at.key));
         Ok(value.map(|bytes| String::from_utf8_lossy(&bytes.0).into_owned()))
     }
@@ -262,7 +277,7 @@ impl Cluster for KubeCluster {
         if !is_in_cluster() {
             return Ok(None);
         }
-        self.list("PersistentVolumes", claimant).await.map(Some)
+        self.all_claimants().await.map(Some)
     }
 
     async fn waiting_claims(&self) -> Result<Option<Vec<WaitingClaim>>, ControllerError> {
@@ -296,7 +311,7 @@ impl Cluster for KubeCluster {
     async fn secret_values(&self, name: &SecretName) -> Result<HashMap<String, String>, ControllerError> {
         let what = format!("Secret {}/{}", name.namespace, name.name);
         let api: Api<Secret> = Api::namespaced(self.client(&what).await?.clone(), &name.namespace);
-        let object = within(&what, api.get(&name.name)).await?;
+        let object = within(&what, "get", api.get(&name.name)).await?;
         let text = |(key, value): (String, k8s_openapi::ByteString)| Some((key, String::from_utf8(value.0).ok()?));
         Ok(object.data.unwrap_or_default().into_iter().filter_map(text).collect())
     }
@@ -345,8 +360,10 @@ fn claimant(volume: PersistentVolume) -> Option<Claimant> {
         name: volume.metadata.name.clone().unwrap_or_default(),
         namespace: spec.and_then(|spec| spec.claim_ref.as_ref()).and_then(|claim| claim.namespace.clone()),
         is_leaving: is_deleted && is_let_go,
-        handle: handle(volume)?,
+        uses: spec.and_then(Used::of_volume),
+        handle: handle(volume).unwrap_or_default(),
     })
+    .filter(|claimant| claimant.uses.is_some() || !claimant.handle.is_empty())
 }
 
 #[cfg(test)]
@@ -406,7 +423,7 @@ mod tests {
         });
         let silent = KubeCluster { client: OnceCell::new_with(Some(Client::new(service, "default"))) };
         let begin = tokio::time::Instant::now();
-        for refused in [silent.secret(&at()).await.unwrap_err(), silent.all_handles().await.unwrap_err()] {
+        for refused in [silent.secret(&at()).await.unwrap_err(), silent.all_claimants().await.unwrap_err()] {
             assert_eq!(tonic::Status::from(refused).code(), tonic::Code::Unavailable);
         }
         assert_eq!(begin.elapsed(), 2 * ANSWER);

@@ -146,7 +146,17 @@ impl Controller {
         };
         let session = self.session(api, file_system, role).await?;
         let ledger = session.ledger();
-        let claim = match volumes::begin(ledger, &wanted).await? {
+        let begun = match volumes::begin(ledger, &wanted).await {
+            // An earlier driver may have made it since its notes were taken over.
+            Err(DirectoryError::Exists { .. } | DirectoryError::Taken { .. })
+                if ledger.legacy_note(path).await?.is_some() =>
+            {
+                ledger.take_over(is_named_after).await?;
+                volumes::begin(ledger, &wanted).await?
+            }
+            begun => begun?,
+        };
+        let claim = match begun {
             Begun::Ready(claim) => claim,
             Begun::Claimed(claim) => {
                 let handle = directory_handle(file_system.clone(), &root.path);
@@ -193,7 +203,17 @@ impl Controller {
     ) -> Result<Option<DirectoryVolume>, ControllerError> {
         let Ok(path) = path_of(volume) else { return Ok(None) };
         let session = self.session(api, &volume.file_system, role).await?;
-        let (claim, trouble) = match standing(&session, &path).await? {
+        let standing = match standing(&session, &path).await {
+            Err(ControllerError::Directories(error @ DirectoryError::Taken { .. })) => {
+                let note = session.ledger().legacy_note(&path).await?;
+                return Ok(note.map(|note| DirectoryVolume {
+                    capacity: note.capacity,
+                    trouble: Some(format!("an earlier driver made it where another volume is: {error}")),
+                }));
+            }
+            other => other?,
+        };
+        let (claim, trouble) = match standing {
             Standing::Unclaimed => return Ok(None),
             Standing::Present(claim) | Standing::Kept(claim) => (claim, None),
             Standing::Gone(claim) => (claim, Some(format!("directory {path} is gone"))),
@@ -219,7 +239,7 @@ impl Controller {
         Ok(session.ledger().set_size(&claim.id, capacity).await?)
     }
 
-    /// The claims of all directory volumes of a file system with their capacities, by path.
+    /// All directory volumes of a file system with their capacities, by path.
     pub(super) async fn directory_claims(
         &self,
         api: &dyn EfsApi,
@@ -232,11 +252,10 @@ impl Controller {
         self.kept_claims.put(file_system, kept);
         let sizes = session.ledger().sizes().await?;
         let size = |claim: &Claim| sizes.get(&claim.id).copied().unwrap_or_else(|| claim.capacity());
-        Ok(claims
-            .into_iter()
-            .filter(|(_, claim)| claim.is_directory_volume())
-            .map(|(path, claim)| (path, size(&claim)))
-            .collect())
+        let claimed = claims.into_iter().filter(|(_, claim)| claim.is_directory_volume());
+        // Those of an earlier driver that overlap with others have notes only.
+        let noted = session.ledger().legacy_notes().await?.into_iter().map(|note| (note.path, note.capacity));
+        Ok(noted.chain(claimed.map(|(path, claim)| (path, size(&claim)))).collect())
     }
 
     /// Removes a directory volume.
@@ -260,9 +279,9 @@ impl Controller {
         let ledger = session.ledger();
         let standing = standing(&session, &path).await?;
         if let Some(claim) = standing.claim()
-            && let Some(other) = self.is_of_another(handle, claim, &session).await?
+            && let Some(reason) = self.is_of_another(handle, claim, &session).await?
         {
-            tracing::warn!(%volume, other, "the directory is that of a later volume by now; it stays");
+            tracing::warn!(%volume, reason, "the directory stays");
             return Ok(());
         }
         let trash = session.trash();
@@ -329,24 +348,22 @@ impl Controller {
 
 impl Controller {
     /// Whether a handle means another volume by now than the one that is deleted: the handle of a directory volume is its path, and a
-    /// deletion whose answer was lost is repeated when the path may have been given to the next volume. Gives that one's name.
+    /// deletion whose answer was lost is repeated when the path may have been given to the next volume. Tells why it does.
     async fn is_of_another(
         &self,
         handle: &str,
         claim: &Claim,
         session: &Session,
     ) -> Result<Option<String>, ControllerError> {
-        let own = self.cluster_id().await;
-        if let (Some(own), Some(cluster)) = (&own, &claim.cluster)
-            && own != cluster
-        {
-            return Ok(Some(format!("{} of cluster {cluster}", claim.volume)));
+        let cluster: Vec<&str> = claim.cluster.iter().map(String::as_str).collect();
+        if let [cluster] = self.others_among(&cluster).await?[..] {
+            return Ok(Some(format!("it is that of volume {:?} of cluster {cluster}", claim.volume)));
         }
         let claimants = self.claimants_afresh().await?;
         let named: Vec<&Claimant> = claimants.iter().flatten().filter(|volume| volume.handle == handle).collect();
         // A copy of the PersistentVolume shares the volume.
         if let Some(user) = named.iter().find(|volume| !volume.is_leaving) {
-            return Ok(Some(user.name.clone()));
+            return Ok(Some(format!("PersistentVolume {:?} has it and is not being deleted", user.name)));
         }
         if named.iter().any(|volume| volume.name == claim.volume) {
             return Ok(None);

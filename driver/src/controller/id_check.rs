@@ -14,7 +14,7 @@ use super::gid_pool::MOST_AGE;
 use super::parameters::CreateParameters;
 use super::{Controller, ControllerError};
 use crate::efs::{AccessPoint, EfsApi};
-use crate::volume::{AccessPointId, FileSystemId, VolumeId};
+use crate::volume::{AccessPointId, FileSystemId};
 
 /// Added to [`MOST_AGE`]: the longest that a call of another driver may be on its way between its look and its access point.
 const ON_THE_WAY: Duration = Duration::from_secs(2);
@@ -74,8 +74,7 @@ impl Controller {
         }
         // Outside a cluster nobody tells whether it is in use.
         let Some(claimants) = self.cluster.claimants().await? else { return Ok(false) };
-        let handle = VolumeId::of_access_point(file_system.clone(), it.id.clone()).to_string();
-        Ok(claimants.iter().all(|volume| volume.handle != handle))
+        Ok(!claimants.iter().any(|volume| volume.has(&it.id)))
     }
 
     async fn look(&self, api: &dyn EfsApi, file_system: &FileSystemId) -> Result<(), ControllerError> {
@@ -96,9 +95,9 @@ impl Controller {
         if let Some(claimants) = self.cluster.claimants().await? {
             let own: Vec<AccessPointId> = claimants
                 .iter()
-                .filter_map(|volume| volume.handle.parse::<VolumeId>().ok())
-                .filter(|volume| volume.file_system == *file_system)
-                .filter_map(|volume| volume.access_point)
+                .filter_map(|volume| volume.uses.as_ref())
+                .filter(|used| used.file_system == *file_system)
+                .filter_map(|used| used.access_point.clone())
                 .collect();
             self.pools.are_own(file_system, &own);
         }

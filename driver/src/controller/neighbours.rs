@@ -13,10 +13,11 @@ use tokio::time::Instant;
 use super::afresh::Afresh;
 use super::cluster::Claimant;
 use super::tagging::{CLUSTER_TAG, clusters_of};
+use super::uses::Used;
 use super::{Controller, ControllerError};
 use crate::efs::api::all_access_points;
 use crate::efs::{AccessPoint, EfsApi, EfsError, LifeCycle};
-use crate::volume::{AccessPointId, FileSystemId, FileSystemKind, VolumeId};
+use crate::volume::{AccessPointId, FileSystemId};
 
 /// How long a listing of EFS may not show an access point that was just made, or still show one that was just deleted.
 const LISTING_LAG: Duration = Duration::from_secs(60);
@@ -48,6 +49,14 @@ impl Point {
         })
     }
 
+    /// The directory that somebody uses who mounts `path` through it; nothing when that is the whole file system.
+    fn below(&self, path: Option<&DirectoryPath>) -> Option<DirectoryPath> {
+        match (&self.root, path) {
+            (Some(root), Some(path)) => format!("{root}{path}").parse().ok(),
+            (root, path) => root.as_ref().or(path).cloned(),
+        }
+    }
+
     /// Whether a driver made it that is not, as far as its tag tells, the cluster's of this id.
     pub(super) fn is_anothers(&self, own: Option<&str>) -> bool {
         self.is_volume && !own.is_some_and(|own| self.clusters.iter().any(|id| id == own))
@@ -59,8 +68,14 @@ impl Point {
 pub(super) enum Neighbour {
     /// An access point, with its root directory.
     AccessPoint(AccessPointId, DirectoryPath, Relation),
-    /// A PersistentVolume with this handle.
-    Volume(String, Relation),
+    /// A PersistentVolume.
+    Volume {
+        /// Its name.
+        name: String,
+        /// Where it is.
+        at: DirectoryPath,
+        relation: Relation,
+    },
 }
 
 impl fmt::Display for Neighbour {
@@ -74,7 +89,9 @@ impl fmt::Display for Neighbour {
             Self::AccessPoint(id, root, relation) => {
                 write!(f, "access point {id} has its root {root} {}", lies(*relation))
             }
-            Self::Volume(handle, relation) => write!(f, "PersistentVolume {handle} is {}", lies(*relation)),
+            Self::Volume { name, at, relation } => {
+                write!(f, "PersistentVolume {name:?} uses {at}, {}", lies(*relation))
+            }
         }
     }
 }
@@ -158,8 +175,18 @@ impl Controller {
         })
     }
 
-    /// An access point that uses the directory, one inside it, or one around it, other than the volume's own. The whole file system
-    /// is around everything and doesn't count; nor does an access point around it that no driver made: its owner looks at what is inside.
+    /// The access points of a file system, to see whether others use a directory.
+    async fn points_around(
+        &self,
+        api: &dyn EfsApi,
+        file_system: &FileSystemId,
+        path: &DirectoryPath,
+    ) -> Result<Vec<Point>, ControllerError> {
+        let points = self.neighbours.points(api, file_system).await;
+        points.map_err(ControllerError::efs(format!("cannot see whether others use the directory {path}")))
+    }
+
+    /// An access point that uses the directory, one inside it, or one around it, other than the volume's own.
     pub(super) async fn access_point_at(
         &self,
         api: &dyn EfsApi,
@@ -167,22 +194,7 @@ impl Controller {
         path: &DirectoryPath,
         whose: Whose<'_>,
     ) -> Result<Option<Neighbour>, ControllerError> {
-        let points = self.neighbours.points(api, file_system).await;
-        let points =
-            points.map_err(ControllerError::efs(format!("cannot see whether others use the directory {path}")))?;
-        let other = points.iter().filter(|it| !matches!(whose, Whose::AccessPoint(own) if *own == it.id));
-        Ok(other
-            .filter_map(|it| {
-                let root = it.root.as_ref()?;
-                let relation = root.relation(path);
-                let counts = match relation {
-                    Relation::Same | Relation::Inside => true,
-                    Relation::Around => it.is_volume,
-                    Relation::Apart => false,
-                };
-                counts.then(|| Neighbour::AccessPoint(it.id.clone(), root.clone(), relation))
-            })
-            .min_by_key(|it| it.to_string()))
+        Ok(point_at(&self.points_around(api, file_system, path).await?, path, whose))
     }
 
     /// Somebody who would lose files if the directory were removed.
@@ -193,25 +205,57 @@ impl Controller {
         path: &DirectoryPath,
         whose: Whose<'_>,
     ) -> Result<Option<Neighbour>, ControllerError> {
-        if let Some(point) = self.access_point_at(api, file_system, path, whose).await? {
+        let points = self.points_around(api, file_system, path).await?;
+        if let Some(point) = point_at(&points, path, whose) {
             return Ok(Some(point));
         }
         let claimants = self.claimants_afresh().await?;
-        Ok(claimants.iter().flatten().map(|volume| &volume.handle).find_map(|handle| {
-            let volume: VolumeId = handle.parse().ok()?;
-            let is_own = matches!(whose, Whose::Directory(own) if own == handle);
-            if is_own
-                || volume.kind != FileSystemKind::Efs
-                || volume.file_system != *file_system
-                || volume.access_point.is_some()
-            {
-                return None;
-            }
-            let at: DirectoryPath = volume.subdirectory().parse().ok()?;
-            match at.relation(path) {
-                relation @ (Relation::Same | Relation::Inside) => Some(Neighbour::Volume(handle.clone(), relation)),
-                Relation::Around | Relation::Apart => None,
-            }
+        Ok(claimants.iter().flatten().find_map(|volume| {
+            let used = volume.uses.as_ref().filter(|used| used.file_system == *file_system)?;
+            volume_at(volume, used, &points, path, whose)
         }))
     }
+}
+
+/// The whole file system is around everything and doesn't count; nor does an access point around the directory that no driver made: its owner
+/// looks at what is inside.
+fn point_at(points: &[Point], path: &DirectoryPath, whose: Whose<'_>) -> Option<Neighbour> {
+    let other = points.iter().filter(|it| !matches!(whose, Whose::AccessPoint(own) if *own == it.id));
+    other
+        .filter_map(|it| {
+            let root = it.root.as_ref()?;
+            let relation = root.relation(path);
+            let counts = match relation {
+                Relation::Same | Relation::Inside => true,
+                Relation::Around => it.is_volume,
+                Relation::Apart => false,
+            };
+            counts.then(|| Neighbour::AccessPoint(it.id.clone(), root.clone(), relation))
+        })
+        .min_by_key(|it| it.to_string())
+}
+
+fn volume_at(
+    volume: &Claimant,
+    used: &Used,
+    points: &[Point],
+    path: &DirectoryPath,
+    whose: Whose<'_>,
+) -> Option<Neighbour> {
+    let is_own = match whose {
+        Whose::Directory(own) => volume.handle == own,
+        Whose::AccessPoint(own) => used.access_point.as_ref() == Some(own),
+    };
+    let at = match &used.access_point {
+        _ if is_own => return None,
+        None => used.path.clone()?,
+        // An access point on the directory or in it counts by itself; this is what lies below the root of one that is around it.
+        Some(id) => points.iter().find(|point| point.id == *id)?.below(used.path.as_ref())?,
+    };
+    let relation = at.relation(path);
+    matches!(relation, Relation::Same | Relation::Inside).then(|| Neighbour::Volume {
+        name: volume.name.clone(),
+        at,
+        relation,
+    })
 }

@@ -153,14 +153,14 @@ impl Controller {
 
     /// Where other clusters use the access point too, takes this cluster's name off it; gives their names.
     async fn leave_to_others(&self, api: &dyn EfsApi, it: &AccessPoint) -> Result<Option<String>, ControllerError> {
-        let Some(own) = self.cluster_id().await else { return Ok(None) };
-        let others: Vec<&str> = clusters_of(&it.tags).into_iter().filter(|id| *id != own).collect();
+        let clusters = clusters_of(&it.tags);
+        let others = self.others_among(&clusters).await?;
         if others.is_empty() {
             return Ok(None);
         }
+        let was_ours = others.len() < clusters.len();
         let others = others.join(" ");
         let claimants = self.cluster.claimants().await?.unwrap_or_default();
-        let was_ours = clusters_of(&it.tags).contains(&own.as_str());
         if was_ours && !claimants.iter().any(|volume| volume.has(&it.id) && !volume.is_leaving) {
             let tags = BTreeMap::from([(CLUSTER_ID_TAG.to_owned(), others.clone())]);
             if let Err(error) = api.tag(&it.id, &tags).await {

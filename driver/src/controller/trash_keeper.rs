@@ -155,6 +155,7 @@ impl Controller {
         let api = self.efs(role).await?;
         let session = self.session(api.as_ref(), file_system, role).await?;
         let trash = session.trash();
+        trash.take_over().await?;
         if trash.entries().await?.is_empty() {
             self.metrics.trash(file_system.as_str(), TrashCount::default());
             return Ok(0);

@@ -72,7 +72,7 @@ async fn until_gone(files: &dyn nfs_rs::Mount) {
     use futures::StreamExt;
     let empty = async {
         loop {
-            let entries: Vec<_> = files.readdirplus_path("/.efs-csi-trash").await.unwrap().collect().await;
+            let entries: Vec<_> = files.readdirplus_path("/.efs-csi-deleted").await.unwrap().collect().await;
             if entries.iter().all(|entry| entry.as_ref().is_ok_and(|e| e.file_name == "." || e.file_name == "..")) {
                 return;
             }
@@ -147,9 +147,9 @@ async fn a_restart_resumes_the_purge() {
     let bed = bed(true).await;
     let fs = bed.mountable_file_system().await;
     let files = bed.files(&fs).await;
-    files.mkdir_path("/.efs-csi-trash", 0o700).await.unwrap();
-    files.mkdir_path("/.efs-csi-trash/fsap-01234567-0", 0o700).await.unwrap();
-    fill(&*files, "/.efs-csi-trash/fsap-01234567-0").await;
+    files.mkdir_path("/.efs-csi-deleted", 0o700).await.unwrap();
+    files.mkdir_path("/.efs-csi-deleted/fsap-01234567-0", 0o700).await.unwrap();
+    fill(&*files, "/.efs-csi-deleted/fsap-01234567-0").await;
     let volume = VolumeFacts { handle: format!("efs:{fs}::fsap-89abcdef"), secret: None };
     *bed.cluster.facts.lock().unwrap() = Some(ClusterFacts { classes: vec![], volumes: vec![volume] });
     let (mut fresh, _served) = bed.another_controller().await;

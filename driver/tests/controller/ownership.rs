@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use efs_csi_driver::config::ControllerConfig;
+use efs_csi_driver::controller::cluster::{Claimant, ClusterFacts, VolumeFacts};
+use efs_csi_driver::controller::uses::Used;
 use fake_efs::faults::{Effect, Rule};
 use futures::TryStreamExt as _;
 use tonic::Code;
@@ -43,7 +45,7 @@ async fn is_there(files: &dyn nfs_rs::Mount, at: &str) -> bool {
 
 /// The names in the trash.
 async fn in_trash(files: &dyn nfs_rs::Mount) -> Vec<String> {
-    let listed = files.readdir_path("/.efs-csi-trash").await.unwrap();
+    let listed = files.readdir_path("/.efs-csi-deleted").await.unwrap();
     listed.map_ok(|entry| entry.file_name).try_collect().await.unwrap()
 }
 
@@ -513,8 +515,128 @@ async fn two_deletions_of_one_volume_at_once_leave_one_entry_that_can_be_restore
         let notes: Vec<&str> = names.iter().filter_map(|name| name.strip_suffix(".note")).collect();
         assert_eq!(notes.len(), n + 1, "{names:?}");
         for note in notes {
-            assert!(is_there(&*files, &format!("/.efs-csi-trash/{note}")).await, "{note} of {names:?}");
+            assert!(is_there(&*files, &format!("/.efs-csi-deleted/{note}")).await, "{note} of {names:?}");
         }
     }
+    files.umount().await.unwrap();
+}
+
+/// A PersistentVolume may name its access point in its mount options, or a directory below another access point's root, or it may be one of
+/// Kubernetes' own NFS volumes: it uses the volume like any other.
+#[tokio::test]
+async fn persistent_volumes_use_more_than_their_handles_say() {
+    let bed = bed().await;
+    let fs = bed.mountable_file_system().await;
+    let files = bed.files(&fs).await;
+    let root = aws_sdk_efs::types::RootDirectory::builder().path("/").build();
+    let whole = bed.aws.create_access_point().client_token("whole").file_system_id(&fs).root_directory(root);
+    let whole = whole.send().await.unwrap().access_point_id().unwrap().to_owned();
+    let csi = |handle: String| serde_json::json!({"driver": "efs.csi.aws.com", "volumeHandle": handle});
+    let nfs = |path: &str| serde_json::json!({"server": format!("{fs}.efs.us-east-1.amazonaws.com"), "path": path});
+    let is_used_as = |spec: serde_json::Value| {
+        let uses = Used::of_volume(&serde_json::from_value(spec).unwrap());
+        assert!(uses.is_some());
+        *bed.cluster.claimants.lock().unwrap() = Some(vec![Claimant { uses, ..claimant("theirs", "", false) }]);
+    };
+
+    let at = bed.create(directory("pvc-dir", &fs, "/pvc-dir")).await.unwrap().volume_id;
+    precious(&*files, "/pvc-dir").await;
+    for used in [
+        serde_json::json!({"csi": csi(format!("{fs}:/pvc-dir:{whole}"))}),
+        serde_json::json!({"nfs": nfs("/pvc-dir/below")}),
+    ] {
+        is_used_as(used);
+        assert_refused(bed.delete(&at).await, Code::FailedPrecondition, &["/pvc-dir", "\"theirs\""]);
+        assert!(is_there(&*files, "/pvc-dir").await);
+    }
+
+    let id = bed.create(request("pvc-1", &fs, &[])).await.unwrap().volume_id;
+    let point = id.rsplit(':').next().unwrap();
+    is_used_as(serde_json::json!({"csi": csi(fs.clone()), "mountOptions": ["tls", format!("accesspoint={point}")]}));
+    bed.delete(&id).await.unwrap();
+    assert_eq!(bed.access_points(&fs).await.len(), 2, "the access point is in use");
+    // The access point goes, the directory stays.
+    for (n, at) in [("2", csi(format!("{fs}:/pvc-2/below:{whole}"))), ("3", csi(format!("{fs}:/pvc-3")))] {
+        let id = bed.create(request(&format!("pvc-{n}"), &fs, &[])).await.unwrap().volume_id;
+        precious(&*files, &format!("/pvc-{n}")).await;
+        is_used_as(serde_json::json!({"csi": at}));
+        bed.delete(&id).await.unwrap();
+        assert!(is_there(&*files, &format!("/pvc-{n}")).await, "pvc-{n}");
+        assert_eq!(bed.access_points(&fs).await.len(), 2);
+    }
+    *bed.cluster.claimants.lock().unwrap() = Some(vec![]);
+    bed.delete(&at).await.unwrap();
+    bed.delete(&id).await.unwrap();
+    assert_eq!(bed.access_points(&fs).await.len(), 1);
+    assert!(!is_there(&*files, "/pvc-dir").await);
+    files.umount().await.unwrap();
+}
+
+/// A cluster that doesn't know its own id can't tell its volumes from those of others; whoever runs outside a cluster has none of them.
+#[tokio::test]
+async fn what_carries_a_clusters_name_stays_where_ones_own_is_unknown() {
+    let bed = bed().await;
+    let fs = bed.mountable_file_system().await;
+    let files = bed.files(&fs).await;
+    *bed.cluster.id.lock().unwrap() = Some("blue".to_owned());
+    let point = bed.create(request("pvc-1", &fs, &[])).await.unwrap().volume_id;
+    let at = bed.create(directory("pvc-2", &fs, "/pvc-2")).await.unwrap().volume_id;
+    precious(&*files, "/pvc-2").await;
+    for is_unknown in [true, false] {
+        *bed.cluster.id.lock().unwrap() = None;
+        *bed.cluster.is_id_hidden.lock().unwrap() = is_unknown;
+        let (mut other, _served) = bed.another_controller().await;
+        for id in [&point, &at] {
+            let request = csi_proto::csi::DeleteVolumeRequest { volume_id: id.clone(), ..Default::default() };
+            let deleted = other.delete_volume(request).await;
+            match is_unknown {
+                true => assert_refused(deleted, Code::Unavailable, &["cluster's id", "--cluster-id"]),
+                false => drop(deleted.unwrap()),
+            }
+        }
+        assert_eq!(bed.access_points(&fs).await.len(), 1);
+        assert!(is_there(&*files, "/pvc-2").await);
+    }
+    bed.delete(&point).await.unwrap();
+    bed.delete(&at).await.unwrap();
+    assert!(bed.access_points(&fs).await.is_empty() && !is_there(&*files, "/pvc-2").await);
+    files.umount().await.unwrap();
+}
+
+/// Notes of an earlier driver, which let volumes overlap. Both are volumes, and both can be deleted, whichever comes first.
+#[tokio::test]
+async fn overlapping_volumes_of_an_earlier_driver_are_volumes() {
+    use sha2::{Digest, Sha256};
+    let bed = bed().await;
+    let fs = bed.mountable_file_system().await;
+    let files = bed.files(&fs).await;
+    precious(&*files, "/team/app").await;
+    files.mkdir_path("/.efs-csi-volumes", 0o700).await.unwrap();
+    for (name, at) in [("team", "/team"), ("app", "/team/app")] {
+        let note = serde_json::json!({
+            "name": name, "path": at, "uid": 0, "gid": 0, "permissions": "700", "capacity": 42,
+        });
+        for (kind, of) in [("path", at), ("name", name)] {
+            let file = format!("/.efs-csi-volumes/{kind}-{}", hex::encode(Sha256::digest(of)));
+            let file = files.create_path(&file, Some(0o600)).await.unwrap();
+            files.write(file.fh.clone(), 0, note.to_string().into_bytes().into()).await.unwrap();
+            files.close(file.fh).await.unwrap();
+        }
+    }
+    let handles = [format!("efs:{fs}:/team:"), format!("efs:{fs}:/team/app:")];
+    let facts = handles.iter().map(|handle| VolumeFacts { handle: handle.clone(), secret: None }).collect();
+    *bed.cluster.facts.lock().unwrap() = Some(ClusterFacts { classes: vec![], volumes: facts });
+    let mut abnormal = 0;
+    for handle in &handles {
+        let asked = csi_proto::csi::ControllerGetVolumeRequest { volume_id: handle.clone() };
+        let found = bed.csi.clone().controller_get_volume(asked).await.unwrap().into_inner();
+        assert_eq!(found.volume.unwrap().capacity_bytes, 42);
+        abnormal += usize::from(found.status.unwrap().volume_condition.unwrap().abnormal);
+    }
+    assert_eq!(abnormal, 1, "one of them is told to be where the other is");
+    let listed =
+        bed.csi.clone().list_volumes(csi_proto::csi::ListVolumesRequest::default()).await.unwrap().into_inner();
+    let listed: Vec<String> = listed.entries.into_iter().filter_map(|it| it.volume).map(|it| it.volume_id).collect();
+    assert!(handles.iter().all(|handle| listed.contains(handle)), "{listed:?}");
     files.umount().await.unwrap();
 }

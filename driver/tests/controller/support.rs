@@ -18,6 +18,7 @@ use efs_csi_driver::config::{ControllerConfig, Endpoint};
 use efs_csi_driver::controller::cluster::{Claimant, Cluster, ClusterFacts, SecretName, WaitingClaim};
 use efs_csi_driver::controller::parameters::ObjectKey;
 use efs_csi_driver::controller::sessions::{Addresses, Sessions, TunnelSessions};
+use efs_csi_driver::controller::uses::Used;
 use efs_csi_driver::controller::{Controller, ControllerError, ControllerService};
 use efs_csi_driver::efs::AwsClients;
 use efs_csi_driver::efs::http_client::http_client;
@@ -43,6 +44,8 @@ pub(crate) struct MapCluster {
     pub(crate) claimants: Mutex<Option<Vec<Claimant>>>,
     pub(crate) waiting: Mutex<Vec<WaitingClaim>>,
     pub(crate) id: Mutex<Option<String>>,
+    /// The API server doesn't tell it.
+    pub(crate) is_id_hidden: Mutex<bool>,
     pub(crate) facts: Mutex<Option<ClusterFacts>>,
     /// Values of Secrets, by `namespace/name`.
     pub(crate) secrets: Mutex<HashMap<String, HashMap<String, String>>>,
@@ -50,7 +53,8 @@ pub(crate) struct MapCluster {
 
 /// A PersistentVolume.
 pub(crate) fn claimant(name: &str, handle: &str, is_leaving: bool) -> Claimant {
-    Claimant { name: name.to_owned(), handle: handle.to_owned(), namespace: Some("a".to_owned()), is_leaving }
+    let (name, handle, uses) = (name.to_owned(), handle.to_owned(), Used::of_handle(handle));
+    Claimant { name, handle, uses, namespace: Some("a".to_owned()), is_leaving }
 }
 
 impl MapCluster {
@@ -79,6 +83,10 @@ impl Cluster for MapCluster {
     }
 
     async fn id(&self) -> Result<Option<String>, ControllerError> {
+        if *self.is_id_hidden.lock().unwrap() {
+            let what = "Namespace kube-system".to_owned();
+            return Err(ControllerError::Cluster { what, reason: "no".to_owned(), transient: false, forbidden: true });
+        }
         Ok(self.id.lock().unwrap().clone())
     }
 

@@ -16,6 +16,7 @@ use efs_csi_driver::config::ControllerConfig;
 use efs_csi_driver::controller::cluster::{Claimant, Cluster, ClusterFacts, SecretName, VolumeFacts, WaitingClaim};
 use efs_csi_driver::controller::parameters::ObjectKey;
 use efs_csi_driver::controller::sessions::{Place, Session, Sessions};
+use efs_csi_driver::controller::uses::Used;
 use efs_csi_driver::controller::{Controller, ControllerError, ControllerService};
 use efs_csi_driver::efs::MountTarget;
 use efs_csi_driver::metrics::Metrics;
@@ -75,6 +76,7 @@ impl Cluster for Kubernetes {
         let stored = volumes.iter().filter(|it| it.stored).map(|it| Claimant {
             name: it.name.clone(),
             handle: it.handle.clone(),
+            uses: Used::of_handle(&it.handle),
             namespace: Some("team".to_owned()),
             is_leaving: it.leaving && !it.retained,
         });

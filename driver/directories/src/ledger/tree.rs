@@ -110,6 +110,8 @@ impl Ledger {
     /// When the file system can't be asked or refuses.
     pub async fn release(&self, claim: &Claim) -> Result<(), DirectoryError> {
         let failed = || DirectoryError::files(format!("give up the claim on {}", claim.path));
+        // Before the claim: afterwards nobody would look for them.
+        self.forget_legacy(claim).await?;
         if self.claim_at(&claim.path).await?.is_some_and(|held| held.id == claim.id) {
             let released = self.folder(Folder::Released).await?;
             let Some(folder) = self.folder_of(&claim.path).await? else { return Ok(()) };

@@ -211,9 +211,9 @@ async fn an_entry_that_cannot_be_emptied_holds_up_no_other() {
 #[tokio::test]
 async fn entries_without_a_note_are_emptied_when_their_time_has_come() {
     let disk = Disk::new();
-    disk.directory("/.efs-csi-trash");
-    disk.directory("/.efs-csi-trash/fsap-01234567-0");
-    disk.file("/.efs-csi-trash/fsap-01234567-0/file");
+    disk.directory("/.efs-csi-deleted");
+    disk.directory("/.efs-csi-deleted/fsap-01234567-0");
+    disk.file("/.efs-csi-deleted/fsap-01234567-0/file");
     let trash = disk.trash();
     let entry = trash.entries().await.unwrap().remove(0);
     assert_eq!((entry.state, &entry.intent), (State::Waiting, &None));
@@ -275,7 +275,7 @@ async fn what_was_moved_by_mistake_is_given_back_by_the_next_call() {
     disk.rename("/x", "/mine");
     disk.directory("/x");
     disk.file("/x/theirs");
-    disk.rename("/x", "/.efs-csi-trash/moved-dir-1-0");
+    disk.rename("/x", "/.efs-csi-deleted/moved-dir-1-0");
     assert_eq!(trash.carry_out(&noted).await.unwrap(), Outcome::Replaced);
     assert_eq!(disk.all(), ["/mine", "/x", "/x/theirs"]);
     assert!(trash.entries().await.unwrap().is_empty());

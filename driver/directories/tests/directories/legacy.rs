@@ -90,3 +90,62 @@ async fn a_torn_note_is_none() {
     create(&disk.ledger(), &wanted("pvc-2", "/pvc-2")).await.unwrap();
     assert_eq!(disk.ledger().claims(&mut Kept::new()).await.unwrap().len(), 2);
 }
+
+fn notes(disk: &Disk) -> Vec<String> {
+    let all = ["path", "name"].into_iter().flat_map(|kind| ["pvc-1", "/pvc-1"].map(|of| (kind, of)));
+    let files = all.map(|(kind, of)| format!("/.efs-csi-volumes/{kind}-{}", hex::encode(Sha256::digest(of))));
+    files.filter(|file| disk.find(file).is_some()).collect()
+}
+
+/// An earlier driver may still be at work, or come back: it knows a directory to be taken by its note only.
+#[tokio::test]
+async fn notes_stay_as_long_as_their_volumes() {
+    for polls in 0.. {
+        let disk = Disk::new();
+        disk.directory("/pvc-1");
+        note(&disk, "pvc-1", "/pvc-1");
+        assert_eq!(disk.ledger().take_over(bears_its_name).await.unwrap(), 0);
+        assert_eq!(notes(&disk).len(), 2);
+        let claim = disk.ledger().claim_at(&path("/pvc-1")).await.unwrap().unwrap();
+        assert_eq!(disk.ledger().take_over(bears_its_name).await.unwrap(), 0, "once is enough");
+        assert_eq!(disk.ledger().claim_at(&path("/pvc-1")).await.unwrap().unwrap(), claim);
+        assert_eq!(disk.ledger().legacy_notes().await.unwrap(), []);
+        let finished = cut_off(volumes::release(&disk.ledger(), &claim), polls).is_some();
+        // However far that came, the next one ends it, and nothing is taken for a volume again that was given up.
+        disk.ledger().take_over(bears_its_name).await.unwrap();
+        if let Some(claim) = disk.ledger().claim_at(&path("/pvc-1")).await.unwrap() {
+            volumes::release(&disk.ledger(), &claim).await.unwrap();
+        }
+        disk.ledger().take_over(bears_its_name).await.unwrap();
+        assert_eq!(disk.ledger().claim_at(&path("/pvc-1")).await.unwrap(), None, "after {polls} polls");
+        assert_eq!(notes(&disk), [""; 0], "after {polls} polls");
+        if finished {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_an_earlier_driver_deletes_is_deleted() {
+    let disk = Disk::new();
+    disk.directory("/pvc-1");
+    note(&disk, "pvc-1", "/pvc-1");
+    disk.ledger().take_over(bears_its_name).await.unwrap();
+    let top = disk.find("/.efs-csi-volumes").unwrap();
+    for file in notes(&disk) {
+        disk.0.remove(top, file.rsplit('/').next().unwrap().as_bytes()).unwrap();
+    }
+    // Its note goes first; as long as the directory is there, so is the volume.
+    disk.ledger().take_over(bears_its_name).await.unwrap();
+    assert!(disk.ledger().claim_at(&path("/pvc-1")).await.unwrap().is_some());
+    disk.directory("/.efs-csi-trash");
+    disk.rename("/pvc-1", "/.efs-csi-trash/pvc-1");
+    disk.ledger().take_over(bears_its_name).await.unwrap();
+    assert_eq!(disk.ledger().claim_at(&path("/pvc-1")).await.unwrap(), None);
+    create(&disk.ledger(), &wanted("pvc-2", "/pvc-1")).await.unwrap();
+    // What is in its trash is taken to where it doesn't look.
+    disk.trash().take_over().await.unwrap();
+    let entry = disk.trash().entries().await.unwrap().remove(0);
+    assert_eq!((entry.name.as_str(), entry.state), ("pvc-1", efs_directories::trash::State::Waiting));
+    assert!(disk.find("/.efs-csi-trash/pvc-1").is_none());
+}

@@ -1,0 +1,97 @@
+//! The cluster's id, which tells what it has made from what other clusters on the same file system have: the uid of its namespace
+//! kube-system, or what `--cluster-id` says.
+
+use std::time::{Duration, Instant};
+
+use moka::Expiry;
+use moka::future::Cache;
+
+use super::cluster::Cluster;
+use super::{Controller, ControllerError};
+
+/// How long the id is taken for known. It never changes.
+const KNOWN_AGE: Duration = Duration::from_secs(10 * 60);
+
+/// How long it counts as unknown after a question that failed, so that not every call waits for an API server that says nothing.
+const UNKNOWN_AGE: Duration = Duration::from_secs(20);
+
+/// What is known of the id.
+#[derive(Debug, Clone)]
+enum Known {
+    Id(String),
+    /// The driver runs outside a cluster.
+    NoCluster,
+    /// It can't be found out just now.
+    Unknown(String),
+}
+
+/// The id as it was last found out.
+#[derive(Debug)]
+pub(super) struct ClusterId(Cache<(), Known>);
+
+struct Ages;
+
+impl Expiry<(), Known> for Ages {
+    fn expire_after_create(&self, (): &(), known: &Known, _: Instant) -> Option<Duration> {
+        Some(if matches!(known, Known::Unknown(_)) { UNKNOWN_AGE } else { KNOWN_AGE })
+    }
+}
+
+impl Default for ClusterId {
+    fn default() -> Self {
+        Self(Cache::builder().max_capacity(1).expire_after(Ages).build())
+    }
+}
+
+impl ClusterId {
+    async fn get(&self, cluster: &dyn Cluster) -> Known {
+        let ask = async {
+            match cluster.id().await {
+                Ok(Some(id)) => Known::Id(id),
+                Ok(None) => Known::NoCluster,
+                Err(error) => {
+                    tracing::warn!(%error, "the cluster's id is unknown; what is made now carries no cluster's name, and what carries one is not deleted");
+                    Known::Unknown(error.to_string())
+                }
+            }
+        };
+        self.0.get_with((), ask).await
+    }
+}
+
+impl Controller {
+    /// The name that what is made now shall carry. Nothing outside a cluster, or as long as the id can't be found out.
+    pub(super) async fn cluster_id(&self) -> Option<String> {
+        match self.known_id().await {
+            Known::Id(id) => Some(id),
+            Known::NoCluster | Known::Unknown(_) => None,
+        }
+    }
+
+    async fn known_id(&self) -> Known {
+        match &self.config.cluster_id {
+            Some(id) => Known::Id(id.clone()),
+            None => self.cluster_id.get(&*self.cluster).await,
+        }
+    }
+
+    /// Which of these clusters are not this one. Whoever runs outside a cluster is none of them.
+    ///
+    /// # Errors
+    /// When it can't be told: then nothing that carries a cluster's name may be deleted.
+    pub(super) async fn others_among<'a>(&self, clusters: &[&'a str]) -> Result<Vec<&'a str>, ControllerError> {
+        if clusters.is_empty() {
+            return Ok(Vec::new());
+        }
+        match self.known_id().await {
+            Known::Id(own) => Ok(clusters.iter().copied().filter(|cluster| **cluster != own).collect()),
+            Known::NoCluster => Ok(clusters.to_vec()),
+            Known::Unknown(reason) => Err(ControllerError::Cluster {
+                what: "the cluster's id".to_owned(),
+                reason: format!("{reason}; until then nothing is deleted that clusters have made, or set --cluster-id"),
+                transient: true,
+                forbidden: false,
+            }),
+        }
+    }
+}
