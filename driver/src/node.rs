@@ -33,10 +33,10 @@ use crate::efs::metadata::{Given, Metadata, NodeObject};
 use crate::efs::mount_targets::{ListMountTargets, MountTargets};
 use crate::metrics::Metrics;
 use crate::mount::Worker;
-use crate::{open_files, rpc};
 use crate::tunnel::keeper::Keeper;
 use crate::tunnel::roots::{self, RootsError};
 use crate::tunnel::{Admission, DialDeps, DialLimits, IssuerSlot, Locate, ProvideCredentials, TunnelLease, Tunnels};
+use crate::{open_files, rpc};
 
 pub mod cluster;
 pub mod efs_utils;

@@ -20,7 +20,6 @@ use crate::controller::cluster::KubeCluster;
 use crate::controller::sessions::{Addresses, TunnelSessions};
 use crate::controller::{Controller, ControllerService};
 use crate::efs::AwsClients;
-use crate::{fips, open_files};
 use crate::health::{self, HealthError};
 use crate::identity::{IdentityService, PLUGIN_NAME, VERSION};
 use crate::metrics::Metrics;
@@ -34,6 +33,7 @@ use crate::socket::{self, BindError, SocketFile};
 use crate::tunnel::credentials::AwsCredentials;
 use crate::tunnel::roots::{self, RootsError};
 use crate::tunnel::{DialDeps, DialLimits, IssuerSlot, Locate};
+use crate::{fips, open_files};
 
 /// How long running calls may take to finish after the stop signal. The kubelet grants 30 s before SIGKILL.
 const GRACE: Duration = Duration::from_secs(20);
@@ -85,7 +85,11 @@ pub async fn run(config: Config, recent: RecentEvents, shutdown: CancellationTok
     }
     let open_files = open_files::raise_limit();
     if let Some(limit) = open_files {
-        tracing::info!(limit, volumes = open_files::most_volumes(limit), "open files, and volumes with a tunnel that they are enough for");
+        tracing::info!(
+            limit,
+            volumes = open_files::most_volumes(limit),
+            "open files, and volumes with a tunnel that they are enough for"
+        );
     }
     let (ready, is_ready) = watch::channel(false);
     let metrics = Metrics::new();

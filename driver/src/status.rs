@@ -68,10 +68,9 @@ pub fn answer_to(kind: &EfsErrorKind) -> Answer {
             Code::Unavailable,
             "check the way to the EFS API (DNS, VPC endpoint, proxy, security group); the call is repeated",
         ),
-        EfsErrorKind::OutOfFiles => (
-            Code::ResourceExhausted,
-            "raise the limit that the message names; the provisioner repeats the call",
-        ),
+        EfsErrorKind::OutOfFiles => {
+            (Code::ResourceExhausted, "raise the limit that the message names; the provisioner repeats the call")
+        }
         EfsErrorKind::Unreadable => (Code::Unavailable, "see the message; the provisioner repeats the call"),
         EfsErrorKind::AfterLostAttempt(_) => {
             (Code::Unavailable, "an earlier attempt may have done the work; the provisioner repeats the call")

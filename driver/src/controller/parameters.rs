@@ -389,8 +389,14 @@ impl<'a> Reader<'a> {
         const END: &str = "gidRangeEnd";
         match (self.text(START).is_some(), self.text(END).is_some()) {
             (false, false) => return DEFAULT_GID_RANGE,
-            (true, false) => self.problem(END, "is missing; gidRangeStart needs it"),
-            (false, true) => self.problem(START, "is missing; gidRangeEnd needs it"),
+            (true, false) => {
+                self.id(START, 1);
+                self.problem(END, "is missing; gidRangeStart needs it");
+            }
+            (false, true) => {
+                self.id(END, 1);
+                self.problem(START, "is missing; gidRangeEnd needs it");
+            }
             (true, true) => {
                 let (start, end) = (self.id(START, 1), self.id(END, 1));
                 if let (Some(start), Some(end)) = (start, end) {
@@ -605,6 +611,7 @@ mod tests {
             (&[("gid", "4294967296")], &["gid=\"4294967296\"", "must be 0 to 4294967295"]),
             (&[("gidRangeStart", "5")], &["gidRangeEnd", "is missing"]),
             (&[("gidRangeEnd", "5")], &["gidRangeStart", "is missing"]),
+            (&[("gidRangeStart", "0")], &["gidRangeStart=\"0\"", "gidRangeEnd", "is missing"]),
             (&[("gidRangeStart", "0"), ("gidRangeEnd", "5")], &["gidRangeStart=\"0\"", "must be 1 to"]),
             (&[("gidRangeStart", "5"), ("gidRangeEnd", "5")], &["gidRangeEnd=\"5\"", "above gidRangeStart=5"]),
             (&[("basePath", "/a/../b")], &["basePath=\"/a/../b\"", "\"..\""]),

@@ -54,7 +54,9 @@ pub enum PathError {
         length: usize,
     },
     /// The path has too many components.
-    #[error("root directory {0:?} is too deep; EFS allows 4 subdirectories: shorten basePath or subPathPattern")]
+    #[error(
+        "root directory {0:?} is too deep: at most 5 components are taken (AWS allows an access point 4 subdirectories); shorten basePath or subPathPattern"
+    )]
     Deep(String),
 }
 
