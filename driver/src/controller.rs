@@ -56,7 +56,8 @@ use known::KnownFileSystems;
 use mount_targets::MountTargetCache;
 use neighbours::Neighbours;
 use parameters::{FileSystemSource, ObjectKey};
-use reuse::HandedOut;
+pub(crate) use reuse::is_token_of;
+use reuse::{HandedOut, Wanted};
 use sessions::Sessions;
 use tagging::TagPolicy;
 use trash_keeper::TrashKeeper;
@@ -87,6 +88,7 @@ pub struct Controller {
     mount_targets: MountTargetCache,
     neighbours: Neighbours,
     handed_out: HandedOut,
+    wanted: Wanted,
     kept_claims: KeptClaims,
     keeper: TrashKeeper,
     sessions: Option<Arc<dyn Sessions>>,
@@ -117,6 +119,7 @@ impl Controller {
             mount_targets: MountTargetCache::default(),
             neighbours: Neighbours::default(),
             handed_out: HandedOut::default(),
+            wanted: Wanted::default(),
             kept_claims: KeptClaims::default(),
             keeper: TrashKeeper::default(),
             sessions: None,

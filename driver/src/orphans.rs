@@ -11,9 +11,9 @@ use async_trait::async_trait;
 
 use crate::cli::OrphansFlags;
 use crate::config::AwsConfig;
-use crate::controller::cluster::{Claimant, KubeCluster};
-use crate::controller::clusters_of;
+use crate::controller::cluster::{Claimant, KubeCluster, WaitingClaim};
 use crate::controller::uses::Used;
+use crate::controller::{clusters_of, is_token_of};
 use crate::efs::api::all_access_points;
 use crate::efs::{AccessPoint, AwsClients, EfsApi, EfsClients};
 use crate::metrics::Metrics;
@@ -49,6 +49,11 @@ impl InUse {
 #[async_trait]
 trait Handles: Send + Sync {
     async fn list(&self) -> anyhow::Result<Vec<InUse>>;
+
+    /// The claims that wait for a volume and may take up what an earlier one had.
+    async fn waiting(&self) -> anyhow::Result<Vec<WaitingClaim>> {
+        Ok(Vec::new())
+    }
 }
 
 /// A file that is read anew for every look.
@@ -78,6 +83,10 @@ impl Handles for FromCluster {
         )?;
         let in_use = |it: Claimant| InUse { access_point: it.access_point().cloned(), handle: it.handle };
         Ok(listed.into_iter().map(in_use).collect())
+    }
+
+    async fn waiting(&self) -> anyhow::Result<Vec<WaitingClaim>> {
+        KubeCluster::default().all_waiting_claims().await.context("cannot list the claims that wait for a volume")
     }
 }
 
@@ -147,12 +156,12 @@ impl Sweep<'_> {
     async fn look(&self) -> anyhow::Result<Look> {
         let points = all_access_points(self.api, self.file_system.as_ref()).await?;
         let points = points.into_iter().filter(|it| it.tags.contains_key(OWN_TAG));
-        let mut used: HashSet<AccessPointId> = HashSet::new();
-        for volume in self.in_use().await? {
-            used.extend(volume.access_point);
-        }
-        let orphans = points.filter(|it| !used.contains(&it.id)).map(|it| (it.id.clone(), it)).collect();
-        Ok(Look { orphans, used: used.len() })
+        // Claims before volumes: one that is bound by then has its PersistentVolume.
+        let waiting = self.handles.waiting().await?;
+        let used: HashSet<AccessPointId> =
+            self.in_use().await?.into_iter().filter_map(|volume| volume.access_point).collect();
+        let orphans = points.filter(|it| !used.contains(&it.id) && !is_awaited(it, &waiting));
+        Ok(Look { orphans: orphans.map(|it| (it.id.clone(), it)).collect(), used: used.len() })
     }
 
     async fn in_use(&self) -> anyhow::Result<Vec<InUse>> {
@@ -193,11 +202,11 @@ impl Sweep<'_> {
         first.retain(|id, _| second.orphans.contains_key(id));
         let mut outcomes = Vec::new();
         let mut failures = 0;
-        for (id, it) in first {
+        for it in first.into_values() {
             let outcome = match self.whose(&it) {
                 Whose::Others => "another cluster's".to_owned(),
                 Whose::Unknown if !any_cluster => "left alone: it does not tell its cluster (--any-cluster)".to_owned(),
-                Whose::Own | Whose::Unknown => match self.delete_one(&id).await {
+                Whose::Own | Whose::Unknown => match self.delete_one(&it).await {
                     Ok(outcome) => outcome.to_owned(),
                     Err(error) => {
                         failures += 1;
@@ -214,7 +223,11 @@ impl Sweep<'_> {
         Ok(text)
     }
 
-    async fn delete_one(&self, id: &AccessPointId) -> anyhow::Result<&'static str> {
+    async fn delete_one(&self, it: &AccessPoint) -> anyhow::Result<&'static str> {
+        let id = &it.id;
+        if is_awaited(it, &self.handles.waiting().await?) {
+            return Ok("a claim that waits takes it up");
+        }
         if self.in_use().await?.iter().any(|volume| volume.access_point.as_ref() == Some(id)) {
             return Ok("in use by now");
         }
@@ -230,6 +243,11 @@ impl Sweep<'_> {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Whether a claim that waits for a volume takes the access point up.
+fn is_awaited(it: &AccessPoint, waiting: &[WaitingClaim]) -> bool {
+    waiting.iter().any(|claim| is_token_of(&it.client_token, &it.file_system, &claim.namespace, &claim.name))
 }
 
 fn report(mut outcomes: Vec<(AccessPoint, String)>, used: usize) -> anyhow::Result<String> {
@@ -298,14 +316,18 @@ mod tests {
         }
 
         async fn tagged(&self, tags: &[(&str, &str)]) -> String {
-            let mut call = self.aws.create_access_point().file_system_id(&self.fs);
+            self.with_token(&uuid::Uuid::new_v4().to_string(), tags).await
+        }
+
+        async fn with_token(&self, token: &str, tags: &[(&str, &str)]) -> String {
+            let mut call = self.aws.create_access_point().client_token(token).file_system_id(&self.fs);
             for (key, value) in tags {
                 call = call.tags(aws_sdk_efs::types::Tag::builder().key(*key).value(*value).build().unwrap());
             }
             call.send().await.unwrap().access_point_id().unwrap().to_owned()
         }
 
-        fn sweep<'a>(&'a self, handles: &'a Lists) -> Sweep<'a> {
+        fn sweep<'a>(&'a self, handles: &'a dyn Handles) -> Sweep<'a> {
             Sweep { api: self.api.as_ref(), file_system: None, handles, cluster: Some("own".to_owned()) }
         }
 
@@ -364,6 +386,36 @@ mod tests {
             all.push(&stored);
             account.sweep(&lists(&all)).delete(SETTLE, false).await.unwrap();
             assert_eq!(account.deletions(), 0, "{looks_without} looks without its PersistentVolume");
+        }
+        account.sweep(&lists(&[&[]])).delete(SETTLE, false).await.unwrap();
+        assert_eq!(account.deletions(), 1);
+    }
+
+    /// A claim takes up what an earlier one of its name had (`reuseAccessPoint`), and has no PersistentVolume yet.
+    #[tokio::test]
+    async fn what_a_waiting_claim_takes_up_is_no_orphan() {
+        struct Waits(Mutex<usize>, WaitingClaim);
+        #[async_trait]
+        impl Handles for Waits {
+            async fn list(&self) -> anyhow::Result<Vec<InUse>> {
+                Ok(Vec::new())
+            }
+
+            async fn waiting(&self) -> anyhow::Result<Vec<WaitingClaim>> {
+                let mut looks = self.0.lock().unwrap();
+                *looks = looks.saturating_sub(1);
+                Ok(if *looks == 0 { vec![self.1.clone()] } else { Vec::new() })
+            }
+        }
+        let account = Account::new().await;
+        let claim = WaitingClaim { namespace: "a".to_owned(), name: "data".to_owned() };
+        let token = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(format!("{}/a/data", account.fs)));
+        let tags = [(OWN_TAG, "true"), (CLUSTER_ID_TAG, "own")];
+        account.with_token(&token, &tags).await;
+        // It comes before the first look, the second, or the deletion.
+        for looks in 1..=3 {
+            account.sweep(&Waits(Mutex::new(looks), claim.clone())).delete(SETTLE, false).await.unwrap();
+            assert_eq!(account.deletions(), 0, "at look {looks}");
         }
         account.sweep(&lists(&[&[]])).delete(SETTLE, false).await.unwrap();
         assert_eq!(account.deletions(), 1);

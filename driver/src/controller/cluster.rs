@@ -222,6 +222,19 @@ impl KubeCluster {
         self.list("PersistentVolumes", claimant).await
     }
 
+    /// The claims that wait for a volume of a class with `reuseAccessPoint`, from wherever this program runs.
+    ///
+    /// # Errors
+    /// When the API server can't be asked.
+    pub async fn all_waiting_claims(&self) -> Result<Vec<WaitingClaim>, ControllerError> {
+        let classes: Vec<StorageClass> = self.list("StorageClasses", Some).await?;
+        // A class that is gone may have been one of those; its claims count.
+        let others: HashSet<String> =
+            classes.into_iter().filter(|class| !takes_up(class)).filter_map(|class| class.metadata.name).collect();
+        let claims: Vec<PersistentVolumeClaim> = self.list("PersistentVolumeClaims", Some).await?;
+        Ok(claims.into_iter().filter_map(|claim| waiting_claim(claim, &others)).collect())
+    }
+
     /// The cluster's id, from wherever this program runs.
     ///
     /// # Errors
@@ -284,12 +297,7 @@ impl Cluster for KubeCluster {
         if !is_in_cluster() {
             return Ok(None);
         }
-        let classes: Vec<StorageClass> = self.list("StorageClasses", Some).await?;
-        // A class that is gone may have been one of those; its claims count.
-        let others: HashSet<String> =
-            classes.into_iter().filter(|class| !takes_up(class)).filter_map(|class| class.metadata.name).collect();
-        let claims: Vec<PersistentVolumeClaim> = self.list("PersistentVolumeClaims", Some).await?;
-        Ok(Some(claims.into_iter().filter_map(|claim| waiting_claim(claim, &others)).collect()))
+        self.all_waiting_claims().await.map(Some)
     }
 
     async fn id(&self) -> Result<Option<String>, ControllerError> {

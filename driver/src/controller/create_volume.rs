@@ -255,7 +255,11 @@ impl Controller {
             }
         }
         let it = match found {
-            Some(found) => self.accept(found, &wanted, request)?,
+            Some(found) => {
+                let accepted = self.accept(found, &wanted, request)?;
+                self.wait_for_deletion(&accepted).await?;
+                accepted
+            }
             None => self.make_or_accept(api, request, file_system, &wanted, tokens.scoped).await?,
         };
         self.hand_out(api, &it, &request.name).await?;

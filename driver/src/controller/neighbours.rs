@@ -197,6 +197,18 @@ impl Controller {
         Ok(point_at(&self.points_around(api, file_system, path).await?, path, whose))
     }
 
+    /// Whether another volume's access point has its root at the directory, too.
+    pub(super) async fn is_shared(
+        &self,
+        api: &dyn EfsApi,
+        file_system: &FileSystemId,
+        path: &DirectoryPath,
+        own: &AccessPointId,
+    ) -> Result<bool, ControllerError> {
+        let points = self.points_around(api, file_system, path).await?;
+        Ok(points.iter().any(|it| it.id != *own && it.is_volume && it.root.as_ref() == Some(path)))
+    }
+
     /// Somebody who would lose files if the directory were removed.
     pub(super) async fn user_of(
         &self,

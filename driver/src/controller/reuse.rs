@@ -22,6 +22,11 @@ use crate::volume::{AccessPointId, FileSystemId};
 /// seconds, and tries for some minutes when the API server is away.
 const HANDED_OUT: Duration = Duration::from_secs(10 * 60);
 
+/// An access point whose volume is being deleted is not taken up before this long: by then a deletion that began before the new claim could
+/// be seen has ended, wherever it runs; one that begins later sees the claim and leaves the access point. Twice csi-provisioner's limit
+/// of a call, which AWS may outlast by a little.
+const DELETING: Duration = Duration::from_secs(30);
+
 /// Hand-outs that are remembered outside a cluster, where nothing else tells who uses what.
 const MOST_REMEMBERED: usize = 10_000;
 
@@ -63,7 +68,44 @@ impl HandedOut {
     }
 }
 
+/// Access points that are wanted again while their volumes are being deleted, and since when.
+#[derive(Debug, Default)]
+pub(super) struct Wanted(Mutex<HashMap<AccessPointId, Instant>>);
+
+impl Wanted {
+    /// For how long it has been wanted.
+    fn wait(&self, id: &AccessPointId) -> Duration {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= MOST_REMEMBERED {
+            all.retain(|_, since| since.elapsed() < HANDED_OUT);
+        }
+        all.entry(id.clone()).or_insert_with(Instant::now).elapsed()
+    }
+
+    fn forget(&self, id: &AccessPointId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+}
+
 impl Controller {
+    /// Refuses an access point for a while whose volume is being deleted: another controller may just be about to delete it.
+    pub(super) async fn wait_for_deletion(&self, it: &AccessPoint) -> Result<(), ControllerError> {
+        let claimants = self.cluster.claimants().await?.unwrap_or_default();
+        if let Some(leaving) = claimants.iter().find(|volume| volume.is_leaving && volume.has(&it.id))
+            && self.wanted.wait(&it.id) < DELETING
+        {
+            return Err(ControllerError::Busy(format!(
+                "access point {} is that of PersistentVolume {:?}, which is being deleted; it is taken up when that has been seen through or left \
+                 it, within {} s",
+                it.id,
+                leaving.name,
+                DELETING.as_secs()
+            )));
+        }
+        self.wanted.forget(&it.id);
+        Ok(())
+    }
+
     /// Keeps calls that hand out or delete the access points of this token apart.
     pub(super) async fn lock_token(&self, token: &str) -> Result<KeyedGuard<String>, ControllerError> {
         self.lock(&format!("reuse {token}")).await
@@ -172,7 +214,7 @@ impl Controller {
 }
 
 /// Whether an access point's token is that of a claim, by our rule or the Go driver's.
-fn is_token_of(token: &str, file_system: &FileSystemId, namespace: &str, name: &str) -> bool {
+pub(crate) fn is_token_of(token: &str, file_system: &FileSystemId, namespace: &str, name: &str) -> bool {
     let tokens = reuse_tokens(file_system, namespace, name);
     token == tokens.scoped || token == sha256_hex(name)
 }

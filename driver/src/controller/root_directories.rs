@@ -67,7 +67,7 @@ impl Controller {
         };
         if let Some(user) = self.user_of(api, &access_point.file_system, &path, Whose::AccessPoint(id)).await? {
             tracing::warn!(access_point = %id, %path, %user, "the root directory stays");
-            return Ok(None);
+            return Ok(claim.map(|claim| Going { session, path, noted: None, claim: Some(claim) }));
         }
         let node = match look(session.files(), &path).await {
             Ok(Place::Directory { node, .. }) => match &claim {
@@ -113,7 +113,8 @@ impl Controller {
         }
     }
 
-    /// Gives up the claim on a directory that was there before, unless others share it.
+    /// Gives up the claim on a directory that stays, unless other volumes share it. Whoever it stays for may have put files there: to the next
+    /// volume it is a directory that was there before.
     async fn unclaim_kept(
         &self,
         api: &dyn EfsApi,
@@ -121,11 +122,11 @@ impl Controller {
         id: &AccessPointId,
         Going { session, path, claim, .. }: &Going,
     ) -> Result<(), ControllerError> {
-        let user = self.access_point_at(api, file_system, path, Whose::AccessPoint(id)).await?;
-        match claim {
-            Some(claim) if user.is_none() => Ok(volumes::release(session.ledger(), claim).await?),
-            _ => Ok(()),
+        let Some(claim) = claim else { return Ok(()) };
+        if self.is_shared(api, file_system, path, id).await? {
+            return Ok(());
         }
+        Ok(volumes::release(session.ledger(), claim).await?)
     }
 
     /// Moves a directory to the trash, now that its access point is gone.
@@ -146,7 +147,7 @@ impl Controller {
                 if let Some(user) = self.user_of(api, file_system, path, Whose::AccessPoint(id)).await? {
                     session.trash().put_back(noted).await?;
                     tracing::warn!(access_point = %id, %path, %user, "the root directory stays");
-                    return Ok(());
+                    return self.unclaim_kept(api, file_system, id, going).await;
                 }
                 session.trash().settle(noted).await?;
             }
@@ -198,7 +199,8 @@ impl Controller {
         if other.is_some() || user.is_some() {
             session.trash().put_back(&noted).await?;
             tracing::warn!(access_point = %id, %path, user = user.map(|user| user.to_string()), owner = other.map(|(_, it)| it.volume), "the root directory stays");
-            return Ok(());
+            let going = Going { session: session.clone(), path, noted: None, claim };
+            return self.unclaim_kept(api, file_system, &id, &going).await;
         }
         let going = Going { session: session.clone(), path, noted: Some(noted), claim };
         self.remove_root(api, file_system, role, &id, &going).await

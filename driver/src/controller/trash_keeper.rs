@@ -25,7 +25,8 @@ const PURGES: usize = 4;
 /// An intent that is younger may be that of a call that is still running somewhere, seconds.
 const RUNNING: u64 = 10 * 60;
 
-/// What a creation that was cut off has left in the ledger is removed after this long, seconds.
+/// What a creation that was cut off has left in the ledger is removed after this long, and a deletion that nobody goes on with is given up,
+/// seconds.
 const LEFT_OVER: u64 = 24 * 60 * 60;
 
 /// Who empties what.
@@ -165,14 +166,15 @@ impl Controller {
         let entries = trash.entries().await?;
         for entry in entries.iter().filter(|entry| matches!(entry.state, State::Intended | State::Moved)) {
             let age = now.saturating_sub(entry.since);
-            // What another cluster has begun, it goes on with. If it is gone for good, its files stay.
-            let settled = match entry.is_anothers(&keeper) {
+            let seen = match entry.is_anothers(&keeper) {
+                _ if age <= RUNNING => Ok(()),
+                false => self.look_at_unsettled(role, &session, entry, age).await,
+                // What another cluster has begun, it goes on with. If it is gone for good, its files stay.
                 true if age <= LEFT_OVER => Ok(()),
                 true => self.abandon(&session, entry).await,
-                false => self.settle_intent(file_system, role, &session, entry, age).await,
             };
-            if let Err(error) = settled {
-                tracing::warn!(%file_system, entry = entry.name, %error, "a deletion that was cut off can't go on yet");
+            if let Err(error) = seen {
+                tracing::warn!(%file_system, entry = entry.name, %error, "a deletion that was cut off can't be looked at yet");
             }
         }
         let due = entries.into_iter().filter(|entry| entry.is_due(now, &keeper));
@@ -204,35 +206,33 @@ impl Controller {
         }
     }
 
-    /// A deletion that is not settled: of a call that still runs, of one that AWS refused, or of one that was cut off.
-    async fn settle_intent(
+    /// A deletion that is not settled: of a call that still runs, of one that AWS refused, or of one that was cut off. Only DeleteVolume goes on
+    /// with it, which is repeated until it is done: the volume may have been kept after all, and its access point deleted by somebody
+    /// who wants the files to stay.
+    async fn look_at_unsettled(
         &self,
-        file_system: &FileSystemId,
         role: Option<&Role>,
         session: &Session,
         entry: &Entry,
         age: u64,
     ) -> Result<(), ControllerError> {
-        let Some(noted) = noted(entry) else { return Ok(()) };
-        let is_old = age > RUNNING;
-        let Some(id) = noted.intent.access_point.as_deref().and_then(|id| id.parse::<AccessPointId>().ok()) else {
+        let point = entry.intent.as_ref().and_then(|intent| intent.access_point.as_deref());
+        let Some(id) = point.and_then(|id| id.parse::<AccessPointId>().ok()) else {
             // The claim of a directory volume is still there, and DeleteVolume begins anew.
-            return if is_old { self.abandon(session, entry).await } else { Ok(()) };
+            return self.abandon(session, entry).await;
         };
         let _lock = self.lock(id.as_str()).await?;
-        let api = self.efs(role).await?;
-        match api.access_point(&id).await {
+        if age > LEFT_OVER {
+            return self.abandon(session, entry).await;
+        }
+        match self.efs(role).await?.access_point(&id).await {
             Ok(found) if !matches!(found.state, LifeCycle::Deleting | LifeCycle::Deleted) => {
-                if is_old {
-                    self.abandon(session, entry).await
-                } else {
-                    Ok(())
-                }
+                self.abandon(session, entry).await
             }
             Err(error) if !error.is_not_found() => {
                 Err(ControllerError::efs(format!("cannot look up access point {id}"))(error))
             }
-            _ => self.resume_root(api.as_ref(), file_system, role, session, noted).await,
+            _ => Ok(()),
         }
     }
 }

@@ -163,8 +163,13 @@ impl EfsClients for Model {
 
 /// A driver with this EFS.
 pub(crate) fn driver(model: &Model) -> ControllerService {
+    driver_in(model, &Arc::default())
+}
+
+/// The same in a cluster.
+pub(crate) fn driver_in(model: &Model, cluster: &Arc<MapCluster>) -> ControllerService {
     let clients = Arc::new(model.clone());
-    let controller = Controller::new(config(), clients, Arc::new(MapCluster::default()), Metrics::new());
+    let controller = Controller::new(config(), clients, Arc::<MapCluster>::clone(cluster), Metrics::new());
     ControllerService::new(Arc::new(controller))
 }
 

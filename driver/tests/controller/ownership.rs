@@ -183,8 +183,9 @@ async fn row_7_an_access_point_that_was_just_handed_out() {
     let bed = bed().await;
     let fs = bed.mountable_file_system().await;
     let id = bed.create(reusing("pvc-1", &fs)).await.unwrap().volume_id;
-    *bed.cluster.claimants.lock().unwrap() = Some(vec![claimant("pvc-1", &id, true)]);
+    *bed.cluster.claimants.lock().unwrap() = Some(vec![claimant("pvc-1", &id, false)]);
     assert_eq!(bed.create(reusing("pvc-2", &fs)).await.unwrap().volume_id, id);
+    *bed.cluster.claimants.lock().unwrap() = Some(vec![claimant("pvc-1", &id, true)]);
     assert_refused(bed.delete(&id).await, Code::Aborted, &["pvc-2", "handed out"]);
     // Another leader knows nothing of that, and sees the claim that waits.
     let (mut other, _served) = bed.another_controller().await;
@@ -638,5 +639,73 @@ async fn overlapping_volumes_of_an_earlier_driver_are_volumes() {
         bed.csi.clone().list_volumes(csi_proto::csi::ListVolumesRequest::default()).await.unwrap().into_inner();
     let listed: Vec<String> = listed.entries.into_iter().filter_map(|it| it.volume).map(|it| it.volume_id).collect();
     assert!(handles.iter().all(|handle| listed.contains(handle)), "{listed:?}");
+    files.umount().await.unwrap();
+}
+
+/// A directory that was made for volumes and stays because an administrator uses it is not theirs any more: the next volume there finds it as one
+/// that was there before.
+#[tokio::test]
+async fn a_shared_directory_that_stayed_for_somebody_else_is_not_inherited() {
+    let bed = bed().await;
+    let fs = bed.mountable_file_system().await;
+    let files = bed.files(&fs).await;
+    for (n, by_access_point) in [true, false].into_iter().enumerate() {
+        let at = format!("/shared-{n}");
+        let first = bed.create(point(&format!("first-{n}"), &fs, &at)).await.unwrap().volume_id;
+        let second = bed.create(point(&format!("second-{n}"), &fs, &at)).await.unwrap().volume_id;
+        bed.delete(&first).await.unwrap();
+        let foreign = match by_access_point {
+            true => {
+                let root = aws_sdk_efs::types::RootDirectory::builder().path(&at).build();
+                let made = bed.aws.create_access_point().client_token("admin").file_system_id(&fs).root_directory(root);
+                made.send().await.unwrap().access_point_id().map(str::to_owned)
+            }
+            false => {
+                let theirs = vec![claimant("static", &format!("{fs}:{at}"), false)];
+                *bed.cluster.claimants.lock().unwrap() = Some(theirs);
+                None
+            }
+        };
+        bed.delete(&second).await.unwrap();
+        precious(&*files, &at).await;
+        let third = bed.create(point(&format!("third-{n}"), &fs, &at)).await.unwrap().volume_id;
+        if let Some(id) = foreign {
+            bed.aws.delete_access_point().access_point_id(id).send().await.unwrap();
+        }
+        *bed.cluster.claimants.lock().unwrap() = None;
+        bed.delete(&third).await.unwrap();
+        assert!(is_there(&*files, &at).await, "the administrator's file");
+    }
+    files.umount().await.unwrap();
+}
+
+/// A deletion is cut off before AWS has deleted the access point. The volume is kept after all, and later somebody deletes the access point alone.
+#[tokio::test]
+async fn an_intent_that_nobody_goes_on_with_deletes_nothing() {
+    let trash_retention = Duration::ZERO;
+    let bed = Bed::with_files(ControllerConfig { delete_root_directory: true, trash_retention, ..config() }).await;
+    let fs = bed.mountable_file_system().await;
+    let files = bed.files(&fs).await;
+    let id = bed.create(request("pvc-1", &fs, &[])).await.unwrap().volume_id;
+    precious(&*files, "/pvc-1").await;
+    let failed = Effect::Error { name: "InternalServerError".into(), status: Some(500), message: None };
+    let rule = bed.fake.faults().add(Rule::on("DeleteAccessPoint", failed)).unwrap();
+    assert_refused(bed.delete(&id).await, Code::Unavailable, &["DeleteAccessPoint"]);
+    bed.fake.faults().remove(rule);
+    let point = id.rsplit(':').next().unwrap();
+    bed.aws.delete_access_point().access_point_id(point).send().await.unwrap();
+    // Whatever makes controllers look at the trash.
+    let other = bed.create(request("pvc-2", &fs, &[])).await.unwrap().volume_id;
+    precious(&*files, "/pvc-2").await;
+    bed.delete(&other).await.unwrap();
+    let (mut fresh, _served) = bed.another_controller().await;
+    fresh.controller_get_capabilities(csi_proto::csi::ControllerGetCapabilitiesRequest {}).await.unwrap();
+    for _ in 0..30 {
+        assert!(is_there(&*files, "/pvc-1").await);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // DeleteVolume goes on with it.
+    bed.delete(&id).await.unwrap();
+    assert!(!is_there(&*files, "/pvc-1").await);
     files.umount().await.unwrap();
 }

@@ -1,6 +1,7 @@
 //! Two controllers, of which one leads at a time: no id is given out twice, at whatever point leadership changes.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use csi_proto::csi;
@@ -8,8 +9,8 @@ use csi_proto::csi::controller_server::Controller as _;
 use efs_csi_driver::controller::ControllerService;
 use tonic::{Code, Request};
 
-use crate::model::{FS, Model, cut_off, driver};
-use crate::support::request;
+use crate::model::{FS, Model, cut_off, driver, driver_in};
+use crate::support::{MapCluster, claimant, request};
 
 /// The lease of csi-provisioner's leader election: so long nobody leads after a leader has gone.
 const LEASE: Duration = Duration::from_secs(15);
@@ -73,6 +74,37 @@ async fn a_leader_that_returns_knows_what_the_other_one_did() {
     assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
     let ids: BTreeSet<u32> = model.points().iter().map(|point| point.posix_user.as_ref().unwrap().gid).collect();
     assert_eq!(ids, BTreeSet::from([7000, 7001]));
+}
+
+/// Another controller has looked who uses a reused access point, and is about to delete it, when a new claim wants it.
+#[tokio::test(start_paused = true)]
+async fn an_access_point_whose_volume_is_being_deleted_is_not_taken_up_at_once() {
+    let model = Model::default();
+    let cluster = Arc::new(MapCluster::default());
+    let (leaving, taking) = (driver_in(&model, &cluster), driver_in(&model, &cluster));
+    let claim = [("reuseAccessPoint", "true"), ("csi.storage.k8s.io/pvc/name", "data")];
+    let claim = [claim[0], claim[1], ("csi.storage.k8s.io/pvc/namespace", "a")];
+    let asked = |name: &str| Request::new(request(name, FS, &claim));
+    let made = leaving.create_volume(asked("pvc-1")).await.unwrap().into_inner().volume.unwrap().volume_id;
+    *cluster.claimants.lock().unwrap() = Some(vec![claimant("pvc-1", &made, true)]);
+    let mut refused = taking.create_volume(asked("pvc-2")).await.unwrap_err();
+    for _ in 0..2 {
+        assert_eq!(refused.code(), Code::Aborted, "{refused:?}");
+        assert!(refused.message().contains("pvc-1"), "{refused:?}");
+        tokio::time::advance(Duration::from_secs(14)).await;
+        refused = taking.create_volume(asked("pvc-2")).await.unwrap_err();
+    }
+    let gone = csi::DeleteVolumeRequest { volume_id: made.clone(), ..Default::default() };
+    leaving.delete_volume(Request::new(gone.clone())).await.unwrap();
+    let anew = taking.create_volume(asked("pvc-2")).await.unwrap().into_inner().volume.unwrap().volume_id;
+    assert_ne!(anew, made);
+
+    // A deletion that leaves the access point to the claim that waits does not hold that up for ever.
+    *cluster.claimants.lock().unwrap() = Some(vec![claimant("pvc-2", &anew, true)]);
+    taking.create_volume(asked("pvc-3")).await.unwrap_err();
+    tokio::time::advance(Duration::from_secs(31)).await;
+    let taken = taking.create_volume(asked("pvc-3")).await.unwrap().into_inner().volume.unwrap().volume_id;
+    assert_eq!(taken, anew);
 }
 
 /// Two controllers at once so rarely choose the same id for different volumes, and a repeated call gets the id of the first one.
