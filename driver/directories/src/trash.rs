@@ -137,7 +137,8 @@ pub struct Entry {
     pub state: State,
     /// Where it comes from; nothing for what drivers before 0.2 have left.
     pub intent: Option<Intent>,
-    /// When it was deleted, seconds since 1970 by the server's clock.
+    /// When it was deleted, seconds since 1970 by the server's clock: when it was last moved here, for the intent of a deletion that failed
+    /// at first may be much older.
     pub since: u64,
 }
 
@@ -414,7 +415,7 @@ impl Trash {
                 let fresh = || Entry { name: name.to_owned(), state: State::Intended, intent: None, since };
                 let entry = entries.entry(name.to_owned()).or_insert_with(fresh);
                 entry.intent = Some(intent);
-                entry.since = since;
+                entry.since = entry.since.max(since);
                 continue;
             }
             let (name, state) = if let Some(name) = listed.name.strip_prefix(PURGING) {
@@ -427,7 +428,11 @@ impl Trash {
                 (listed.name.clone(), State::Waiting)
             };
             let fresh = || Entry { name: name.clone(), state, intent: None, since: changed };
-            entries.entry(name.clone()).or_insert_with(fresh).state = state;
+            let entry = entries.entry(name.clone()).or_insert_with(fresh);
+            entry.state = state;
+            if state == State::Waiting {
+                entry.since = entry.since.max(changed);
+            }
         }
         Ok(entries.into_values().collect())
     }

@@ -10,7 +10,7 @@ use super::directories::WantedDirectory;
 use super::existing::{Verdict, Wanted, capacity_of, compare};
 use super::gid_pool::Reservation;
 use super::parameters::{CreateParameters, ProvisioningMode, ZoneAffinity};
-use super::paths::{Root, client_token, sha256_hex};
+use super::paths::{Root, client_token, is_named_after, sha256_hex};
 use super::root_directories::RootOwner;
 use super::secrets::CrossAccount;
 use super::tagging::mutable_tags;
@@ -49,7 +49,8 @@ struct WantedZones {
 impl Request {
     /// Whether name and tag of the access point are enough to tell that its directory is the volume's.
     fn is_told_by_name(&self) -> bool {
-        self.root.is_unique() && self.parameters.tagging && !self.parameters.reuse
+        let is_named = self.root.own().is_some_and(|path| is_named_after(&client_token(&self.name), path));
+        self.root.is_unique() && self.parameters.tagging && !self.parameters.reuse && is_named
     }
 }
 

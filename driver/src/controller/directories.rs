@@ -6,14 +6,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use efs_directories::ledger::{Kept, Owner};
+use efs_directories::ledger::{Kept, Origin, Owner};
 use efs_directories::trash::{Intent, Outcome};
 use efs_directories::volumes::{self, Begun, Purpose, Standing, Wanted};
 use efs_directories::{Claim, DirectoryError, DirectoryPath, PathError};
 
 use super::capacity::CapacityRange;
 use super::cluster::Claimant;
-use super::neighbours::Whose;
+use super::neighbours::{Neighbour, Whose};
 use super::parameters::CreateParameters;
 use super::paths::{Root, is_named_after};
 use super::sessions::{Place, Session, Sessions};
@@ -156,22 +156,34 @@ impl Controller {
             }
             begun => begun?,
         };
+        let handle = directory_handle(file_system.clone(), &root.path);
+        let other = || self.access_point_at(api, file_system, path, Whose::Directory(&handle));
+        let in_use = |other: Neighbour| ControllerError::InUse {
+            what: format!("directory {path}"),
+            by: other.to_string(),
+            advice: "choose another directory",
+            creating: true,
+        };
+        // From here on something may have been made: no failure may be told as final, or the caller would forget it.
         let claim = match begun {
+            // A directory that was there is ready as soon as it is claimed. The call that made the claim may still be looking who else uses it,
+            // and give it up.
+            Begun::Ready(claim) if claim.origin == Origin::Adopted => {
+                if let Some(other) = other().await.map_err(ControllerError::unfinished)? {
+                    return Err(in_use(other).unfinished());
+                }
+                let held = ledger.claim_at(path).await.map_err(|error| ControllerError::from(error).unfinished())?;
+                held.filter(|held| held.id == claim.id).ok_or_else(|| {
+                    ControllerError::Busy(format!("another call for volume {name:?} has given up directory {path}"))
+                })?
+            }
             Begun::Ready(claim) => claim,
             Begun::Claimed(claim) => {
-                let handle = directory_handle(file_system.clone(), &root.path);
-                // From here on something may have been made: no failure may be told as final, or the caller would forget it.
-                let other = self.access_point_at(api, file_system, path, Whose::Directory(&handle)).await;
-                if let Some(other) = other.map_err(ControllerError::unfinished)? {
+                if let Some(other) = other().await.map_err(ControllerError::unfinished)? {
                     volumes::release(ledger, &claim)
                         .await
                         .map_err(|error| ControllerError::from(error).unfinished())?;
-                    return Err(ControllerError::InUse {
-                        what: format!("directory {path}"),
-                        by: other.to_string(),
-                        advice: "choose another directory",
-                        creating: true,
-                    });
+                    return Err(in_use(other));
                 }
                 match volumes::place(ledger, &claim).await {
                     Ok(()) => claim,
@@ -306,7 +318,7 @@ impl Controller {
             Standing::Present(claim) => (claim, None),
         };
         let user = || self.user_of(api.as_ref(), &volume.file_system, &path, Whose::Directory(handle));
-        let in_use = |user: super::neighbours::Neighbour| ControllerError::InUse {
+        let in_use = |user: Neighbour| ControllerError::InUse {
             what: format!("directory {path} of volume {handle}"),
             by: user.to_string(),
             advice: "delete that one first; until then nothing is removed",

@@ -76,6 +76,8 @@ pub(super) enum Neighbour {
         at: DirectoryPath,
         relation: Relation,
     },
+    /// A PersistentVolume of this name whose access point is gone, so that nobody knows any more where its directory is.
+    Lost(String),
 }
 
 impl fmt::Display for Neighbour {
@@ -92,6 +94,7 @@ impl fmt::Display for Neighbour {
             Self::Volume { name, at, relation } => {
                 write!(f, "PersistentVolume {name:?} uses {at}, {}", lies(*relation))
             }
+            Self::Lost(name) => write!(f, "PersistentVolume {name:?}, whose access point is gone, may have shared it"),
         }
     }
 }
@@ -197,16 +200,40 @@ impl Controller {
         Ok(point_at(&self.points_around(api, file_system, path).await?, path, whose))
     }
 
-    /// Whether another volume's access point has its root at the directory, too.
+    /// Whether a volume's access point, other than `own`, has its root at the directory.
     pub(super) async fn is_shared(
         &self,
         api: &dyn EfsApi,
         file_system: &FileSystemId,
         path: &DirectoryPath,
-        own: &AccessPointId,
+        own: Option<&AccessPointId>,
     ) -> Result<bool, ControllerError> {
         let points = self.points_around(api, file_system, path).await?;
-        Ok(points.iter().any(|it| it.id != *own && it.is_volume && it.root.as_ref() == Some(path)))
+        Ok(points.iter().any(|it| Some(&it.id) != own && it.is_volume && it.root.as_ref() == Some(path)))
+    }
+
+    /// Somebody who would lose files if the root directory of a volume's access point were removed. One that volumes can share (`is_shareable`)
+    /// may be that of a volume whose access point somebody has deleted by hand.
+    pub(super) async fn user_of_root(
+        &self,
+        api: &dyn EfsApi,
+        file_system: &FileSystemId,
+        path: &DirectoryPath,
+        own: &AccessPointId,
+        is_shareable: bool,
+    ) -> Result<Option<Neighbour>, ControllerError> {
+        let user = self.user_of(api, file_system, path, Whose::AccessPoint(own)).await?;
+        if user.is_some() || !is_shareable {
+            return Ok(user);
+        }
+        let claimants = self.claimants_afresh().await?;
+        let points = self.points_around(api, file_system, path).await?;
+        let lost = claimants.iter().flatten().filter(|volume| !volume.is_leaving).find(|volume| {
+            let used = volume.uses.as_ref().filter(|used| used.file_system == *file_system);
+            let point = used.and_then(|used| used.access_point.as_ref()).filter(|id| *id != own);
+            point.is_some_and(|id| points.iter().all(|point| point.id != *id))
+        });
+        Ok(lost.map(|volume| Neighbour::Lost(volume.name.clone())))
     }
 
     /// Somebody who would lose files if the directory were removed.
@@ -254,12 +281,14 @@ fn volume_at(
     path: &DirectoryPath,
     whose: Whose<'_>,
 ) -> Option<Neighbour> {
-    let is_own = match whose {
+    let is_same = match whose {
         Whose::Directory(own) => volume.handle == own,
         Whose::AccessPoint(own) => used.access_point.as_ref() == Some(own),
     };
     let at = match &used.access_point {
-        _ if is_own => return None,
+        // The PersistentVolume that is deleted, as opposed to a copy of it.
+        _ if is_same && volume.is_leaving => return None,
+        _ if is_same => path.clone(),
         None => used.path.clone()?,
         // An access point on the directory or in it counts by itself; this is what lies below the root of one that is around it.
         Some(id) => points.iter().find(|point| point.id == *id)?.below(used.path.as_ref())?,

@@ -246,12 +246,13 @@ pub(super) fn is_hashed(token: &str) -> bool {
 }
 
 /// Whether a directory bears the name of its volume: the name itself, its hash, or a suffix that is the volume's own. `volume` is the
-/// volume's name or its client token. The Go driver's suffixes are random UUIDs.
+/// volume's name or its client token. The Go driver's suffixes are random UUIDs. A token that is the hash of the directory's name tells
+/// nothing: with `reuseAccessPoint` the Go driver's is that of the claim's name, which a pattern may give to any directory.
 pub fn is_named_after(volume: &str, path: &DirectoryPath) -> bool {
     let last = path.name();
     let suffix = last.len().checked_sub(36).and_then(|at| last.split_at_checked(at));
     let is_suffixed = suffix.is_some_and(|(stem, uuid)| stem.ends_with('-') && uuid::Uuid::parse_str(uuid).is_ok());
-    !volume.is_empty() && (last == volume || last == sha256_hex(volume) || sha256_hex(last) == volume || is_suffixed)
+    !volume.is_empty() && (last == volume || last == sha256_hex(volume) || is_suffixed)
 }
 
 /// A UUID that is the same for the same volume name, so that a repeated call finds the directory of the first one.

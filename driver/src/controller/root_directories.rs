@@ -10,8 +10,7 @@ use efs_directories::volumes::{self, Begun, Purpose, Wanted};
 use efs_directories::walk::{Place, look};
 use efs_directories::{Claim, DirectoryError, DirectoryPath, Relation};
 
-use super::neighbours::Whose;
-use super::paths::is_named_after;
+use super::paths::{client_token, is_named_after};
 use super::sessions::Session;
 use super::tagging::CLUSTER_TAG;
 use super::{Controller, ControllerError};
@@ -65,7 +64,7 @@ impl Controller {
                 return Ok(claim.map(|claim| Going { session, path, noted: None, claim: Some(claim) }));
             }
         };
-        if let Some(user) = self.user_of(api, &access_point.file_system, &path, Whose::AccessPoint(id)).await? {
+        if let Some(user) = self.user_of_root(api, &access_point.file_system, &path, id, claim.is_some()).await? {
             tracing::warn!(access_point = %id, %path, %user, "the root directory stays");
             return Ok(claim.map(|claim| Going { session, path, noted: None, claim: Some(claim) }));
         }
@@ -123,7 +122,7 @@ impl Controller {
         Going { session, path, claim, .. }: &Going,
     ) -> Result<(), ControllerError> {
         let Some(claim) = claim else { return Ok(()) };
-        if self.is_shared(api, file_system, path, id).await? {
+        if self.is_shared(api, file_system, path, Some(id)).await? {
             return Ok(());
         }
         Ok(volumes::release(session.ledger(), claim).await?)
@@ -144,7 +143,7 @@ impl Controller {
             Outcome::Moved => {
                 // An access point that was made since the first look would lose its files. Where that can't be seen now, the repeated
                 // call looks: nothing is emptied before it is settled.
-                if let Some(user) = self.user_of(api, file_system, path, Whose::AccessPoint(id)).await? {
+                if let Some(user) = self.user_of_root(api, file_system, path, id, claim.is_some()).await? {
                     session.trash().put_back(noted).await?;
                     tracing::warn!(access_point = %id, %path, %user, "the root directory stays");
                     return self.unclaim_kept(api, file_system, id, going).await;
@@ -172,8 +171,22 @@ impl Controller {
         id: &AccessPointId,
     ) -> Result<(), ControllerError> {
         let session = self.session(api, file_system, role).await?;
-        for noted in session.trash().unsettled(id.as_str()).await? {
+        let unsettled = session.trash().unsettled(id.as_str()).await?;
+        let is_begun = !unsettled.is_empty();
+        for noted in unsettled {
             self.resume_root(api, file_system, role, &session, noted).await?;
+        }
+        if is_begun {
+            return Ok(());
+        }
+        // Somebody else has deleted the access point, and the directory stays.
+        for volume in self.claimants_afresh().await?.iter().flatten().filter(|volume| volume.has(id)) {
+            let claim = session.ledger().claim_of(&client_token(&volume.name)).await?;
+            if let Some(claim) = claim.filter(|claim| !claim.is_directory_volume()) {
+                let going =
+                    Going { session: session.clone(), path: claim.path.clone(), noted: None, claim: Some(claim) };
+                self.unclaim_kept(api, file_system, id, &going).await?;
+            }
         }
         Ok(())
     }
@@ -195,7 +208,7 @@ impl Controller {
         let claim = held.filter(|claim| noted.intent.claim.as_ref() == Some(&claim.id));
         // What was nobody else's then may be somebody's now.
         let other = session.ledger().owner_of(&path).await?.filter(|(_, owner)| claim.as_ref() != Some(owner));
-        let user = self.user_of(api, file_system, &path, Whose::AccessPoint(&id)).await?;
+        let user = self.user_of_root(api, file_system, &path, &id, claim.is_some()).await?;
         if other.is_some() || user.is_some() {
             session.trash().put_back(&noted).await?;
             tracing::warn!(access_point = %id, %path, user = user.map(|user| user.to_string()), owner = other.map(|(_, it)| it.volume), "the root directory stays");
@@ -228,7 +241,15 @@ impl Controller {
             purpose: Purpose::Share,
             cluster: self.cluster_id().await,
         };
-        match volumes::begin(ledger, &wanted).await? {
+        let begun = match volumes::begin(ledger, &wanted).await? {
+            // Nobody has it any more: whoever deleted the last access point there wanted the directory to stay, and may have used it since.
+            Begun::Ready(claim) if claim.volume != token && !self.is_shared(api, file_system, path, None).await? => {
+                volumes::release(ledger, &claim).await?;
+                volumes::begin(ledger, &wanted).await?
+            }
+            begun => begun,
+        };
+        match begun {
             Begun::Claimed(claim) => {
                 volumes::place(ledger, &claim).await?;
                 Ok(Some(claim))

@@ -709,3 +709,28 @@ async fn an_intent_that_nobody_goes_on_with_deletes_nothing() {
     assert!(!is_there(&*files, "/pvc-1").await);
     files.umount().await.unwrap();
 }
+
+/// A copy of the PersistentVolume comes while AWS is deleting the access point.
+#[tokio::test]
+async fn a_copy_that_comes_during_the_deletion_keeps_the_directory() {
+    let bed = Arc::new(bed().await);
+    let fs = bed.mountable_file_system().await;
+    let files = bed.files(&fs).await;
+    let id = bed.create(request("pvc-1", &fs, &[])).await.unwrap().volume_id;
+    precious(&*files, "/pvc-1").await;
+    *bed.cluster.claimants.lock().unwrap() = Some(vec![claimant("pvc-1", &id, true)]);
+    let slow = Effect::Delay { milliseconds: 1500 };
+    bed.fake.faults().add(Rule::on("DeleteAccessPoint", slow)).unwrap();
+    let deleting = {
+        let (bed, id) = (Arc::clone(&bed), id.clone());
+        tokio::spawn(async move { bed.delete(&id).await })
+    };
+    // The intent is noted just before AWS is asked.
+    while files.lookup_path("/.efs-csi-deleted").await.is_err() || in_trash(&*files).await.is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    *bed.cluster.claimants.lock().unwrap() = Some(vec![claimant("pvc-1", &id, true), claimant("copy", &id, false)]);
+    deleting.await.unwrap().unwrap();
+    assert!(is_there(&*files, "/pvc-1").await);
+    files.umount().await.unwrap();
+}

@@ -111,6 +111,11 @@ impl Account {
         points.iter().map(|it| point(it)).collect()
     }
 
+    /// Somebody deletes an access point by hand.
+    pub(crate) fn remove(&self, id: &AccessPointId) {
+        self.world.delete_access_point(&self.requester(), id.as_str()).unwrap();
+    }
+
     /// An access point that somebody makes by hand.
     pub(crate) fn make(&self, token: &str, root: &str) -> Option<AccessPointId> {
         let made =

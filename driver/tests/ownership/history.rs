@@ -62,8 +62,12 @@ pub(crate) enum Op {
     AdminMove(usize, bool),
     /// An administrator makes an access point.
     ForeignPoint(usize),
-    /// An administrator makes a PersistentVolume for a directory.
+    /// An administrator deletes one of these, or a volume's access point behind the driver's back.
+    ForeignGone(usize),
+    PointGone(usize),
+    /// An administrator makes a PersistentVolume for a directory, or removes it.
     Static(usize),
+    StaticGone(usize),
     /// The trash is looked after.
     Purge(usize),
     Restart(usize),
@@ -108,7 +112,10 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         2 => place.clone().prop_map(Op::AdminFile),
         1 => (place.clone(), any::<bool>()).prop_map(|(at, again)| Op::AdminMove(at, again)),
         1 => place.clone().prop_map(Op::ForeignPoint),
-        1 => place.prop_map(Op::Static),
+        1 => (0..4usize).prop_map(Op::ForeignGone),
+        1 => (0..8usize).prop_map(Op::PointGone),
+        1 => place.clone().prop_map(Op::Static),
+        1 => place.prop_map(Op::StaticGone),
         2 => controller.clone().prop_map(Op::Purge),
         1 => controller.prop_map(Op::Restart),
         1 => (1..900u64).prop_map(Op::Pass),

@@ -20,6 +20,7 @@ use efs_csi_driver::controller::uses::Used;
 use efs_csi_driver::controller::{Controller, ControllerError, ControllerService};
 use efs_csi_driver::efs::MountTarget;
 use efs_csi_driver::metrics::Metrics;
+use efs_csi_driver::status::is_final;
 use efs_csi_driver::volume::VolumeId;
 use fake_efs::store::{FileId, Kind, NewBody, NewNode, Store};
 use fake_efs::world::file_systems::CreateFileSystem;
@@ -130,6 +131,8 @@ pub(crate) struct World {
     files: BTreeMap<u64, Owner>,
     /// The class of a volume's name: a claim keeps its StorageClass.
     classes: BTreeMap<u8, Class>,
+    /// Names of volumes whose creation or deletion was cut off or is to be repeated: they may have a claim that nothing else shows.
+    undecided: BTreeSet<String>,
     next: u64,
 }
 
@@ -150,7 +153,16 @@ impl World {
         let account = Account { world, file_system, fault: Arc::default() };
         let kubernetes = Arc::new(Kubernetes::default());
         let controllers = [0, 1].map(|_| controller(&account, &store, &kubernetes));
-        Self { account, store, kubernetes, controllers, files: BTreeMap::new(), classes: BTreeMap::new(), next: 0 }
+        Self {
+            account,
+            store,
+            kubernetes,
+            controllers,
+            files: BTreeMap::new(),
+            classes: BTreeMap::new(),
+            undecided: BTreeSet::new(),
+            next: 0,
+        }
     }
 
     fn volumes(&self) -> std::sync::MutexGuard<'_, Vec<Volume>> {
@@ -227,6 +239,27 @@ impl World {
                 self.account.make(&format!("foreign-{}", self.next), PLACES[*at]);
                 self.make_way(PLACES[*at]);
                 self.admin_file(PLACES[*at]);
+            }
+            Op::ForeignGone(n) => {
+                let points = self.account.points();
+                let mut foreign = points.iter().filter(|it| it.client_token.starts_with("foreign"));
+                if let Some(it) = foreign.nth(*n) {
+                    self.account.remove(&it.id);
+                }
+            }
+            Op::PointGone(n) => {
+                let handle = self.volumes().get(*n).map(|it| it.handle.clone());
+                let id = handle.and_then(|handle| handle.parse::<VolumeId>().ok()?.access_point);
+                if let Some(it) = self.account.points().iter().find(|it| Some(&it.id) == id.as_ref()) {
+                    self.account.remove(&it.id);
+                }
+            }
+            Op::StaticGone(at) => {
+                self.volumes().retain(|it| it.name != format!("static-{at}"));
+                // What its pods wrote inside another volume is that one's from now on.
+                if let Some(directory) = self.find(PLACES[*at]) {
+                    self.give_away(PLACES[*at], directory);
+                }
             }
             Op::Static(at) => {
                 self.make_way(PLACES[*at]);
@@ -332,13 +365,25 @@ impl World {
 
     /// What csi-provisioner makes of an answer; none when the controller died.
     fn settle(&mut self, started: Started, result: Option<Result<Option<String>, Status>>, fault: Option<Fault>) {
+        if let Some(name) = started.name() {
+            match &result {
+                Some(Ok(_)) => drop(self.undecided.remove(&name)),
+                // A final answer says that nothing was made.
+                Some(Err(status)) if matches!(started, Started::Create(..)) && is_final(status.code()) => {}
+                Some(Err(_)) | None => drop(self.undecided.insert(name)),
+            }
+        }
         match (started, result) {
             (Started::Create(name, _), Some(Ok(Some(handle)))) => {
                 let directory = handle.parse::<VolumeId>().ok().and_then(|id| self.find(&id.subdirectory()));
                 let mut volumes = self.volumes();
                 match volumes.iter().find(|it| it.name == name) {
                     Some(known) => {
-                        assert!(known.handle == handle || known.leaving, "{name} was {known:?}, is {handle}");
+                        let point = known.handle.parse::<VolumeId>().ok().and_then(|id| id.access_point);
+                        // Made anew after somebody has deleted it behind the driver's back.
+                        let is_gone = point.is_some_and(|id| self.account.points().iter().all(|it| it.id != id));
+                        let is_known = known.handle == handle || known.leaving || is_gone;
+                        assert!(is_known, "{name} was {known:?}, is {handle}");
                     }
                     None => {
                         volumes.push(Volume {
@@ -492,7 +537,12 @@ impl World {
         for part in at.split('/').filter(|part| !part.is_empty()) {
             let Ok(next) = self.store.lookup(folder, part.as_bytes()) else { return false };
             if self.store.attributes(next).is_ok_and(|it| it.kind == Kind::Symlink) {
-                return true;
+                let text = self.store.read_link(next).unwrap_or_default();
+                let claim: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+                let volume = claim["volume"].as_str().unwrap_or_default();
+                // A token that is a hash is that of a claim that takes up what an earlier one had.
+                let is_there = self.volumes().iter().any(|it| it.name == volume);
+                return is_there || self.undecided.contains(volume) || !volume.starts_with("pvc-");
             }
             folder = next;
         }
@@ -541,7 +591,8 @@ impl World {
             match self.store.lookup(directory, second) {
                 Ok(into) if self.store.attributes(into).is_ok_and(|it| it.kind == Kind::Directory) => {
                     if self.store.rename(directory, first, into, first).is_ok() && !handle.starts_with("efs:") {
-                        self.give_away(&handle, &String::from_utf8_lossy(second), into);
+                        let within = handle.rsplit(':').next().unwrap_or_default();
+                        self.give_away(&format!("{within}/{}", String::from_utf8_lossy(second)), into);
                     }
                 }
                 _ => drop(self.store.rename(directory, first, directory, &[first.as_slice(), b"-moved"].concat())),
@@ -549,11 +600,9 @@ impl World {
         }
     }
 
-    /// The pod of a static volume has moved something into a directory of its own. If that is another volume's directory, what is in it is
-    /// that volume's from now on.
-    fn give_away(&mut self, handle: &str, name: &str, into: FileId) {
-        let at = format!("{}/{name}", handle.rsplit(':').next().unwrap());
-        if !self.is_inside_a_volume(&at) {
+    /// Somebody has left something in a directory. If that is a volume's, what is in it is that volume's from now on.
+    fn give_away(&mut self, at: &str, into: FileId) {
+        if !self.is_inside_a_volume(at) {
             return;
         }
         let mut inside = BTreeSet::new();

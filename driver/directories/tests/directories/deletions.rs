@@ -298,3 +298,19 @@ async fn a_kept_entry_is_emptied_when_it_is_named() {
     assert_eq!(trash.purge(&entry).await.unwrap(), 2);
     assert!(trash.entries().await.unwrap().is_empty());
 }
+
+/// The first call was refused, and its intent stayed. What the last one has moved is kept from then on.
+#[tokio::test]
+async fn retention_begins_with_the_move() {
+    let disk = Disk::new();
+    let claim = create(&disk.ledger(), &wanted("pvc-1", "/x")).await.unwrap();
+    let trash = disk.trash();
+    let noted = trash.intend("dir-1", intent(&claim)).await.unwrap();
+    let intended = trash.entries().await.unwrap().remove(0).since;
+    while trash.now().await.unwrap() == intended {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    trash.carry_out(&noted).await.unwrap();
+    trash.settle(&noted).await.unwrap();
+    assert!(trash.entries().await.unwrap().remove(0).since > intended);
+}
