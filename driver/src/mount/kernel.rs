@@ -16,6 +16,7 @@ use rustix::mount::{
 use serde::{Deserialize, Serialize};
 
 use super::client_name;
+use super::options::LABELS;
 
 /// What the worker is to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -207,6 +208,9 @@ fn words(context: &OwnedFd) -> Vec<String> {
     lines
 }
 
+/// Follow no symbolic links (include/uapi/linux/mount.h), from Linux 5.10 on.
+const MS_NOSYMFOLLOW: u32 = 256;
+
 /// mount(2), for kernels before 5.2. Its option text is joined with commas, so values must not hold any.
 fn mount_old_style(
     source: &str,
@@ -218,6 +222,8 @@ fn mount_old_style(
     let mut data = Vec::with_capacity(options.len());
     for (key, value) in options {
         match value {
+            // The security module reads its labels from the text first, and knows quotes.
+            Some(value) if LABELS.contains(&key.as_str()) => data.push(format!("{key}=\"{value}\"")),
             Some(value) if value.contains(',') => {
                 return Err(JobError::new(format!("mount option {key}={value} holds a comma"), Errno::INVAL));
             }
@@ -233,6 +239,7 @@ fn mount_old_style(
         (MountAttrFlags::MOUNT_ATTR_NOATIME, MountFlags::NOATIME),
         (MountAttrFlags::MOUNT_ATTR_STRICTATIME, MountFlags::STRICTATIME),
         (MountAttrFlags::MOUNT_ATTR_NODIRATIME, MountFlags::NODIRATIME),
+        (MountAttrFlags::MOUNT_ATTR_NOSYMFOLLOW, MountFlags::from_bits_retain(MS_NOSYMFOLLOW)),
     ];
     let flags = pairs
         .into_iter()

@@ -68,6 +68,10 @@ pub struct ParsedOptions {
 const NFS_FLAGS: &[&str] = &[
     "ac",
     "noac",
+    "acl",
+    "noacl",
+    "alignwrite",
+    "noalignwrite",
     "cto",
     "nocto",
     "fsc",
@@ -119,12 +123,17 @@ const NFS_WORDS: &[(&str, &[&str])] = &[
     ("write", &["lazy", "eager", "wait"]),
     ("rdirplus", &["none", "force"]),
     ("fsc", &[]),
+    ("fatal_neterrors", &["default", "none", "ENETDOWN:ENETUNREACH", "ENETUNREACH:ENETDOWN"]),
     ("proto", &["tcp", "tcp6"]),
     ("sec", &["sys"]),
     ("vers", &["4", "4.0", "4.1", "4.2"]),
     ("nfsvers", &["4", "4.0", "4.1", "4.2"]),
     ("minorversion", &["0", "1", "2"]),
 ];
+/// Options that a security module takes before the file system does: labels, which may hold commas.
+pub const LABELS: &[&str] = &["context", "fscontext", "defcontext", "rootcontext"];
+/// What a version without a minor one means: the highest that EFS has. The kernel would take 4.0.
+const HIGHEST: &str = "4.1";
 /// Options that mean something to mount(8), fstab or AWS's helper programs and nothing here.
 const IGNORED: &[&str] = &[
     "defaults",
@@ -143,6 +152,13 @@ const IGNORED: &[&str] = &[
     "bg",
     "fg",
     "retry",
+    "mounthost",
+    "mountaddr",
+    "mountport",
+    "mountproto",
+    "mountvers",
+    "sharetransport",
+    "symfollow",
     "stunnel",
     "tlsport",
     "awscredsuri",
@@ -177,6 +193,8 @@ const REFUSED: &[(&str, &str)] = &[
     ("netns", "the node plug-in mounts in its own network namespace"),
     ("notls", "use the volume attribute encryptInTransit: \"false\""),
     ("xprtsec", "the driver encrypts; use the volume attribute encryptInTransit"),
+    ("cert_serial", "the driver encrypts; use the volume attribute encryptInTransit"),
+    ("privkey_serial", "the driver encrypts; use the volume attribute encryptInTransit"),
     ("udp", "EFS speaks TCP only"),
     ("rdma", "EFS speaks TCP only"),
     ("azid", "use az"),
@@ -192,11 +210,12 @@ impl ParsedOptions {
     /// as with mount(8).
     pub fn parse<S: AsRef<str>>(flags: &[S]) -> Result<Self, OptionError> {
         let mut parsed = Self::default();
-        for option in flags.iter().flat_map(|flag| flag.as_ref().split(',')).map(str::trim) {
+        for option in flags.iter().flat_map(|flag| split(flag.as_ref())).map(str::trim) {
             if !option.is_empty() {
                 parsed.add(option).map_err(|reason| OptionError { option: option.to_owned(), reason })?;
             }
         }
+        parsed.settle_version();
         if parsed.efs.role.is_some() != parsed.efs.token_file.is_some() {
             let option = if parsed.efs.role.is_some() { "rolearn" } else { "jwtpath" };
             let reason = "rolearn and jwtpath go together".to_owned();
@@ -217,7 +236,17 @@ impl ParsedOptions {
         if let Some((_, why)) = REFUSED.iter().find(|(name, _)| *name == key) {
             return Err(format!("is not allowed: {why}"));
         }
-        if self.add_efs(key, value)? || self.add_attribute(key, value) || self.add_nfs(key, value)? {
+        // mount(8) and the kernel write `v4.1` for `vers=4.1`.
+        let (key, value) =
+            match key.strip_prefix('v').filter(|version| version.starts_with(|c: char| c.is_ascii_digit())) {
+                Some(version) if value.is_none() => ("vers", Some(version)),
+                _ => (key, value),
+            };
+        if self.add_efs(key, value)?
+            || self.add_attribute(key, value)
+            || self.add_label(key, value)?
+            || self.add_nfs(key, value)?
+        {
             return Ok(());
         }
         if IGNORED.contains(&key) || key.starts_with("x-") || key.starts_with("comment") {
@@ -278,11 +307,39 @@ impl ParsedOptions {
             "noatime" => (times, MountAttrFlags::MOUNT_ATTR_NOATIME),
             "strictatime" => (times, MountAttrFlags::MOUNT_ATTR_STRICTATIME),
             "nodiratime" => (MountAttrFlags::empty(), MountAttrFlags::MOUNT_ATTR_NODIRATIME),
+            "nosymfollow" => (MountAttrFlags::empty(), MountAttrFlags::MOUNT_ATTR_NOSYMFOLLOW),
             _ => return false,
         };
         let attributes = MountAttrFlags::from_bits_retain(self.kernel.attributes);
         self.kernel.attributes = ((attributes - clear) | set).bits();
         true
+    }
+
+    /// A label, without the quotes that keep its commas together on a command line.
+    fn add_label(&mut self, key: &str, value: Option<&str>) -> Result<bool, String> {
+        if !LABELS.contains(&key) {
+            return Ok(false);
+        }
+        let label = value.unwrap_or_default();
+        let label = label.strip_prefix('"').and_then(|label| label.strip_suffix('"')).unwrap_or(label);
+        if label.is_empty() || label.contains('"') {
+            return Err("needs a label, such as \"system_u:object_r:container_file_t:s0:c1,c2\"".to_owned());
+        }
+        self.kernel.nfs.insert(key.to_owned(), Some(label.to_owned()));
+        Ok(true)
+    }
+
+    /// One version: the last one that was given, and never a bare 4.
+    fn settle_version(&mut self) {
+        let nfs = &mut self.kernel.nfs;
+        if nfs.contains_key("minorversion") {
+            return;
+        }
+        for key in ["vers", "nfsvers"] {
+            if let Some(value) = nfs.get_mut(key).filter(|value| value.as_deref() == Some("4")) {
+                *value = Some(HIGHEST.to_owned());
+            }
+        }
     }
 
     fn add_nfs(&mut self, key: &str, value: Option<&str>) -> Result<bool, String> {
@@ -308,9 +365,24 @@ impl ParsedOptions {
             }
             None => return Ok(false),
         }
+        // Two words for one thing.
+        match key {
+            "vers" => drop(self.kernel.nfs.remove("nfsvers")),
+            "nfsvers" => drop(self.kernel.nfs.remove("vers")),
+            _ => {}
+        }
         self.kernel.nfs.insert(key.to_owned(), value.map(str::to_owned));
         Ok(true)
     }
+}
+
+/// Divides options at commas, but not at those within quotes.
+fn split(options: &str) -> impl Iterator<Item = &str> {
+    let mut is_quoted = false;
+    options.split(move |c| {
+        is_quoted ^= c == '"';
+        c == ',' && !is_quoted
+    })
 }
 
 impl MountOptions {
@@ -443,6 +515,9 @@ mod tests {
             ("rsize=big", "needs a number"),
             ("rsize", "needs a value"),
             ("vers=3", "must be one of 4"),
+            ("v3", "must be one of 4"),
+            ("context=\"\"", "needs a label"),
+            ("context=\"a\"b\"", "needs a label"),
             ("tls=1", "takes no value"),
             ("verify=0", "--tls-ca-file"),
             ("mounttargetip=10.0.0.1:22", "not an IP address"),
@@ -454,6 +529,58 @@ mod tests {
         }
     }
 
+    /// nfs(5) of nfs-utils 2.6 and the table of fs/nfs/fs_context.c in Linux 6.18, with what becomes of each here.
+    #[test]
+    fn every_option_of_mount_and_of_the_kernel_is_known() {
+        let passed = "ac,noac,acdirmax=1,acdirmin=1,acl,noacl,acregmax=1,acregmin=1,actimeo=1,alignwrite,noalignwrite,bsize=1,cto,nocto,\
+            fatal_neterrors=none,fsc,fsc=x,nofsc,hard,local_lock=flock,lock,nolock,lookupcache=pos,migration,nomigration,minorversion=1,\
+            max_connect=2,namlen=255,nconnect=2,nfsvers=4.1,posix,noposix,proto=tcp,rdirplus,rdirplus=force,nordirplus,resvport,noresvport,\
+            retrans=2,rsize=4096,sec=sys,sharecache,nosharecache,soft,softerr,softreval,nosoftreval,tcp,timeo=600,trunkdiscovery,\
+            notrunkdiscovery,v4,v4.0,v4.1,v4.2,vers=4,wsize=4096,write=eager,sync,dirsync,lazytime,context=a,fscontext=a,defcontext=a,\
+            rootcontext=a";
+        let refused = "addr=1.2.3.4,clientaddr=1.2.3.4,port=1,source=x,rdma,udp,xprtsec=tls,cert_serial=1,privkey_serial=1,v2,v3,vers=3,\
+            sec=krb5,proto=udp";
+        let ignored = "bg,fg,intr,nointr,mountaddr=x,mounthost=x,mountport=1,mountproto=tcp,mountvers=3,retry=1,sloppy,suid,dev,exec,\
+            relatime,async,symfollow";
+        for option in passed.split(',') {
+            assert!(!parse(&[option]).kernel.nfs.is_empty(), "{option}");
+        }
+        for option in refused.split(',') {
+            let refused = ParsedOptions::parse(&[option]).expect_err(option).to_string();
+            assert!(!refused.contains("unknown"), "{refused}");
+        }
+        for option in ignored.split(',') {
+            assert_eq!(parse(&[option]).ignored, [option]);
+        }
+        for option in ["ro", "nosuid", "nodev", "noexec", "noatime", "strictatime", "nodiratime", "nosymfollow"] {
+            assert_ne!(parse(&[option]).kernel.attributes, 0, "{option}");
+        }
+    }
+
+    #[test]
+    fn a_version_without_a_minor_one_is_the_highest_that_efs_has() {
+        for option in ["vers=4", "nfsvers=4", "v4", "vers=4.0,nfsvers=4", "NFSVERS=4"] {
+            let list = text(&parse(&[option]).kernel.for_server([127, 0, 0, 1].into(), 1));
+            assert!(list.contains("vers=4.1,") && !list.contains("4.0"), "{option}: {list}");
+        }
+        let old = text(&parse(&["v4.0"]).kernel.for_server([127, 0, 0, 1].into(), 1));
+        assert!(old.contains("vers=4.0,"), "{old}");
+        let apart = text(&parse(&["vers=4,minorversion=0"]).kernel.for_server([127, 0, 0, 1].into(), 1));
+        assert!(apart.contains("minorversion=0,vers=4,"), "{apart}");
+    }
+
+    /// As kubelet writes it (`%q`), and as people write it.
+    #[test]
+    fn labels_keep_their_commas() {
+        let label = "system_u:object_r:container_file_t:s0:c1,c2";
+        for written in [format!("context=\"{label}\""), format!("ro,context=\"{label}\",noatime")] {
+            let parsed = parse(&[&written]);
+            assert_eq!(parsed.kernel.nfs.get("context"), Some(&Some(label.to_owned())), "{written}");
+        }
+        assert!(parse(&[&format!("ro,fscontext=\"{label}\",noatime")]).kernel.read_only());
+        assert_eq!(parse(&["rootcontext=u:r:t:s0"]).kernel.nfs["rootcontext"].as_deref(), Some("u:r:t:s0"));
+    }
+
     proptest! {
         #[test]
         fn nothing_unknown_ever_reaches_the_kernel(flags in proptest::collection::vec(".{0,30}", 0..4)) {
@@ -461,7 +588,8 @@ mod tests {
                 for (key, value) in parsed.kernel.for_server([127, 0, 0, 1].into(), 1) {
                     prop_assert!(key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
                     let value = value.unwrap_or_default();
-                    prop_assert!(!value.contains([',', ' ', '\n']) && !value.chars().any(char::is_control));
+                    prop_assert!(!value.contains([' ', '\n', '"']) && !value.chars().any(char::is_control));
+                    prop_assert!(LABELS.contains(&key.as_str()) || !value.contains(','));
                 }
             }
         }
