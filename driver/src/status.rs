@@ -4,7 +4,7 @@
 //! UNAVAILABLE, RESOURCE_EXHAUSTED and ABORTED, after which it repeats the call until it gets a final answer, even when the claim
 //! is gone by then. An answer whose outcome AWS left open must therefore be non-final, or an access point would be lost.
 
-use efs_directories::DirectoryError;
+use efs_directories::{DirectoryError, FilesError};
 use tonic::{Code, Status};
 
 use crate::controller::ControllerError;
@@ -18,6 +18,10 @@ pub struct Answer {
     /// What the operator should do.
     pub advice: &'static str,
 }
+
+/// What to do where the file server refuses the controller.
+const CLIENT_ACCESS: &str = "the file system's policy must let the controller's role mount and write as root \
+    (elasticfilesystem:ClientMount, ClientWrite and ClientRootAccess)";
 
 /// Whether csi-provisioner takes the code as the end of a CreateVolume, with nothing made.
 pub fn is_final(code: Code) -> bool {
@@ -117,6 +121,7 @@ fn directory_code(error: &DirectoryError) -> Code {
             Code::InvalidArgument
         }
         DirectoryError::Contended { .. } => Code::Aborted,
+        DirectoryError::Files { source: FilesError::Denied, .. } => Code::PermissionDenied,
         DirectoryError::Files { .. } if error.is_transient() => Code::Unavailable,
         DirectoryError::Files { .. } | DirectoryError::Unreadable { .. } => Code::Internal,
     }
@@ -126,6 +131,9 @@ impl From<ControllerError> for Status {
     fn from(error: ControllerError) -> Self {
         let message = match &error {
             ControllerError::Efs { source, .. } => format!("{error}; {}", answer_to(&source.kind).advice),
+            ControllerError::Directories(DirectoryError::Files { source: FilesError::Denied, .. }) => {
+                format!("{error}; {CLIENT_ACCESS}")
+            }
             _ => error.to_string(),
         };
         Status::new(code_of(&error), message)
@@ -235,6 +243,10 @@ mod tests {
                 ControllerError::Directories(DirectoryError::Contended { path: path(), what: "…".into() }),
             ),
             ("the file system can't be reached over NFS", directory(true)),
+            (
+                "the file system's policy refuses the controller",
+                ControllerError::Directories(DirectoryError::files("…")(FilesError::Denied)),
+            ),
             ("the file system refuses", directory(false)),
             (
                 "no connection can be made: too many files are open",

@@ -69,6 +69,9 @@ pub enum FilesError {
     /// The object is gone.
     #[error("the file is gone")]
     Stale,
+    /// Whoever is asked is not allowed to. Nothing was done.
+    #[error("access denied")]
+    Denied,
     /// The server refused for another reason. Nothing was done.
     #[error("{0}")]
     Refused(String),

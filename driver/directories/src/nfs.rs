@@ -92,6 +92,7 @@ fn told(error: &NfsError) -> FilesError {
             Code::NFS4ERR_NOTDIR | Code::NFS4ERR_SYMLINK => FilesError::NotDirectory,
             Code::NFS4ERR_NOTEMPTY => FilesError::NotEmpty,
             Code::NFS4ERR_STALE | Code::NFS4ERR_FHEXPIRED => FilesError::Stale,
+            Code::NFS4ERR_ACCESS | Code::NFS4ERR_PERM => FilesError::Denied,
             _ => FilesError::Refused(error.to_string()),
         },
         NfsError::ServerBusy(_) => FilesError::Lost(error.to_string()),

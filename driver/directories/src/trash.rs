@@ -236,7 +236,9 @@ impl Trash {
     pub async fn intend(&self, label: &str, intent: Intent) -> Result<Noted, DirectoryError> {
         let folder = self.folder().await?;
         let text = serde_json::to_string(&intent).expect("an intent of texts and numbers is always JSON");
-        for n in 0..NAMES {
+        let mut n = 0;
+        // One attempt more, for a note of an earlier attempt that is written anew.
+        for _ in 0..=NAMES {
             let name = format!("{label}-{n}");
             match self.files.make_link(&folder, &format!("{name}{NOTE}"), &text).await {
                 Ok(_) => return Ok(Noted { name, intent }),
@@ -245,9 +247,14 @@ impl Trash {
                     return Err(DirectoryError::files(format!("note the deletion of {}", intent.path))(error));
                 }
             }
-            let earlier = self.read_note(&folder, &name).await?;
-            if let Some((earlier, _)) = earlier.filter(|(earlier, _)| earlier.is_same(&intent)) {
-                return Ok(Noted { name, intent: earlier });
+            match self.read_note(&folder, &name).await? {
+                Some((earlier, _)) if earlier == intent => return Ok(Noted { name, intent }),
+                // How long its directory is to be kept has been changed since.
+                Some((earlier, _)) if earlier.is_same(&intent) && !self.is_moved(&folder, &name).await? => {
+                    self.remove_note(&folder, &name).await?;
+                }
+                Some((earlier, _)) if earlier.is_same(&intent) => return Ok(Noted { name, intent: earlier }),
+                _ => n += 1,
             }
         }
         Err(DirectoryError::Contended {

@@ -31,6 +31,9 @@ const PROVISIONER_SECRET: &str = "csi.storage.k8s.io/provisioner-secret";
 /// The annotations (with this beginning) by which csi-provisioner remembers the Secret for the deletion of a volume.
 const DELETION_SECRET: &str = "volume.kubernetes.io/provisioner-deletion-secret";
 
+/// The annotation of PersistentVolumes that a provisioner has made.
+const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
+
 /// A Secret.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SecretName {
@@ -360,7 +363,10 @@ fn waiting_claim(claim: PersistentVolumeClaim, other_classes: &HashSet<String>) 
 fn claimant(volume: PersistentVolume) -> Option<Claimant> {
     let spec = volume.spec.as_ref();
     let phase = volume.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
-    let is_deleted = spec.and_then(|spec| spec.persistent_volume_reclaim_policy.as_deref()) == Some("Delete");
+    // csi-provisioner deletes what it has provisioned. One that somebody wrote by hand stays, whatever its policy says.
+    let provisioner = volume.metadata.annotations.as_ref().and_then(|them| them.get(PROVISIONED_BY));
+    let is_deleted = spec.and_then(|spec| spec.persistent_volume_reclaim_policy.as_deref()) == Some("Delete")
+        && provisioner.is_some_and(|provisioner| provisioner == PLUGIN_NAME);
     // An object on its way out is still mounted as long as it is bound.
     let is_let_go =
         matches!(phase, "Released" | "Failed") || (volume.metadata.deletion_timestamp.is_some() && phase != "Bound");
@@ -478,7 +484,9 @@ mod tests {
         let volume = |policy: &str, phase: &str, deleted: bool| -> PersistentVolume {
             let time = deleted.then_some("2026-01-01T00:00:00Z");
             serde_json::from_value(serde_json::json!({
-                "metadata": {"name": "pv", "deletionTimestamp": time},
+                "metadata": {
+                    "name": "pv", "deletionTimestamp": time, "annotations": {PROVISIONED_BY: PLUGIN_NAME},
+                },
                 "spec": {
                     "csi": {"driver": PLUGIN_NAME, "volumeHandle": "efs:fs-01234567::fsap-01234567"},
                     "persistentVolumeReclaimPolicy": policy, "claimRef": {"namespace": "team", "name": "data"},
@@ -501,6 +509,10 @@ mod tests {
             assert_eq!(it.is_leaving, leaving, "{policy} {phase} {deleted}");
             assert_eq!((it.name.as_str(), it.namespace.as_deref()), ("pv", Some("team")));
         }
+        // Nobody's provisioner deletes one that was written by hand.
+        let mut by_hand = volume("Delete", "Released", false);
+        by_hand.metadata.annotations = None;
+        assert!(!claimant(by_hand).unwrap().is_leaving);
         let other: PersistentVolume = serde_json::from_value(serde_json::json!({
             "metadata": {"name": "pv"}, "spec": {"csi": {"driver": "other", "volumeHandle": "x"}},
         }))

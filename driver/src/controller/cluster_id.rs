@@ -75,23 +75,31 @@ impl Controller {
         }
     }
 
-    /// Which of these clusters are not this one. Whoever runs outside a cluster is none of them.
+    /// Which of these clusters are not this one. Its own are the id of `--cluster-id` and the one that it had, or would have, without.
+    /// Whoever runs outside a cluster is none of them.
     ///
     /// # Errors
     /// When it can't be told: then nothing that carries a cluster's name may be deleted.
     pub(super) async fn others_among<'a>(&self, clusters: &[&'a str]) -> Result<Vec<&'a str>, ControllerError> {
-        if clusters.is_empty() {
-            return Ok(Vec::new());
+        let given = self.config.cluster_id.as_deref();
+        let mut others: Vec<&str> = clusters.iter().copied().filter(|cluster| Some(*cluster) != given).collect();
+        if others.is_empty() {
+            return Ok(others);
         }
-        match self.known_id().await {
-            Known::Id(own) => Ok(clusters.iter().copied().filter(|cluster| **cluster != own).collect()),
-            Known::NoCluster => Ok(clusters.to_vec()),
-            Known::Unknown(reason) => Err(ControllerError::Cluster {
-                what: "the cluster's id".to_owned(),
-                reason: format!("{reason}; until then nothing is deleted that clusters have made, or set --cluster-id"),
-                transient: true,
-                forbidden: false,
-            }),
+        match self.cluster_id.get(&*self.cluster).await {
+            Known::Id(own) => others.retain(|cluster| *cluster != own),
+            Known::NoCluster => {}
+            Known::Unknown(reason) => {
+                return Err(ControllerError::Cluster {
+                    what: "the cluster's id".to_owned(),
+                    reason: format!(
+                        "{reason}; until then nothing is deleted that clusters have made, or set --cluster-id"
+                    ),
+                    transient: true,
+                    forbidden: false,
+                });
+            }
         }
+        Ok(others)
     }
 }

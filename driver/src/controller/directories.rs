@@ -146,12 +146,24 @@ impl Controller {
         };
         let session = self.session(api, file_system, role).await?;
         let ledger = session.ledger();
+        if let Some(claim) = ledger.claim_of(name).await? {
+            // A deletion that was cut off behind the move has left the volume's files in the trash.
+            for noted in session.trash().unsettled(&label(&claim)).await? {
+                session.trash().put_back(&noted).await?;
+            }
+        }
         let begun = match volumes::begin(ledger, &wanted).await {
             // An earlier driver may have made it since its notes were taken over.
             Err(DirectoryError::Exists { .. } | DirectoryError::Taken { .. })
                 if ledger.legacy_note(path).await?.is_some() =>
             {
                 ledger.take_over(is_named_after).await?;
+                volumes::begin(ledger, &wanted).await?
+            }
+            Err(DirectoryError::Taken { owner, .. })
+                if self.is_given_up(api, file_system, &session, &owner).await? =>
+            {
+                volumes::release(ledger, &owner).await?;
                 volumes::begin(ledger, &wanted).await?
             }
             begun => begun?,
@@ -204,6 +216,21 @@ impl Controller {
                 Err(ControllerError::Conflict { name: name.to_owned(), existing, difference })
             }
         }
+    }
+
+    /// Whether a claim is that of access points which are all gone, so that it keeps a directory for nobody.
+    async fn is_given_up(
+        &self,
+        api: &dyn EfsApi,
+        file_system: &FileSystemId,
+        session: &Session,
+        claim: &Claim,
+    ) -> Result<bool, ControllerError> {
+        if claim.is_directory_volume() || self.is_shared(api, file_system, &claim.path, None).await? {
+            return Ok(false);
+        }
+        // The access point of a young one may be on its way.
+        Ok(session.ledger().age(claim, session.trash().now().await?).await? > NOT_STORED_YET)
     }
 
     /// A directory volume; nothing when there is no claim. A controller without a way to directories can't tell.
@@ -380,8 +407,9 @@ impl Controller {
         if named.iter().any(|volume| volume.name == claim.volume) {
             return Ok(None);
         }
-        // Either the PersistentVolume of the claim's volume is not stored yet, or somebody has made one anew under another name.
-        if !named.is_empty() && session.ledger().age(claim, session.trash().now().await?).await? < NOT_STORED_YET {
+        // Either the PersistentVolume of the claim's volume is not stored yet, or somebody has made one anew under another name, or this
+        // is a late call for an earlier volume at the path, whose PersistentVolume is gone.
+        if claimants.is_some() && session.ledger().age(claim, session.trash().now().await?).await? < NOT_STORED_YET {
             return Err(ControllerError::Busy(format!(
                 "directory {} was just given to volume {:?}, whose PersistentVolume is not stored yet",
                 claim.path, claim.volume

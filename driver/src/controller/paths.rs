@@ -245,14 +245,25 @@ pub(super) fn is_hashed(token: &str) -> bool {
     token.len() == LONGEST_TOKEN && token.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Whether a directory bears the name of its volume: the name itself, its hash, or a suffix that is the volume's own. `volume` is the
-/// volume's name or its client token. The Go driver's suffixes are random UUIDs. A token that is the hash of the directory's name tells
-/// nothing: with `reuseAccessPoint` the Go driver's is that of the claim's name, which a pattern may give to any directory.
+/// Whether a directory bears the name of its volume: the name itself, its hash, or the suffix that is the volume's own. `volume` is the
+/// volume's name or its client token. A token that is the hash of the directory's name tells nothing: with `reuseAccessPoint` the Go
+/// driver's is that of the claim's name, which a pattern may give to any directory.
 pub fn is_named_after(volume: &str, path: &DirectoryPath) -> bool {
     let last = path.name();
-    let suffix = last.len().checked_sub(36).and_then(|at| last.split_at_checked(at));
-    let is_suffixed = suffix.is_some_and(|(stem, uuid)| stem.ends_with('-') && uuid::Uuid::parse_str(uuid).is_ok());
+    let is_suffixed = uuid_suffix(last).is_some_and(|uuid| uuid == stable_uuid(volume));
     !volume.is_empty() && (last == volume || last == sha256_hex(volume) || is_suffixed)
+}
+
+/// Whether a directory may be one that the Go driver made unique for the volume of this token: it ends with a UUID, which is random there, and
+/// the token is a name that csi-provisioner gives.
+pub(super) fn is_made_unique(token: &str, path: &DirectoryPath) -> bool {
+    uuid_suffix(token).is_some() && uuid_suffix(path.name()).is_some()
+}
+
+/// The UUID at the end of a name, behind a dash.
+fn uuid_suffix(name: &str) -> Option<uuid::Uuid> {
+    let (stem, uuid) = name.split_at_checked(name.len().checked_sub(36)?)?;
+    stem.ends_with('-').then(|| uuid::Uuid::parse_str(uuid).ok()).flatten()
 }
 
 /// A UUID that is the same for the same volume name, so that a repeated call finds the directory of the first one.
@@ -374,7 +385,10 @@ mod tests {
         }
         let long = "x".repeat(128);
         assert!(is(&client_token(&long), &naming("/b", None).root(&long).unwrap().path));
-        assert!(is("pvc-1", "/b/data-0f8fad5b-d9cb-469f-a165-70867728950e"));
+        let suffixed = "/b/data-0f8fad5b-d9cb-469f-a165-70867728950e";
+        assert!(!is("pvc-1", suffixed), "anybody may have a UUID");
+        let by_go = |token: &str| is_made_unique(token, &suffixed.parse().unwrap());
+        assert!(by_go("pvc-7d9c2a1e-0b7f-4a34-9d52-5f0c3a1b2c3d") && !by_go("backup") && !by_go(&sha256_hex("data")));
         assert!(!is("pvc-1", "/b/pvc-2") && !is("", "/b/x") && !is("pvc-1", "/pvc-1/x"));
         assert!(!naming("/b", Some(("x", false))).root("pvc-1").unwrap().is_unique());
     }

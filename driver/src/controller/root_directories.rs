@@ -10,9 +10,9 @@ use efs_directories::volumes::{self, Begun, Purpose, Wanted};
 use efs_directories::walk::{Place, look};
 use efs_directories::{Claim, DirectoryError, DirectoryPath, Relation};
 
-use super::paths::{client_token, is_named_after};
+use super::paths::{client_token, is_made_unique, is_named_after};
 use super::sessions::Session;
-use super::tagging::CLUSTER_TAG;
+use super::tagging::{CLUSTER_TAG, clusters_of};
 use super::{Controller, ControllerError};
 use crate::efs::{AccessPoint, EfsApi, PosixUser, Role};
 use crate::volume::{AccessPointId, FileSystemId, VolumeId};
@@ -331,6 +331,10 @@ async fn whose(
         )),
         None if !access_point.tags.contains_key(CLUSTER_TAG) => {
             stays(format!("no driver made its access point: it has no tag {CLUSTER_TAG}"))
+        }
+        // Today's access points name their cluster, where the IAM policy lets them.
+        None if clusters_of(&access_point.tags).is_empty() && is_made_unique(&access_point.client_token, path) => {
+            Ok(Verdict::Own(None))
         }
         None if !is_named_after(&access_point.client_token, path) => {
             stays("it does not bear the volume's name, and nobody has noted that it was made for the volume".to_owned())

@@ -247,7 +247,7 @@ fn count(entries: &[Entry], now: u64, keeper: &Keeper) -> TrashCount {
     let is_overdue =
         |entry: &&&Entry| entry.is_due(now, keeper) || matches!(entry.state, State::Intended | State::Moved);
     TrashCount {
-        waiting: own.iter().filter(|entry| entry.state == State::Waiting).count(),
+        waiting: own.iter().filter(|entry| matches!(entry.state, State::Waiting | State::Purging)).count(),
         kept: own.iter().filter(|entry| entry.state == State::Kept).count(),
         overdue_seconds: own
             .iter()

@@ -68,7 +68,8 @@ async fn row_1_a_volume_inside_another_one() {
     assert!(is_there(&*files, "/team/app").await);
     bed.aws.delete_access_point().access_point_id(foreign).send().await.unwrap();
     // What a static PersistentVolume names, is used too.
-    *bed.cluster.claimants.lock().unwrap() = Some(vec![claimant("static", &format!("{fs}:/team/app"), false)]);
+    let inside = claimant("static", &format!("{fs}:/team/app"), false);
+    *bed.cluster.claimants.lock().unwrap() = Some(vec![claimant("outer", &outer, true), inside]);
     assert_refused(bed.delete(&outer).await, Code::FailedPrecondition, &["/team/app"]);
     *bed.cluster.claimants.lock().unwrap() = None;
     bed.delete(&outer).await.unwrap();
@@ -534,13 +535,13 @@ async fn persistent_volumes_use_more_than_their_handles_say() {
     let whole = whole.send().await.unwrap().access_point_id().unwrap().to_owned();
     let csi = |handle: String| serde_json::json!({"driver": "efs.csi.aws.com", "volumeHandle": handle});
     let nfs = |path: &str| serde_json::json!({"server": format!("{fs}.efs.us-east-1.amazonaws.com"), "path": path});
+    let at = bed.create(directory("pvc-dir", &fs, "/pvc-dir")).await.unwrap().volume_id;
     let is_used_as = |spec: serde_json::Value| {
         let uses = Used::of_volume(&serde_json::from_value(spec).unwrap());
         assert!(uses.is_some());
-        *bed.cluster.claimants.lock().unwrap() = Some(vec![Claimant { uses, ..claimant("theirs", "", false) }]);
+        let theirs = Claimant { uses, ..claimant("theirs", "", false) };
+        *bed.cluster.claimants.lock().unwrap() = Some(vec![claimant("pvc-dir", &at, true), theirs]);
     };
-
-    let at = bed.create(directory("pvc-dir", &fs, "/pvc-dir")).await.unwrap().volume_id;
     precious(&*files, "/pvc-dir").await;
     for used in [
         serde_json::json!({"csi": csi(format!("{fs}:/pvc-dir:{whole}"))}),
@@ -565,7 +566,7 @@ async fn persistent_volumes_use_more_than_their_handles_say() {
         assert!(is_there(&*files, &format!("/pvc-{n}")).await, "pvc-{n}");
         assert_eq!(bed.access_points(&fs).await.len(), 2);
     }
-    *bed.cluster.claimants.lock().unwrap() = Some(vec![]);
+    *bed.cluster.claimants.lock().unwrap() = Some(vec![claimant("pvc-dir", &at, true), claimant("pvc-1", &id, true)]);
     bed.delete(&at).await.unwrap();
     bed.delete(&id).await.unwrap();
     assert_eq!(bed.access_points(&fs).await.len(), 1);
@@ -732,5 +733,76 @@ async fn a_copy_that_comes_during_the_deletion_keeps_the_directory() {
     *bed.cluster.claimants.lock().unwrap() = Some(vec![claimant("pvc-1", &id, true), claimant("copy", &id, false)]);
     deleting.await.unwrap().unwrap();
     assert!(is_there(&*files, "/pvc-1").await);
+    files.umount().await.unwrap();
+}
+
+/// With `--cluster-id` a cluster takes over what another one has made. What it has made itself before stays its own.
+#[tokio::test]
+async fn a_cluster_with_another_ones_id_has_both_ones_volumes() {
+    let bed = Bed::new().await;
+    let mut volumes = Vec::new();
+    for uid in ["green", "blue"] {
+        *bed.cluster.id.lock().unwrap() = Some(uid.to_owned());
+        let (mut csi, _served) = bed.another_controller().await;
+        // Each on a file system of its own, where nobody waits for others.
+        let fs = bed.file_system(None).await;
+        let made = csi.create_volume(request(&format!("pvc-{uid}"), &fs, &[])).await.unwrap().into_inner();
+        volumes.push((fs, made.volume.unwrap().volume_id));
+    }
+    let (mut csi, _served) = bed.another_controller_with(|config| config.cluster_id = Some("green".to_owned())).await;
+    for (fs, id) in volumes {
+        csi.delete_volume(csi_proto::csi::DeleteVolumeRequest { volume_id: id, ..Default::default() }).await.unwrap();
+        assert!(bed.access_points(&fs).await.is_empty());
+    }
+}
+
+/// A claim of access points keeps a directory for nobody when they are all gone, deleted by hand or by a driver that keeps directories.
+#[tokio::test]
+async fn a_directory_is_not_kept_for_access_points_that_are_gone() {
+    let bed = bed().await;
+    let fs = bed.mountable_file_system().await;
+    let files = bed.files(&fs).await;
+    let id = bed.create(point("pvc-1", &fs, "/shared")).await.unwrap().volume_id;
+    precious(&*files, "/shared").await;
+    let gone = bed.aws.delete_access_point().access_point_id(id.rsplit(':').next().unwrap());
+    gone.send().await.unwrap();
+    assert_refused(bed.create(directory("pvc-2", &fs, "/shared")).await, Code::AlreadyExists, &["pvc-1"]);
+    // The next volume of access points finds a directory that was there before.
+    let id = bed.create(point("pvc-3", &fs, "/shared")).await.unwrap().volume_id;
+    bed.delete(&id).await.unwrap();
+    assert!(is_there(&*files, "/shared").await);
+    files.umount().await.unwrap();
+}
+
+/// An administrator's access point may carry the driver's tag, and a directory's name end with a UUID.
+#[tokio::test]
+async fn a_uuid_at_the_end_of_a_name_tells_nothing() {
+    let bed = bed().await;
+    let fs = bed.mountable_file_system().await;
+    let files = bed.files(&fs).await;
+    let at = "/backup-0f8fad5b-d9cb-469f-a165-70867728950e";
+    precious(&*files, at).await;
+    let tag = aws_sdk_efs::types::Tag::builder().key("efs.csi.aws.com/cluster").value("true").build().unwrap();
+    let root = aws_sdk_efs::types::RootDirectory::builder().path(at).build();
+    let made = bed.aws.create_access_point().client_token("backup").file_system_id(&fs).root_directory(root).tags(tag);
+    let id = made.send().await.unwrap().access_point_id().unwrap().to_owned();
+    bed.delete(&format!("efs:{fs}::{id}")).await.unwrap();
+    assert!(is_there(&*files, at).await);
+    files.umount().await.unwrap();
+}
+
+/// A call for an earlier volume at the path comes late: its PersistentVolume is gone, and that of the next volume is not stored yet.
+#[tokio::test]
+async fn a_late_deletion_waits_until_the_next_volume_is_stored() {
+    let bed = bed().await;
+    let fs = bed.mountable_file_system().await;
+    let files = bed.files(&fs).await;
+    let id = bed.create(directory("pvc-2", &fs, "/data")).await.unwrap().volume_id;
+    precious(&*files, "/data").await;
+    *bed.cluster.claimants.lock().unwrap() = Some(vec![]);
+    assert_refused(bed.delete(&id).await, Code::Aborted, &["pvc-2", "not stored yet"]);
+    *bed.cluster.claimants.lock().unwrap() = Some(vec![claimant("pvc-2", &id, false)]);
+    bed.delete(&id).await.unwrap();
+    assert!(is_there(&*files, "/data").await);
     files.umount().await.unwrap();
 }

@@ -180,9 +180,19 @@ impl Bed {
 
     /// A second controller on the same fake, as after a restart or a change of leader. It knows nothing.
     pub(crate) async fn another_controller(&self) -> (ControllerClient<Channel>, Served) {
+        self.another_controller_with(|_| {}).await
+    }
+
+    /// The same with other flags.
+    pub(crate) async fn another_controller_with(
+        &self,
+        change: impl FnOnce(&mut ControllerConfig),
+    ) -> (ControllerClient<Channel>, Served) {
         let cluster = Arc::clone(&self.cluster);
         let sessions = self.with_files.then(|| tunnel_sessions(&self.fake));
-        serve(self.config.clone(), self.base.clone(), cluster, Metrics::new(), sessions, self.stop.clone()).await
+        let mut config = self.config.clone();
+        change(&mut config);
+        serve(config, self.base.clone(), cluster, Metrics::new(), sessions, self.stop.clone()).await
     }
 
     /// A client of another account's EFS.

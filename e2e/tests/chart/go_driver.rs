@@ -110,7 +110,7 @@ fn the_go_drivers_image_is_replaced_and_the_notes_say_so() {
         let values = json!({"image": {"repository": repository, "tag": "v3.4.1"}}).to_string();
         let documents = helm.documents(&values);
         let plugin = container(find(&documents, "DaemonSet", "efs-csi-node"), "efs-plugin");
-        assert_eq!(plugin["image"], "efs-csi-driver:0.1.0");
+        assert_eq!(plugin["image"], "efs-csi-driver:0.2.0");
         let notes = helm.install(&values).unwrap();
         assert!(notes.contains(repository), "{notes}");
     }

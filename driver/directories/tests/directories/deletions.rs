@@ -232,8 +232,10 @@ async fn nobody_empties_what_another_cluster_keeps() {
     let trash = disk.trash();
     let asked = Intent { cluster: Some("blue".to_owned()), retention: Some(3600), ..intent(&claim) };
     let noted = trash.intend("dir-1", asked.clone()).await.unwrap();
-    // Its own controller, with another flag by now, knows the intent again.
-    assert_eq!(trash.intend("dir-1", Intent { retention: Some(0), ..asked }).await.unwrap(), noted);
+    // Its own controller, with another flag by now, knows the intent again, and what it says now counts.
+    let changed = trash.intend("dir-1", Intent { retention: Some(0), ..asked.clone() }).await.unwrap();
+    assert_eq!((changed.name.as_str(), changed.intent.retention), (noted.name.as_str(), Some(0)));
+    assert_eq!(trash.intend("dir-1", asked).await.unwrap(), noted);
     trash.carry_out(&noted).await.unwrap();
     trash.settle(&noted).await.unwrap();
     let (entry, now) = (trash.entries().await.unwrap().remove(0), trash.now().await.unwrap());
