@@ -15,6 +15,17 @@ use crate::metrics::Metrics;
 /// What stands in the log in place of a secret.
 pub const STRIPPED: &str = "***stripped***";
 
+/// Calls that change nothing. Kubelet asks for the statistics of each volume every minute: at info level, 100 volumes would be 144,000
+/// lines a day. Their failures are told like others'.
+const QUESTIONS: [&str; 6] = [
+    "ValidateVolumeCapabilities",
+    "ListVolumes",
+    "GetCapacity",
+    "ControllerGetVolume",
+    "NodeGetVolumeStats",
+    "NodeGetInfo",
+];
+
 /// Runs one CSI call: logs its request at debug level, and its outcome with the volume and the time it took.
 ///
 /// `subject` is the volume's id or name; `request` prints the request and must not hold secrets (see [`blanked`]).
@@ -27,7 +38,7 @@ pub async fn observe<T>(
     request: impl fmt::Debug,
     call: impl Future<Output = Result<T, Status>>,
 ) -> Result<Response<T>, Status> {
-    observe_in(tracing::info_span!("rpc", method, volume = subject), request, call).await
+    observe_in(method, tracing::info_span!("rpc", method, volume = subject), request, call).await
 }
 
 /// The same for a call about one target path, which every line of its log then names.
@@ -41,10 +52,11 @@ pub async fn observe_target<T>(
     request: impl fmt::Debug,
     call: impl Future<Output = Result<T, Status>>,
 ) -> Result<Response<T>, Status> {
-    observe_in(tracing::info_span!("rpc", method, volume = subject, target), request, call).await
+    observe_in(method, tracing::info_span!("rpc", method, volume = subject, target), request, call).await
 }
 
 async fn observe_in<T>(
+    method: &str,
     span: tracing::Span,
     request: impl fmt::Debug,
     call: impl Future<Output = Result<T, Status>>,
@@ -55,6 +67,7 @@ async fn observe_in<T>(
         let result = call.await;
         let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         match &result {
+            Ok(_) if QUESTIONS.contains(&method) => tracing::debug!(elapsed_ms, "done"),
             Ok(_) => tracing::info!(elapsed_ms, "done"),
             Err(status) if is_fault_of_ours(status.code()) => {
                 tracing::event!(Level::ERROR, elapsed_ms, code = ?status.code(), message = status.message(), "failed");
@@ -141,8 +154,42 @@ where
 mod tests {
     use super::*;
     use crate::recent::{RecentEvents, Worrying};
+    use std::sync::{Arc, Mutex};
     use tracing_subscriber::Layer as _;
     use tracing_subscriber::layer::SubscriberExt;
+
+    #[tokio::test]
+    async fn only_what_changes_something_is_told_at_info_level() {
+        use tracing_subscriber::filter::LevelFilter;
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let writer = Arc::clone(&lines);
+        let logs = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || Sink(Arc::clone(&writer)));
+        let _logging =
+            tracing::subscriber::set_default(tracing_subscriber::registry().with(logs.with_filter(LevelFilter::INFO)));
+        for method in QUESTIONS.into_iter().chain(["NodePublishVolume", "CreateVolume"]) {
+            observe(method, "fs-1", "the request", async { Ok(()) }).await.expect("done");
+        }
+        observe("NodeGetVolumeStats", "fs-2", "the request", async { Err::<(), _>(Status::internal("broken")) })
+            .await
+            .expect_err("fails");
+        let text = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
+        let told: Vec<_> = text.lines().map(|line| line.split('"').nth(1).unwrap_or_default()).collect();
+        assert_eq!(told, ["NodePublishVolume", "CreateVolume", "NodeGetVolumeStats"], "{text}");
+    }
+
+    /// Keeps what is written.
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Sink {
+        fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(text);
+            Ok(text.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
 
     #[tokio::test]
     async fn every_line_of_a_call_names_volume_and_target() {
