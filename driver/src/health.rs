@@ -31,6 +31,9 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Handshakes at once; further clients wait in the listen queue.
 const MOST_HANDSHAKES: usize = 32;
 
+/// Pause before an endpoint that could not be served is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 128;
 
@@ -65,6 +68,36 @@ pub enum HealthError {
 struct Shared {
     ready: watch::Receiver<bool>,
     metrics: Metrics,
+}
+
+/// Serves the endpoint as soon as that is possible: a port that is taken, or a certificate that isn't there yet, keeps nobody's mounts from
+/// being served.
+pub async fn keep(config: HttpConfig, ready: watch::Receiver<bool>, metrics: Metrics, shutdown: CancellationToken) {
+    let mut told = None;
+    loop {
+        match start(&config, ready.clone(), metrics.clone(), shutdown.clone()).await {
+            Ok(address) => {
+                tracing::info!(%address, tls = config.tls.is_some(), "serving health and metrics");
+                return;
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if told.as_ref() != Some(&error) {
+                    let seconds = RETRY.as_secs();
+                    tracing::error!(
+                        error,
+                        seconds,
+                        "no health and metrics are served; it is tried again, everything else goes on"
+                    );
+                    told = Some(error);
+                }
+            }
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(RETRY) => {}
+        }
+    }
 }
 
 /// Binds the endpoint and serves it in the background until `shutdown`; gives the address with its real port.
@@ -255,6 +288,23 @@ mod tests {
             "{page}"
         );
         assert!(page.ends_with("# EOF\n"));
+        stop.cancel();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_endpoint_that_can_not_be_served_is_tried_again() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let config = HttpConfig { address: address.to_string(), tls: None };
+        let (_ready, is_ready) = watch::channel(true);
+        let stop = CancellationToken::new();
+        let keeping = tokio::spawn(keep(config, is_ready, Metrics::new(), stop.clone()));
+        tokio::time::sleep(3 * RETRY).await;
+        assert!(!keeping.is_finished(), "it is tried again");
+        drop(taken);
+        keeping.await.unwrap();
+        tokio::time::resume();
+        assert_eq!(fetch(address, "/healthz", None).await.0, 200);
         stop.cancel();
     }
 

@@ -11,6 +11,7 @@
 //! - [`startup_taint`]: taking the start-up taint off
 //! - [`registration`]: making the kubelet know the driver
 //! - [`records`]: what survives a restart
+//! - `kept_ports`: which ports the keeper is to hold
 //! - `one_port`: the port of a tunnel, the same for every process
 //! - [`target`]: target directories
 //! - [`efs_utils`]: settings of the Go driver's helpers that mean something here
@@ -41,6 +42,7 @@ use crate::{open_files, rpc};
 pub mod cluster;
 pub mod efs_utils;
 pub mod errors;
+mod kept_ports;
 pub mod metrics;
 mod one_port;
 pub mod publish;
@@ -59,6 +61,7 @@ pub mod walker;
 use cluster::ThisNode;
 use efs_utils::Settings;
 use errors::NodeError;
+use kept_ports::KeptPorts;
 use records::{Record, Records};
 use report::NodeReport;
 use usage::Walks;
@@ -144,6 +147,7 @@ struct State {
     worker: Worker,
     tunnels: Tunnels,
     keeper: Keeper,
+    kept_ports: Arc<KeptPorts>,
     records: Records,
     published: Mutex<HashMap<PathBuf, Published>>,
     /// Targets that a call is working on, with the volume.
@@ -226,6 +230,7 @@ impl NodeService {
             worker: deps.worker,
             tunnels,
             keeper,
+            kept_ports: Arc::default(),
             records,
             published: Mutex::default(),
             busy: Arc::default(),
@@ -298,16 +303,18 @@ impl State {
 
     /// Has the keeper hold the port of a tunnel that a mount depends on.
     fn keep_port(&self, lease: &TunnelLease) {
-        let (keeper, port) = (self.keeper.clone(), lease.port());
+        let (keeper, ports, port) = (self.keeper.clone(), Arc::clone(&self.kept_ports), lease.port());
         let Some(socket) = lease.socket() else { return };
-        self.tasks.spawn_blocking(move || keeper.keep(port, socket));
+        ports.want(port);
+        self.tasks.spawn_blocking(move || ports.carry_out(port, true, || keeper.keep(port, socket)));
     }
 
     /// Has the keeper close a port unless a mount depends on it.
     fn release_port(&self, port: u16) {
         if self.published().values().all(|published| published.record.port() != Some(port)) {
-            let keeper = self.keeper.clone();
-            self.tasks.spawn_blocking(move || keeper.release(port));
+            let (keeper, ports) = (self.keeper.clone(), Arc::clone(&self.kept_ports));
+            ports.let_go(port);
+            self.tasks.spawn_blocking(move || ports.carry_out(port, false, || keeper.release(port)));
         }
     }
 

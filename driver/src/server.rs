@@ -20,7 +20,7 @@ use crate::controller::cluster::KubeCluster;
 use crate::controller::sessions::{Addresses, TunnelSessions};
 use crate::controller::{Controller, ControllerService};
 use crate::efs::AwsClients;
-use crate::health::{self, HealthError};
+use crate::health;
 use crate::identity::{IdentityService, PLUGIN_NAME, VERSION};
 use crate::metrics::Metrics;
 use crate::mount::Worker;
@@ -64,9 +64,6 @@ pub enum ServeError {
     /// The gRPC server failed.
     #[error("the gRPC server failed: {0}")]
     Grpc(#[from] tonic::transport::Error),
-    /// The HTTP endpoint could not start.
-    #[error(transparent)]
-    Health(#[from] HealthError),
     /// The file of --tls-ca-file can't be used.
     #[error("cannot use --tls-ca-file: {0}")]
     Roots(#[from] RootsError),
@@ -93,9 +90,8 @@ pub async fn run(config: Config, recent: RecentEvents, shutdown: CancellationTok
     }
     let (ready, is_ready) = watch::channel(false);
     let metrics = Metrics::new();
-    if let Some(http) = &config.http {
-        let address = health::start(http, is_ready.clone(), metrics.clone(), shutdown.clone()).await?;
-        tracing::info!(%address, tls = http.tls.is_some(), "serving health and metrics");
+    if let Some(http) = config.http.clone() {
+        tokio::spawn(health::keep(http, is_ready.clone(), metrics.clone(), shutdown.clone()));
     }
     let identity = IdentityService::new(is_ready);
     let mut routes = Routes::new(IdentityServer::new(identity));
@@ -254,7 +250,8 @@ pub async fn serve(
     metrics: Metrics,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
-    let router = Server::builder().layer(RpcMetrics::new(metrics)).add_routes(routes);
+    let builder = Server::builder().http2_max_header_list_size(socket::HEADERS_MAX);
+    let router = builder.layer(RpcMetrics::new(metrics)).add_routes(routes);
     let stop = shutdown.clone().cancelled_owned();
     let mut socket = None;
     let serving = async {

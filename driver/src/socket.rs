@@ -9,6 +9,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio_stream::wrappers::UnixListenerStream;
 
 use self::authority::AnyAuthority;
+pub(crate) use self::authority::LIST_MAX as HEADERS_MAX;
 
 pub mod authority;
 

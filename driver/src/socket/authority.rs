@@ -24,6 +24,11 @@ const FRAME_HEADER: usize = 9;
 const FRAME_MAX: usize = 16_384;
 /// No header block is longer; h2 takes 16 KiB of headers.
 const BLOCK_MAX: usize = 64 * 1024;
+/// The headers of a request are never more than this, by the size that RFC 9113 §6.5.2 gives them: a byte of a block may stand for a whole
+/// field of the table, so that a block of 64 KiB could become 256 MiB.
+pub(crate) const LIST_MAX: u32 = 64 * 1024;
+/// What each field counts for besides its name and value (RFC 7541 §4.1).
+const FIELD_OVERHEAD: usize = 32;
 /// The largest table of header fields (RFC 7541 §4.2) that h2's server lets clients use.
 const TABLE_MAX: usize = 4096;
 
@@ -185,8 +190,18 @@ impl Rewriter {
             self.block = Some(block);
             return Ok(());
         }
-        let decoded = self.decoder.decode(&block.fragments);
-        let mut headers = decoded.map_err(|error| malformed(&format!("a block of headers: {error}")))?;
+        let mut headers = Vec::new();
+        let mut room = usize::try_from(LIST_MAX).ok();
+        let decoded = self.decoder.decode_with_cb(&block.fragments, |name, value| {
+            room = room.and_then(|room| room.checked_sub(name.len() + value.len() + FIELD_OVERHEAD));
+            if room.is_some() {
+                headers.push((name.into_owned(), value.into_owned()));
+            }
+        });
+        decoded.map_err(|error| malformed(&format!("a block of headers: {error}")))?;
+        if room.is_none() {
+            return Err(malformed("a block of headers stands for too many bytes"));
+        }
         for (name, value) in &mut headers {
             if name == b":authority" && Authority::try_from(&value[..]).is_err() {
                 *value = b"localhost".to_vec();
@@ -355,6 +370,24 @@ mod tests {
             bytes.advance(length);
         }
         others
+    }
+
+    /// One field of nearly 4 KiB in the table, and then one byte for each time it is sent.
+    #[test]
+    fn a_block_that_stands_for_many_bytes_is_refused_before_they_are_made() {
+        let field = (&b"x-large"[..], &[b'x'; 3900][..]);
+        let mut block = Encoder::new().encode([field]);
+        // The first of the dynamic table (RFC 7541 §2.3.3) as an indexed field (§6.1).
+        block.extend(std::iter::repeat_n(0x80 | 62, 10_000));
+        let mut rewriter = Rewriter::new();
+        let mut received = vec![0; PREFACE];
+        received.put_uint(block.len() as u64, 3);
+        received.extend_from_slice(&[HEADERS, END_HEADERS, 0, 0, 0, 1]);
+        received.extend_from_slice(&block);
+        let mut out = BytesMut::new();
+        let refused = rewriter.feed(&received, &mut out).unwrap_err();
+        assert!(refused.to_string().contains("too many bytes"), "{refused}");
+        assert!(out.len() <= PREFACE);
     }
 
     proptest! {
