@@ -41,12 +41,30 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
+{{- /* A value as text. Helm reads whole numbers as floating-point ones, and would print a million as 1e+06. */}}
+{{- define "efs.text" -}}
+{{- if and (kindIs "float64" .) (eq (floor .) .) }}{{ printf "%.0f" . }}{{ else }}{{ toString . }}{{ end }}
+{{- end }}
+
+{{- /* Permissions as text. Without quotes, YAML reads 0700 as the number 448, and nobody can tell what was written. */}}
+{{- define "efs.permissions" -}}
+{{- if kindIs "string" . }}{{ . }}
+{{- else }}
+{{- $digits := include "efs.text" . }}
+{{- /* Unquoted octal numbers are at most 511 (0777) with three digits, and any number with four. */}}
+{{- if or (not (regexMatch "^[0-7]{3}$" $digits)) (lt (int $digits) 512) }}
+{{- fail (printf "storageClasses[].parameters.directoryPerms: %s was read as a number; quote it (\"0755\")" $digits) }}
+{{- end }}
+{{- $digits }}
+{{- end }}
+{{- end }}
+
 {{- /* "key:value key:value" of the tags flag. A value that has a backslash was escaped by its author. */}}
 {{- define "efs.tags" -}}
 {{- $tags := list }}
 {{- range $key, $value := . }}
 {{- $pair := list }}
-{{- range $part := list $key (toString $value) }}
+{{- range $part := list $key (include "efs.text" $value) }}
 {{- if not (contains "\\" $part) }}
 {{- $part = $part | replace ":" "\\:" | replace " " "\\ " }}
 {{- end }}

@@ -6,7 +6,7 @@
 {{- if include "efs.namesGoDriver" . }}
 {{- $notes = append $notes (printf "image.repository %q is the Go driver's image. %s is used, image.tag and image.digest are ignored; set image.repository to your copy of this driver's image." .Values.image.repository (include "efs.image" .)) }}
 {{- end }}
-{{- if or $c.containerSecurityContext.privileged (eq (toString $c.securityContext.runAsUser) "0") }}
+{{- if or (default dict $c.containerSecurityContext).privileged (eq (toString (default dict $c.securityContext).runAsUser) "0") }}
 {{- $notes = append $notes "controller.securityContext and controller.containerSecurityContext give the controller root or privilege, which it doesn't need. Remove them from your values." }}
 {{- end }}
 {{- if $c.regionalStsEndpoints }}

@@ -17,7 +17,7 @@ fn wrong_values_are_refused_with_their_path() {
         ("node: {hostAliases: {files: {ip: 10.0.0.1, region: us-east-1}}}", "/node/hostAliases"),
         ("node: {hostAliases: {fs-01234567: {ip: 10.0.0.1}}}", "/node/hostAliases/fs-01234567"),
         ("node: {volumeAttachLimit: 0}", "/node/volumeAttachLimit"),
-        ("portRangeUpperBound: '21000'", "/portRangeUpperBound"),
+        ("portRangeUpperBound: '21 000'", "/portRangeUpperBound"),
         ("image: {pullPolicy: Sometimes}", "/image/pullPolicy"),
         ("image: {digest: 1234}", "/image/digest"),
         ("storageClasses: [{parameters: {}}]", "/storageClasses/0"),
@@ -28,6 +28,17 @@ fn wrong_values_are_refused_with_their_path() {
     ] {
         let refusal = helm.template(values).expect_err(values);
         assert!(refusal.contains(path), "{values}: {path} is not in\n{refusal}");
+    }
+}
+
+/// YAML reads an octal number without quotes as its decimal value, and nobody can tell afterwards what was written.
+#[test]
+fn permissions_that_were_read_as_a_number_are_refused() {
+    let Some(helm) = Helm::find() else { return };
+    for permissions in ["0777", "0700", "0755", "01777", "2775", "511", "8"] {
+        let values = format!("storageClasses: [{{name: a, parameters: {{directoryPerms: {permissions}}}}}]");
+        let refusal = helm.template(&values).expect_err(permissions);
+        assert!(refusal.contains("directoryPerms") && refusal.contains("quote it"), "{permissions}: {refusal}");
     }
 }
 

@@ -86,14 +86,19 @@ fn exactly_one_party_registers_the_driver_with_the_kubelet() {
 #[test]
 fn the_controller_runs_without_root_privilege_or_capabilities() {
     let Some(helm) = Helm::find() else { return };
-    let documents = helm.documents("");
+    let documents = helm.documents("sidecars: {csiResizer: {enabled: true}, livenessProbe: {enabled: true}}");
     let controller = find(&documents, "Deployment", "efs-csi-controller");
-    assert_eq!(controller["spec"]["template"]["spec"]["securityContext"]["runAsNonRoot"], true);
-    let security = &container(controller, "efs-plugin")["securityContext"];
-    assert_eq!(security["privileged"], Value::Null);
-    assert_eq!(security["capabilities"]["drop"], json!(["ALL"]));
-    assert_eq!(security["readOnlyRootFilesystem"], true);
-    assert_eq!(security["allowPrivilegeEscalation"], false);
+    let pod = &controller["spec"]["template"]["spec"];
+    // What the Pod Security Standard "restricted" asks for, of the sidecars, too.
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+    assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+    for container in pod["containers"].as_array().unwrap() {
+        let security = &container["securityContext"];
+        assert_eq!(security["privileged"], Value::Null, "{}", container["name"]);
+        assert_eq!(security["capabilities"]["drop"], json!(["ALL"]), "{}", container["name"]);
+        assert_eq!(security["readOnlyRootFilesystem"], true, "{}", container["name"]);
+        assert_eq!(security["allowPrivilegeEscalation"], false, "{}", container["name"]);
+    }
 }
 
 /// The stock sidecars hold the health port when they run, and a socket of a pod's network can't be bound twice.
@@ -221,4 +226,32 @@ fn every_supported_kubernetes_gets_the_same_manifests_of_apis_that_it_serves() {
     }
     let refused = helm.template_for("--kube-version=1.20.0", "").expect_err("1.20 is too old");
     assert!(refused.contains("1.20"), "{refused}");
+}
+
+/// Numbers as people write them; the API server takes text in parameters, and Helm reads whole numbers as floating-point ones.
+#[test]
+fn numbers_are_printed_whole_and_what_is_null_is_left_out() {
+    let Some(helm) = Helm::find() else { return };
+    let parameters = json!({
+        "directoryPerms": 750, "uid": 1_000_000, "gidRangeStart": 50_000, "encryptInTransit": true, "basePath": null,
+    });
+    let values = json!({
+        "enabled": true,
+        "global": {"imageRegistry": "x"},
+        "controller": {
+            "replicaCount": "3", "tags": {"cost": 1_000_000, "part": 1.5}, "nodeSelector": null, "securityContext": null,
+            "containerSecurityContext": null, "podDisruptionBudget": {"enabled": null},
+        },
+        "sidecars": {"livenessProbe": {"enabled": null}},
+        "storageClasses": [{"name": "a", "mountOptions": null, "annotations": null, "parameters": parameters}],
+    });
+    let documents = helm.documents(&values.to_string());
+    let rendered = &find(&documents, "StorageClass", "a")["parameters"];
+    let wanted =
+        json!({"directoryPerms": "750", "uid": "1000000", "gidRangeStart": "50000", "encryptInTransit": "true"});
+    assert_eq!(*rendered, wanted);
+    let controller = find(&documents, "Deployment", "efs-csi-controller");
+    assert_eq!(controller["spec"]["replicas"], 3);
+    let arguments = container(controller, "efs-plugin")["args"].as_array().unwrap().clone();
+    assert!(arguments.contains(&json!("--tags=cost:1000000 part:1.5")), "{arguments:?}");
 }
