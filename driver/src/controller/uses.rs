@@ -5,6 +5,7 @@ use efs_directories::DirectoryPath;
 use k8s_openapi::api::core::v1::{CSIPersistentVolumeSource, PersistentVolumeSpec};
 
 use crate::identity::PLUGIN_NAME;
+use crate::volume::id::clean_path;
 use crate::volume::{AccessPointId, FileSystemId, FileSystemKind, VolumeId};
 
 /// The driver of <https://github.com/kubernetes-csi/csi-driver-nfs>.
@@ -53,21 +54,31 @@ impl Used {
     /// An NFS export whose server has the DNS name of a file system, or of its mount target in a zone. Of an address nobody tells
     /// whose it is.
     fn of_export(server: &str, path: &str) -> Option<Self> {
-        let file_system = server.split('.').find_map(|label| label.parse().ok())?;
-        Some(Self { file_system, access_point: None, path: path.parse().ok() })
+        let file_system = server.to_ascii_lowercase().split('.').find_map(|label| label.parse().ok())?;
+        Some(Self { file_system, access_point: None, path: clean_path(&format!("/{path}")).parse().ok() })
     }
 }
 
 fn of_nfs_plugin(csi: &CSIPersistentVolumeSource) -> Option<Used> {
-    let attributes = csi.volume_attributes.as_ref()?;
-    let get = |name: &str| attributes.get(name).map(String::as_str).unwrap_or_default();
-    Used::of_export(get("server"), &format!("{}/{}", get("share"), get("subdir")))
+    // Its attributes' names are taken in any case; without them the handle tells: SERVER#SHARE#SUBDIRECTORY#…
+    let mut parts = csi.volume_handle.split('#');
+    let mut get = |name: &str| {
+        let part = parts.next().unwrap_or_default();
+        let mut attributes = csi.volume_attributes.iter().flatten();
+        let found = attributes.find(|(key, _)| key.eq_ignore_ascii_case(name));
+        found.map_or(part, |(_, value)| value.as_str())
+    };
+    let (server, share, subdirectory) = (get("server"), get("share"), get("subdir"));
+    Used::of_export(server, &format!("{share}/{subdirectory}"))
 }
 
-/// The access point of mount options, of which each may hold several with commas between.
-pub fn access_point_option<'a>(options: impl IntoIterator<Item = &'a String>) -> Option<AccessPointId> {
+/// The access point of mount options, of which each may hold several with commas between: as the node reads them, in any case, and of
+/// several the last.
+fn access_point_option<'a>(options: impl IntoIterator<Item = &'a String>) -> Option<AccessPointId> {
     let words = options.into_iter().flat_map(|option| option.split(','));
-    words.filter_map(|word| word.trim().strip_prefix("accesspoint=")).find_map(|id| id.parse().ok())
+    let named = words.filter_map(|word| word.trim().split_once('='));
+    let last = named.filter(|(key, _)| key.eq_ignore_ascii_case("accesspoint")).last();
+    last.and_then(|(_, id)| id.parse().ok())
 }
 
 #[cfg(test)]
@@ -102,6 +113,8 @@ mod tests {
         assert_eq!(ours(FS, &["tls", &option]), Some((FS.into(), point(), None)));
         assert_eq!(ours(&format!("{FS}:a/b"), &[&format!("tls,{option}")]), Some((FS.into(), point(), path())));
         assert_eq!(ours(&format!("{FS}:/a/b"), &["tls"]), Some((FS.into(), None, path())));
+        let several = format!("accesspoint=fsap-00000000000000001,AccessPoint={POINT}");
+        assert_eq!(ours(FS, &[&several]), Some((FS.into(), point(), None)));
         assert_eq!(ours(&format!("s3files:{FS}"), &[]), None);
         assert_eq!(ours("nonsense", &[]), None);
     }
@@ -118,6 +131,15 @@ mod tests {
             let csi = serde_json::json!({"driver": NFS_PLUGIN, "volumeHandle": "x", "volumeAttributes": attributes});
             assert_eq!(used(serde_json::json!({"csi": csi})), Some((FS.into(), None, path())));
         }
+        let shouted = format!("{FS}.efs.us-east-1.amazonaws.com").to_uppercase();
+        let nfs = serde_json::json!({"nfs": {"server": shouted, "path": "/x/../a/./b"}});
+        assert_eq!(used(nfs), Some((FS.into(), None, path())));
+        let attributes = serde_json::json!({"Server": shouted, "SHARE": "/a/b"});
+        let csi = serde_json::json!({"driver": NFS_PLUGIN, "volumeHandle": "x", "volumeAttributes": attributes});
+        assert_eq!(used(serde_json::json!({"csi": csi})), Some((FS.into(), None, path())));
+        let csi =
+            serde_json::json!({"driver": NFS_PLUGIN, "volumeHandle": format!("{FS}.efs.x.amazonaws.com#a#b#pvc-1#")});
+        assert_eq!(used(serde_json::json!({"csi": csi})), Some((FS.into(), None, path())));
         assert_eq!(used(serde_json::json!({"nfs": {"server": "10.0.0.1", "path": "/a"}})), None);
         assert_eq!(used(serde_json::json!({"csi": {"driver": "ebs.csi.aws.com", "volumeHandle": "vol-1"}})), None);
         assert_eq!(used(serde_json::json!({"hostPath": {"path": "/a"}})), None);
