@@ -120,7 +120,8 @@ pub const KNOWN: [Documented; 18] = [
         rule: "use the access point that an earlier claim of the same name and namespace had on this file system, with its \
                directory below `basePath`. Access points made by the Go driver's rule (name alone) are recognised, unless a \
                PersistentVolume shows that they are another namespace's. While the earlier PersistentVolume is being deleted, \
-               the new claim waits for half a minute, for another controller may just be about to delete the access point",
+               or where another cluster's tag is on the access point, the new claim waits for half a minute, for another controller \
+               may just be about to delete it",
     },
     Documented {
         name: "adoptDirectory",

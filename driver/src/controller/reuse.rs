@@ -88,17 +88,26 @@ impl Wanted {
 }
 
 impl Controller {
-    /// Refuses an access point for a while whose volume is being deleted: another controller may just be about to delete it.
-    pub(super) async fn wait_for_deletion(&self, it: &AccessPoint) -> Result<(), ControllerError> {
+    /// Refuses an access point for a while that another controller may just be about to delete: one whose volume is being deleted, or one of
+    /// another cluster, whose PersistentVolumes nobody sees here. That one is told first that this cluster takes the access point up.
+    pub(super) async fn wait_for_deletion(&self, api: &dyn EfsApi, it: &AccessPoint) -> Result<(), ControllerError> {
         let claimants = self.cluster.claimants().await?.unwrap_or_default();
-        if let Some(leaving) = claimants.iter().find(|volume| volume.is_leaving && volume.has(&it.id))
+        let mut users = claimants.iter().filter(|volume| volume.has(&it.id));
+        let others = self.others_among(&clusters_of(&it.tags)).await?;
+        let reason = if let Some(leaving) = users.clone().find(|volume| volume.is_leaving) {
+            Some(format!("that of PersistentVolume {:?}, which is being deleted", leaving.name))
+        } else if !others.is_empty() && users.next().is_none() {
+            self.join_clusters(api, it).await?;
+            Some(format!("cluster {}'s, too", others.join(" ")))
+        } else {
+            None
+        };
+        if let Some(reason) = reason
             && self.wanted.wait(&it.id) < DELETING
         {
             return Err(ControllerError::Busy(format!(
-                "access point {} is that of PersistentVolume {:?}, which is being deleted; it is taken up when that has been seen through or left \
-                 it, within {} s",
+                "access point {} is {reason}; it is taken up when a deletion that may be under way has been seen through, within {} s",
                 it.id,
-                leaving.name,
                 DELETING.as_secs()
             )));
         }
@@ -124,6 +133,11 @@ impl Controller {
         volume: &str,
     ) -> Result<(), ControllerError> {
         self.handed_out.note(&it.id, volume);
+        self.join_clusters(api, it).await
+    }
+
+    /// Adds this cluster to those that the tag of an access point names, if it names any.
+    async fn join_clusters(&self, api: &dyn EfsApi, it: &AccessPoint) -> Result<(), ControllerError> {
         let (Some(own), clusters) = (self.cluster_id().await, clusters_of(&it.tags)) else { return Ok(()) };
         if clusters.is_empty() || clusters.contains(&own.as_str()) {
             return Ok(());

@@ -107,6 +107,34 @@ async fn an_access_point_whose_volume_is_being_deleted_is_not_taken_up_at_once()
     assert_eq!(taken, anew);
 }
 
+/// Another cluster's PersistentVolumes are not seen. Its tag is, by both: whoever deletes after it was written leaves the access point.
+#[tokio::test(start_paused = true)]
+async fn another_clusters_access_point_is_announced_before_it_is_taken_up() {
+    let model = Model::default();
+    let clusters = ["blue", "green"].map(|id| {
+        let cluster = Arc::new(MapCluster::default());
+        *cluster.id.lock().unwrap() = Some(id.to_owned());
+        *cluster.claimants.lock().unwrap() = Some(vec![]);
+        cluster
+    });
+    let [blue, green] = clusters.each_ref().map(|cluster| driver_in(&model, cluster));
+    let claim = [("uid", "1"), ("gid", "1"), ("reuseAccessPoint", "true"), ("csi.storage.k8s.io/pvc/name", "data")];
+    let claim = [claim.as_slice(), &[("csi.storage.k8s.io/pvc/namespace", "a")]].concat();
+    let asked = |name: &str| Request::new(request(name, FS, &claim));
+    let made = blue.create_volume(asked("pvc-1")).await.unwrap().into_inner().volume.unwrap().volume_id;
+    let refused = green.create_volume(asked("pvc-2")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Aborted, "{refused:?}");
+    *clusters[0].claimants.lock().unwrap() = Some(vec![claimant("pvc-1", &made, true)]);
+    let gone = csi::DeleteVolumeRequest { volume_id: made.clone(), ..Default::default() };
+    blue.delete_volume(Request::new(gone)).await.unwrap();
+    tokio::time::advance(Duration::from_secs(31)).await;
+    let taken = green.create_volume(asked("pvc-2")).await.unwrap().into_inner().volume.unwrap().volume_id;
+    assert_eq!(taken, made);
+    // One that this cluster uses already is taken up at once.
+    *clusters[1].claimants.lock().unwrap() = Some(vec![claimant("pvc-2", &taken, false)]);
+    green.create_volume(asked("pvc-3")).await.unwrap();
+}
+
 /// Two controllers at once so rarely choose the same id for different volumes, and a repeated call gets the id of the first one.
 #[tokio::test]
 async fn a_volumes_name_decides_its_id() {
