@@ -9,6 +9,7 @@ pub mod http_client;
 mod lost_attempts;
 pub mod metadata;
 pub mod mount_targets;
+mod patient;
 
 pub use api::{
     AccessPoint, AccessPointPage, EfsApi, FileSystem, LifeCycle, MountTarget, NewAccessPoint, Owner, PosixUser,

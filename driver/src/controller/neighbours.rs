@@ -209,7 +209,18 @@ impl Controller {
         own: Option<&AccessPointId>,
     ) -> Result<bool, ControllerError> {
         let points = self.points_around(api, file_system, path).await?;
-        Ok(points.iter().any(|it| Some(&it.id) != own && it.is_volume && it.root.as_ref() == Some(path)))
+        let mut sharing =
+            points.iter().filter(|it| Some(&it.id) != own && it.is_volume && it.root.as_ref() == Some(path));
+        let Some(one) = sharing.next() else { return Ok(false) };
+        if sharing.next().is_some() {
+            return Ok(true);
+        }
+        // One that was just made counts before a listing shows it; somebody may have deleted it by hand since.
+        match api.access_point(&one.id).await {
+            Ok(found) => Ok(!matches!(found.state, LifeCycle::Deleting | LifeCycle::Deleted)),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(ControllerError::efs(format!("cannot look up access point {}", one.id))(error)),
+        }
     }
 
     /// Somebody who would lose files if the root directory of a volume's access point were removed. One that volumes can share (`is_shareable`)

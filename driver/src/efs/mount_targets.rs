@@ -15,13 +15,12 @@ use tokio::time::timeout;
 use super::api::{LifeCycle, MountTarget};
 use super::errors::EfsError;
 use super::metadata::Metadata;
+use super::patient::{NoAnswer, PatientLister};
 use crate::tunnel::{Locate, LocateError, TunnelSpec};
 use crate::volume::FileSystemId;
 
 /// A name that isn't resolved by then counts as unknown.
 const DNS_WITHIN: Duration = Duration::from_secs(3);
-/// The API has this long, all pages and retries included.
-const API_WITHIN: Duration = Duration::from_secs(6);
 /// Found addresses are used this long before they are looked up again.
 const FRESH_FOR: Duration = Duration::from_secs(300);
 /// At most this many file systems are remembered.
@@ -36,7 +35,7 @@ pub trait ListMountTargets: Send + Sync {
 
 /// Finds mount targets for the tunnels of a node.
 pub struct MountTargets {
-    efs: Arc<dyn ListMountTargets>,
+    efs: PatientLister,
     metadata: Arc<Metadata>,
     port: u16,
     known: Mutex<HashMap<TunnelSpec, (Instant, Vec<SocketAddr>)>>,
@@ -45,7 +44,7 @@ pub struct MountTargets {
 impl MountTargets {
     /// Mount targets listen on `port` (2049, except in tests).
     pub fn new(efs: Arc<dyn ListMountTargets>, metadata: Arc<Metadata>, port: u16) -> Self {
-        Self { efs, metadata, port, known: Mutex::default() }
+        Self { efs: PatientLister::new(efs), metadata, port, known: Mutex::default() }
     }
 
     async fn find(&self, spec: &TunnelSpec) -> Result<Vec<SocketAddr>, LocateError> {
@@ -100,10 +99,10 @@ impl MountTargets {
     ) -> Result<Vec<SocketAddr>, LocateError> {
         let failed = |reason: &str, missing| LocateError { message: format!("{unresolved}, and {reason}"), missing };
         let file_system = spec.file_system.parse().map_err(|_| failed("the file system's id is malformed", true))?;
-        let targets = timeout(API_WITHIN, self.efs.mount_targets(&file_system))
-            .await
-            .map_err(|_| failed(&format!("the EFS API gave no answer within {} s", API_WITHIN.as_secs()), false))?
-            .map_err(|error| failed(&error.to_string(), error.is_not_found()))?;
+        let targets = self.efs.mount_targets(&file_system).await.map_err(|error| {
+            let missing = matches!(&error, NoAnswer::Refused(refused) if refused.is_not_found());
+            failed(&error.to_string(), missing)
+        })?;
         let zone_id = self.metadata.zone_id().await;
         let addresses = self.ports(usable(targets, zone, zone_id.as_deref()));
         if addresses.is_empty() {
