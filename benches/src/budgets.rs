@@ -7,7 +7,7 @@ use Rule::{AtMost, RatioAtLeast, RatioAtMost};
 use crate::peers::nfs_servers::GANESHA;
 use crate::peers::{moto, stunnel};
 use crate::report::Measurement;
-use crate::scenarios::{api, controller, publish, walker};
+use crate::scenarios::{api, controller, directories, publish, walker};
 use crate::stats::Summary;
 
 /// What a budget limits.
@@ -61,6 +61,25 @@ const BUDGETS: &[Budget] = &[
     budget("duplicate GIDs in 1,000 concurrent creates", "create.duplicates", AtMost(0.0), "282–290 of 320"),
     budget("access points doubled or left under faults, 1,000 volumes", "create.faults", AtMost(0.0), "–"),
     budget("controller, RSS after 10,000 volumes", "memory.controller", AtMost(40.0), "–"),
+    budget(
+        "CreateVolume of a directory, 32 at a time",
+        "directory.create.32",
+        RatioAtMost(2.0, directories::ACCESS_POINT),
+        "–",
+    ),
+    budget(
+        "DeleteVolume of a directory, 32 at a time",
+        "directory.delete.32",
+        RatioAtMost(5.0, directories::ACCESS_POINT),
+        "–",
+    ),
+    budget(
+        "CreateVolume of a directory beside 5,000 others",
+        "directory.full",
+        RatioAtMost(1.2, directories::EMPTY),
+        "–",
+    ),
+    budget("STS calls of 10 creates and 10 deletes with a role", "directory.sts", AtMost(2.0), "–"),
     budget(
         "NodePublishVolume, median",
         "publish.one",
