@@ -5,6 +5,7 @@ pub mod aws;
 pub mod clients;
 pub mod endpoints;
 pub mod errors;
+mod hosts;
 pub mod http_client;
 mod lost_attempts;
 pub mod metadata;

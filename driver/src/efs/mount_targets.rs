@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,11 +15,14 @@ use tokio::time::timeout;
 
 use super::api::{LifeCycle, MountTarget};
 use super::errors::EfsError;
+use super::hosts::addresses_of;
 use super::metadata::Metadata;
 use super::patient::{NoAnswer, PatientLister};
 use crate::tunnel::{Locate, LocateError, TunnelSpec};
 use crate::volume::FileSystemId;
 
+/// Where the system keeps names of its own; a pod's `hostAliases` are written there.
+const HOSTS: &str = "/etc/hosts";
 /// A name that isn't resolved by then counts as unknown.
 const DNS_WITHIN: Duration = Duration::from_secs(3);
 /// Found addresses are used this long before they are looked up again.
@@ -38,13 +42,15 @@ pub struct MountTargets {
     efs: PatientLister,
     metadata: Arc<Metadata>,
     port: u16,
+    hosts: PathBuf,
     known: Mutex<HashMap<TunnelSpec, (Instant, Vec<SocketAddr>)>>,
 }
 
 impl MountTargets {
     /// Mount targets listen on `port` (2049, except in tests).
     pub fn new(efs: Arc<dyn ListMountTargets>, metadata: Arc<Metadata>, port: u16) -> Self {
-        Self { efs: PatientLister::new(efs), metadata, port, known: Mutex::default() }
+        let hosts = PathBuf::from(HOSTS);
+        Self { efs: PatientLister::new(efs), metadata, port, hosts, known: Mutex::default() }
     }
 
     async fn find(&self, spec: &TunnelSpec) -> Result<Vec<SocketAddr>, LocateError> {
@@ -79,6 +85,11 @@ impl MountTargets {
     }
 
     async fn resolve(&self, name: &str) -> Result<Vec<SocketAddr>, String> {
+        let hosts = tokio::fs::read_to_string(&self.hosts).await.unwrap_or_default();
+        let given = addresses_of(name, &hosts);
+        if !given.is_empty() {
+            return Ok(self.ports(given));
+        }
         // The trailing dot keeps the resolver from trying every search domain of the pod.
         let lookup = lookup_host((format!("{name}."), self.port));
         match timeout(DNS_WITHIN, lookup).await {
@@ -201,6 +212,40 @@ mod tests {
             availability_zone_id: Some(id.to_owned()),
             address: Some([10, 0, 0, last].into()),
         }
+    }
+
+    struct Nobody;
+
+    #[async_trait]
+    impl ListMountTargets for Nobody {
+        async fn mount_targets(&self, _: &FileSystemId) -> Result<Vec<MountTarget>, EfsError> {
+            Ok(Vec::new())
+        }
+    }
+
+    /// The chart's node.hostAliases, and a name that only the hosts file knows.
+    #[tokio::test]
+    async fn the_hosts_file_comes_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let hosts = dir.path().join("hosts");
+        let spec = TunnelSpec {
+            file_system: "fs-0123456789abcdef0".to_owned(),
+            access_point: None,
+            region: "us-east-1".to_owned(),
+            server_name: "fs-0123456789abcdef0.efs.us-east-1.amazonaws.invalid".to_owned(),
+            iam: None,
+            route: crate::tunnel::Route::default(),
+        };
+        std::fs::write(&hosts, format!("10.0.0.9 {}\n", spec.server_name)).unwrap();
+        let given = crate::efs::metadata::Given {
+            node_id: Some("node".to_owned()),
+            region: Some("us-east-1".to_owned()),
+            availability_zone: Some("us-east-1a".to_owned()),
+        };
+        let metadata = Arc::new(Metadata::new(given, None).without_imds());
+        let mut targets = MountTargets::new(Arc::new(Nobody), metadata, 2049);
+        targets.hosts = hosts;
+        assert_eq!(targets.locate(&spec).await.unwrap(), ["10.0.0.9:2049".parse().unwrap()]);
     }
 
     #[test]

@@ -376,6 +376,13 @@ impl World {
         match (started, result) {
             (Started::Create(name, _), Some(Ok(Some(handle)))) => {
                 let directory = handle.parse::<VolumeId>().ok().and_then(|id| self.find(&id.subdirectory()));
+                // A directory volume's handle is its path. What was written to an earlier one there, whose deletion was asked for and is not
+                // answered yet, is nobody's any more.
+                if self.volumes().iter().any(|it| it.handle == handle && it.name != name && it.leaving && !it.retained)
+                {
+                    let earlier = self.files.values_mut().filter(|owner| **owner == Owner::Handle(handle.clone()));
+                    earlier.for_each(|owner| *owner = Owner::Anybody);
+                }
                 let mut volumes = self.volumes();
                 match volumes.iter().find(|it| it.name == name) {
                     Some(known) => {
