@@ -141,6 +141,7 @@ struct State {
     config: NodeConfig,
     metadata: Arc<Metadata>,
     locate: Arc<dyn Locate>,
+    efs: Arc<dyn ListMountTargets>,
     limits: DialLimits,
     /// Volumes for which there are files enough, where that is the tightest limit.
     volumes_by_files: Option<i64>,
@@ -198,7 +199,7 @@ impl NodeService {
         let metadata = Metadata::new(given, deps.region_variable).with_node_object(object);
         let metadata = Arc::new(if deps.imds { metadata } else { metadata.without_imds() });
         let locate: Arc<dyn Locate> =
-            Arc::new(MountTargets::new(deps.efs, Arc::clone(&metadata), config.mount_target_port));
+            Arc::new(MountTargets::new(Arc::clone(&deps.efs), Arc::clone(&metadata), config.mount_target_port));
         let issuer = IssuerSlot::new(Some(config.state_dir.clone()));
         issuer.prepare();
         let default = DialLimits::default();
@@ -225,6 +226,7 @@ impl NodeService {
             config,
             metadata,
             locate,
+            efs: deps.efs,
             limits,
             volumes_by_files,
             worker: deps.worker,

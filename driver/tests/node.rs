@@ -14,7 +14,7 @@ use efs_csi_driver::efs::mount_targets::ListMountTargets;
 use efs_csi_driver::metrics::Metrics;
 use efs_csi_driver::mount::Worker;
 use efs_csi_driver::node::{NodeDeps, NodeService};
-use efs_csi_driver::volume::FileSystemId;
+use efs_csi_driver::volume::{AccessPointId, FileSystemId};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request};
@@ -26,6 +26,10 @@ struct Nowhere;
 impl ListMountTargets for Nowhere {
     async fn mount_targets(&self, _: &FileSystemId) -> Result<Vec<efs_csi_driver::efs::MountTarget>, EfsError> {
         Ok(Vec::new())
+    }
+
+    async fn is_gone(&self, _: &AccessPointId) -> Result<bool, EfsError> {
+        Ok(false)
     }
 }
 

@@ -18,7 +18,7 @@ use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_types::config_bag::{Storable, StoreReplace};
 use tokio::sync::OnceCell;
 
-use super::api::{EfsApi, MountTarget};
+use super::api::{EfsApi, LifeCycle, MountTarget};
 use super::aws::{AwsEfs, OperationClients, is_throttle};
 use super::errors::{EfsError, EfsErrorKind};
 use super::http_client::http_client;
@@ -26,7 +26,7 @@ use super::mount_targets::ListMountTargets;
 use crate::config::AwsConfig;
 use crate::metrics::Metrics;
 use crate::rpc::STRIPPED;
-use crate::volume::FileSystemId;
+use crate::volume::{AccessPointId, FileSystemId};
 
 /// Roles whose clients are kept; the least used ones beyond are made anew.
 const MOST_ROLES: u64 = 64;
@@ -163,6 +163,14 @@ impl EfsClients for AwsClients {
 impl ListMountTargets for AwsClients {
     async fn mount_targets(&self, file_system: &FileSystemId) -> Result<Vec<MountTarget>, EfsError> {
         self.client(None).await?.mount_targets(file_system).await
+    }
+
+    async fn is_gone(&self, access_point: &AccessPointId) -> Result<bool, EfsError> {
+        match self.client(None).await?.access_point(access_point).await {
+            Ok(found) => Ok(matches!(found.state, LifeCycle::Deleting | LifeCycle::Deleted)),
+            Err(error) if error.is_not_found() => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use super::hosts::addresses_of;
 use super::metadata::Metadata;
 use super::patient::{NoAnswer, PatientLister};
 use crate::tunnel::{Locate, LocateError, TunnelSpec};
-use crate::volume::FileSystemId;
+use crate::volume::{AccessPointId, FileSystemId};
 
 /// Where the system keeps names of its own; a pod's `hostAliases` are written there.
 const HOSTS: &str = "/etc/hosts";
@@ -35,6 +35,9 @@ const REMEMBERED: usize = 4096;
 pub trait ListMountTargets: Send + Sync {
     /// All of them, in any state.
     async fn mount_targets(&self, file_system: &FileSystemId) -> Result<Vec<MountTarget>, EfsError>;
+
+    /// Whether AWS knows no access point of this id (any more).
+    async fn is_gone(&self, access_point: &AccessPointId) -> Result<bool, EfsError>;
 }
 
 /// Finds mount targets for the tunnels of a node.
@@ -220,6 +223,10 @@ mod tests {
     impl ListMountTargets for Nobody {
         async fn mount_targets(&self, _: &FileSystemId) -> Result<Vec<MountTarget>, EfsError> {
             Ok(Vec::new())
+        }
+
+        async fn is_gone(&self, _: &AccessPointId) -> Result<bool, EfsError> {
+            Ok(false)
         }
     }
 

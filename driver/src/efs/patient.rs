@@ -141,6 +141,10 @@ mod tests {
                 }),
             }
         }
+
+        async fn is_gone(&self, _: &crate::volume::AccessPointId) -> Result<bool, EfsError> {
+            Ok(false)
+        }
     }
 
     fn id() -> FileSystemId {

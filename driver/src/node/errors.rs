@@ -38,6 +38,16 @@ pub enum NodeError {
         /// What differs.
         difference: String,
     },
+    /// Another volume is published at the target.
+    #[error("volume {there} is published at {target}; volume {asked} needs another target path")]
+    OtherVolume {
+        /// The volume that is there.
+        there: String,
+        /// The volume that is asked for.
+        asked: String,
+        /// The target.
+        target: PathBuf,
+    },
     /// Something else is in the target's place.
     #[error("{what} is mounted at {target}; this driver did not mount it there")]
     ForeignMount {
@@ -111,6 +121,14 @@ pub enum NodeError {
         /// How long was tried.
         after: Duration,
     },
+    /// The access point of the volume is gone.
+    #[error("access point {access_point} does not exist any more: {refusal}")]
+    NoAccessPoint {
+        /// The access point.
+        access_point: String,
+        /// How that showed.
+        refusal: String,
+    },
     /// The volume is not where the request says.
     #[error("volume {volume} is not published at {path}")]
     NotPublished {
@@ -152,7 +170,7 @@ impl NodeError {
         match self {
             Self::Request { .. } => Code::InvalidArgument,
             Self::InProgress(_) | Self::TooManyMounts(_) => Code::Aborted,
-            Self::Incompatible { .. } => Code::AlreadyExists,
+            Self::Incompatible { .. } | Self::OtherVolume { .. } => Code::AlreadyExists,
             Self::ForeignMount { .. } => Code::AlreadyExists,
             Self::SingleNode { .. } | Self::Target { .. } | Self::Unknown(_) => Code::FailedPrecondition,
             Self::File { source, .. }
@@ -167,7 +185,7 @@ impl NodeError {
             Self::Mount { reason, .. } => mount_code(reason),
             Self::Unmount { .. } => Code::Internal,
             Self::StillMounted { .. } => Code::DeadlineExceeded,
-            Self::NotPublished { .. } => Code::NotFound,
+            Self::NoAccessPoint { .. } | Self::NotPublished { .. } => Code::NotFound,
         }
     }
 }
@@ -267,6 +285,7 @@ mod tests {
                 target: target.clone(),
                 difference: "other mount options".to_owned(),
             },
+            NodeError::OtherVolume { there: volume.clone(), asked: "fs-2".to_owned(), target: target.clone() },
             NodeError::ForeignMount { what: "tmpfs (tmpfs)".to_owned(), target: target.clone() },
             NodeError::SingleNode {
                 volume: volume.clone(),
@@ -304,6 +323,7 @@ mod tests {
             mount(WorkerError::Broken("no pipes".to_owned())),
             NodeError::Unmount { target: target.clone(), reason: job(Errno::BUSY) },
             NodeError::StillMounted { target: target.clone(), after: Duration::from_secs(40) },
+            NodeError::NoAccessPoint { access_point: "fsap-1".to_owned(), refusal: "refused".to_owned() },
             NodeError::NotPublished { volume, path: target },
             NodeError::Internal("task 1 panicked".to_owned()),
         ];

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use csi_proto::csi;
 use rustix::io::Errno;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
+use tonic::Code;
 
 use super::errors::NodeError;
 use super::records::{MountRequest, Reached, Record};
@@ -23,6 +24,8 @@ use crate::tunnel::dial::check_plain;
 const MOUNT_WITHIN: Duration = Duration::from_secs(30);
 /// A new access point may be refused for a moment; refusals are tried again for this long.
 const REFUSED_FOR: Duration = Duration::from_secs(3);
+/// AWS has this long to say whether an access point still exists.
+const ASK_WITHIN: Duration = Duration::from_secs(3);
 /// Pause between two such attempts.
 const REFUSED_PAUSE: Duration = Duration::from_millis(500);
 
@@ -64,6 +67,10 @@ impl State {
                 tracing::warn!(target = %target.display(), volume = record.volume, "the mount has vanished, mounting again");
                 self.forget(target)?;
                 Ok(false)
+            }
+            (Some(mount), Some(record)) if mount.is_nfs() && record.volume != request.volume => {
+                let (there, asked) = (record.volume, request.volume.clone());
+                Err(NodeError::OtherVolume { there, asked, target: target.to_owned() })
             }
             (Some(mount), Some(record)) if mount.is_nfs() => match difference(&record, request) {
                 None => Ok(true),
@@ -129,7 +136,25 @@ impl State {
             }
             Err(error) => {
                 self.take_back(target, lease).await;
-                Err(error)
+                Err(self.explain_refusal(error, &record.mount).await)
+            }
+        }
+    }
+
+    /// A refusal may mean that the access point is gone, which the server does not tell from a policy that forbids it. AWS is asked once; not
+    /// about a file system that may be another account's, of which nothing is known here.
+    async fn explain_refusal(&self, error: NodeError, mount: &MountRequest) -> NodeError {
+        let route = &mount.spec.route;
+        let is_own = route.by_zone.is_empty() && !route.cross_account && route.address.is_none();
+        let access_point =
+            mount.spec.access_point.as_ref().filter(|_| is_own && error.code() == Code::PermissionDenied);
+        let Some(id) = access_point.and_then(|id| id.parse().ok()) else { return error };
+        match timeout(ASK_WITHIN, self.efs.is_gone(&id)).await {
+            Ok(Ok(true)) => NodeError::NoAccessPoint { access_point: id.to_string(), refusal: error.to_string() },
+            Ok(Ok(false)) | Err(_) => error,
+            Ok(Err(reason)) => {
+                tracing::debug!(access_point = %id, %reason, "cannot find out whether it still exists");
+                error
             }
         }
     }
@@ -247,9 +272,7 @@ impl State {
 /// What keeps `request` from being the same as what is published, in words.
 fn difference(record: &Record, request: &PublishRequest) -> Option<String> {
     let (was, is) = (&record.mount, &request.mount);
-    if record.volume != request.volume {
-        Some(format!("volume {}", record.volume))
-    } else if was.options.read_only() != is.options.read_only() {
+    if was.options.read_only() != is.options.read_only() {
         Some(if was.options.read_only() { "read-only" } else { "read-write" }.to_owned())
     } else if record.access_mode != i32::from(request.mode) {
         let name = Mode::try_from(record.access_mode).map_or("unknown", |mode| mode.as_str_name());

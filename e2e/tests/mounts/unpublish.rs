@@ -126,6 +126,14 @@ async fn a_repeated_publish_changes_nothing() {
     let other = csi_proto::csi::NodePublishVolumeRequest { readonly: true, ..request };
     let status = fixture.driver.node().node_publish_volume(other).await.expect_err("it is read-write");
     assert_eq!(status.code(), Code::AlreadyExists, "{status:?}");
+    let another = format!("{}:/another", fixture.file_system);
+    let other = fixture.publish_request(&another, &[]);
+    let status = fixture.driver.node().node_publish_volume(other).await.expect_err("another volume is there");
+    assert_eq!(status.code(), Code::AlreadyExists, "{status:?}");
+    assert!(
+        [&fixture.file_system, &another].iter().all(|volume| status.message().contains(volume.as_str())),
+        "{status:?}"
+    );
     assert_eq!(mounts::at(&fixture.target()).unwrap().len(), 1);
     assert_unpublishes(&fixture).await;
     fixture.stop().await;

@@ -150,6 +150,11 @@ impl Ledger {
     async fn read_legacy(&self, path_hash: &str) -> Result<Option<LegacyNote>, DirectoryError> {
         let name = format!("{BY_PATH}{path_hash}");
         let Some(top) = self.top(false).await? else { return Ok(None) };
+        // Usually there is none. Opening a file has to wait while a server that was restarted lets its clients come back; looking doesn't.
+        let there = found(self.files.lookup(&top, &name).await);
+        if there.map_err(DirectoryError::files(format!("look for the note {name}")))?.is_none() {
+            return Ok(None);
+        }
         let read = found(self.files.read_file(&top, &name).await);
         let Some(text) = read.map_err(DirectoryError::files(format!("read the note {name}")))? else { return Ok(None) };
         // A torn note is none: the call that wrote it never finished and was repeated.
