@@ -30,18 +30,18 @@ const LEAST_SETTLE: Duration = Duration::from_secs(10 * 60);
 struct InUse {
     /// Its handle; empty if it is another driver's.
     handle: String,
-    /// The access point that it names.
-    access_point: Option<AccessPointId>,
+    /// The access points that it names.
+    access_points: Vec<AccessPointId>,
 }
 
 impl InUse {
     /// A handle, perhaps with mount options behind it.
     fn parse(line: &str) -> Self {
         let handle = line.split_whitespace().next().unwrap_or_default().to_owned();
-        // As kubectl prints a list: in brackets and quotes.
-        let mut words = line.split(|c: char| c.is_whitespace() || matches!(c, ',' | '"' | '[' | ']' | '='));
+        // As kubectl prints a list: in brackets and quotes. Whichever of several counts on the node, none of them is an orphan.
+        let words = line.split(|c: char| c.is_whitespace() || matches!(c, ',' | '"' | '[' | ']' | '='));
         let named = Used::of_handle(&handle).and_then(|used| used.access_point);
-        Self { access_point: named.or_else(|| words.find_map(|word| word.parse().ok())), handle }
+        Self { access_points: words.filter_map(|word| word.parse().ok()).chain(named).collect(), handle }
     }
 }
 
@@ -81,7 +81,8 @@ impl Handles for FromCluster {
         let listed = KubeCluster::default().all_claimants().await.context(
             "cannot list PersistentVolumes (run where a kubeconfig or service account is, or give --handles-from)",
         )?;
-        let in_use = |it: Claimant| InUse { access_point: it.access_point().cloned(), handle: it.handle };
+        let in_use =
+            |it: Claimant| InUse { access_points: it.access_point().cloned().into_iter().collect(), handle: it.handle };
         Ok(listed.into_iter().map(in_use).collect())
     }
 
@@ -159,7 +160,7 @@ impl Sweep<'_> {
         // Claims before volumes: one that is bound by then has its PersistentVolume.
         let waiting = self.handles.waiting().await?;
         let used: HashSet<AccessPointId> =
-            self.in_use().await?.into_iter().filter_map(|volume| volume.access_point).collect();
+            self.in_use().await?.into_iter().flat_map(|volume| volume.access_points).collect();
         let orphans = points.filter(|it| !used.contains(&it.id) && !is_awaited(it, &waiting));
         Ok(Look { orphans: orphans.map(|it| (it.id.clone(), it)).collect(), used: used.len() })
     }
@@ -228,7 +229,7 @@ impl Sweep<'_> {
         if is_awaited(it, &self.handles.waiting().await?) {
             return Ok("a claim that waits takes it up");
         }
-        if self.in_use().await?.iter().any(|volume| volume.access_point.as_ref() == Some(id)) {
+        if self.in_use().await?.iter().any(|volume| volume.access_points.contains(id)) {
             return Ok("in use by now");
         }
         match self.api.access_point(id).await {
@@ -434,10 +435,13 @@ mod tests {
         let options = format!("fs-0123456789abcdef0\t[\"tls\",\"accesspoint={point}\"]");
         let mut in_use = vec![InUse::parse(&options), InUse::parse(&format!("fs-0123456789abcdef0::{point}"))];
         in_use.push(InUse::parse(&format!("fs-0123456789abcdef0  tls,accesspoint={point}")));
+        in_use.push(InUse::parse(&format!(
+            "fs-0123456789abcdef0 [\"accesspoint=fsap-00000000000000001\",\"accesspoint={point}\"]"
+        )));
         for volume in in_use {
-            assert_eq!(volume.access_point.map(|id| id.to_string()).as_deref(), Some(point), "{}", volume.handle);
+            assert!(volume.access_points.contains(&point.parse().unwrap()), "{volume:?}");
         }
-        assert_eq!(InUse::parse("fs-0123456789abcdef0:/fsap [\"tls\"]").access_point, None);
+        assert_eq!(InUse::parse("fs-0123456789abcdef0:/fsap [\"tls\"]").access_points, []);
         let dir = tempfile::tempdir().unwrap();
         let empty = dir.path().join("handles");
         std::fs::write(&empty, "\n \n").unwrap();

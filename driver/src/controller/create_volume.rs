@@ -258,7 +258,7 @@ impl Controller {
         let it = match found {
             Some(found) => {
                 let accepted = self.accept(found, &wanted, request)?;
-                self.wait_for_deletion(api, &accepted).await?;
+                self.wait_for_deletion(api, &accepted, &request.name).await?;
                 accepted
             }
             None => self.make_or_accept(api, request, file_system, &wanted, tokens.scoped).await?,

@@ -88,26 +88,29 @@ impl Wanted {
 }
 
 impl Controller {
-    /// Refuses an access point for a while that another controller may just be about to delete: one whose volume is being deleted, or one of
-    /// another cluster, whose PersistentVolumes nobody sees here. That one is told first that this cluster takes the access point up.
-    pub(super) async fn wait_for_deletion(&self, api: &dyn EfsApi, it: &AccessPoint) -> Result<(), ControllerError> {
-        let claimants = self.cluster.claimants().await?.unwrap_or_default();
-        let mut users = claimants.iter().filter(|volume| volume.has(&it.id));
-        let others = self.others_among(&clusters_of(&it.tags)).await?;
-        let reason = if let Some(leaving) = users.clone().find(|volume| volume.is_leaving) {
-            Some(format!("that of PersistentVolume {:?}, which is being deleted", leaving.name))
-        } else if !others.is_empty() && users.next().is_none() {
-            self.join_clusters(api, it).await?;
-            Some(format!("cluster {}'s, too", others.join(" ")))
-        } else {
-            None
-        };
-        if let Some(reason) = reason
-            && self.wanted.wait(&it.id) < DELETING
-        {
+    /// Refuses an access point for a while that another controller may just be about to delete: one that no PersistentVolume has which isn't being
+    /// deleted. One of another cluster, whose PersistentVolumes nobody sees here, is told first that this cluster takes it up.
+    pub(super) async fn wait_for_deletion(
+        &self,
+        api: &dyn EfsApi,
+        it: &AccessPoint,
+        volume: &str,
+    ) -> Result<(), ControllerError> {
+        let Some(claimants) = self.cluster.claimants().await? else { return Ok(()) };
+        let is_held = claimants.iter().any(|claimant| !claimant.is_leaving && claimant.has(&it.id));
+        // A call of this volume that is repeated has been through this.
+        if is_held || self.handed_out.volumes(&it.id).contains_key(volume) {
+            self.wanted.forget(&it.id);
+            return Ok(());
+        }
+        self.join_clusters(api, it).await?;
+        if self.wanted.wait(&it.id) < DELETING {
+            let leaving = claimants.iter().find(|claimant| claimant.has(&it.id)).map(|claimant| claimant.name.as_str());
             return Err(ControllerError::Busy(format!(
-                "access point {} is {reason}; it is taken up when a deletion that may be under way has been seen through, within {} s",
+                "access point {} is used by no PersistentVolume{}; it is taken up when a deletion that may be under way has been seen through, within \
+                 {} s",
                 it.id,
+                leaving.map(|name| format!(" but {name:?}, which is being deleted")).unwrap_or_default(),
                 DELETING.as_secs()
             )));
         }

@@ -2,7 +2,8 @@
 //!
 //! One task per connection, one buffer per direction. A direction reads until nothing more is there or its buffer is full, then
 //! writes all of it: one system call for much costs less than many for little. It reads only when its buffer is empty, so a
-//! slow reader makes the writer wait and nothing queues up here. Buffers start small, because most connections of a node are
+//! slow reader makes the writer wait and nothing queues up here. The two directions take turns, a buffer each, so that answers don't wait for
+//! a stream of calls to pause. Buffers start small, because most connections of a node are
 //! idle, double while reads fill them, and shrink again after a pause.
 
 use std::future::poll_fn;
@@ -77,10 +78,16 @@ where
     let mut first: Option<Side> = None;
     let mut timer: Pin<Box<Sleep>> = Box::pin(sleep_until(Instant::now() + SHRINK_AFTER));
     poll_fn(|cx| {
-        let out = outward.poll(cx, &mut local, &mut upstream, &traffic.sent)?;
-        let back = inward.poll(cx, &mut upstream, &mut local, &traffic.received)?;
-        if out.is_ready() && back.is_ready() {
-            return Poll::Ready(Ok(first.unwrap_or(Side::Upstream)));
+        loop {
+            let out = outward.poll(cx, &mut local, &mut upstream, &traffic.sent)?;
+            let back = inward.poll(cx, &mut upstream, &mut local, &traffic.received)?;
+            match (out, back) {
+                (Poll::Ready(Turn::Done), Poll::Ready(Turn::Done)) => {
+                    return Poll::Ready(Ok(first.unwrap_or(Side::Upstream)));
+                }
+                (Poll::Ready(Turn::More), _) | (_, Poll::Ready(Turn::More)) => {}
+                _ => break,
+            }
         }
         if first.is_none() && (outward.finished() || inward.finished()) {
             first = Some(if outward.finished() { Side::Local } else { Side::Upstream });
@@ -111,6 +118,15 @@ struct Direction {
     broken: Option<io::Error>,
     unflushed: bool,
     active: bool,
+}
+
+/// How a turn of a direction that needs not wait has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// Everything is through, and its end.
+    Done,
+    /// There may be more to read.
+    More,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -149,13 +165,14 @@ impl Direction {
         }
     }
 
+    /// Takes a turn: what is in the buffer is written, and the buffer filled and written once.
     fn poll<R, W>(
         &mut self,
         cx: &mut Context<'_>,
         reader: &mut R,
         writer: &mut W,
         moved: &AtomicU64,
-    ) -> Poll<Result<(), PumpError>>
+    ) -> Poll<Result<Turn, PumpError>>
     where
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
@@ -165,6 +182,7 @@ impl Direction {
             Side::Upstream => (Side::Upstream, Side::Local),
         };
         let failed = |side| move |source| PumpError::Side { side, source };
+        let mut has_read = false;
         loop {
             while self.start < self.end {
                 let written = ready!(Pin::new(&mut *writer).poll_write(cx, &self.buffer[self.start..self.end]))
@@ -177,13 +195,17 @@ impl Direction {
                 moved.fetch_add(written as u64, Ordering::Relaxed);
             }
             match self.stage {
-                Stage::Finished => return Poll::Ready(Ok(())),
+                Stage::Finished => return Poll::Ready(Ok(Turn::Done)),
                 Stage::Finishing => {
                     ready!(Pin::new(&mut *writer).poll_shutdown(cx)).map_err(failed(writing))?;
                     self.stage = Stage::Finished;
                 }
+                Stage::Copying if has_read => return Poll::Ready(Ok(Turn::More)),
                 Stage::Copying => match self.fill(cx, reader) {
-                    Poll::Ready(filled) => filled.map_err(failed(reading))?,
+                    Poll::Ready(filled) => {
+                        filled.map_err(failed(reading))?;
+                        has_read = true;
+                    }
                     Poll::Pending => {
                         if self.unflushed {
                             ready!(Pin::new(&mut *writer).poll_flush(cx)).map_err(failed(writing))?;
@@ -239,6 +261,58 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
+
+    /// A side that always has more to say, takes everything, and notes what it is given.
+    #[derive(Default)]
+    struct Talker {
+        /// What it says before it waits.
+        left: usize,
+        taken: usize,
+    }
+
+    impl AsyncRead for Talker {
+        fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, space: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            if self.left == 0 {
+                return Poll::Pending;
+            }
+            let count = space.remaining().min(self.left);
+            space.initialize_unfilled_to(count);
+            space.advance(count);
+            self.left -= count;
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Talker {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            self.taken += bytes.len();
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// An answer must not wait until a stream of calls pauses.
+    #[test]
+    fn the_two_directions_take_turns() {
+        let mut cx = Context::from_waker(Waker::noop());
+        let (mut outward, mut inward) = (Direction::new(Side::Local), Direction::new(Side::Upstream));
+        let (mut local, mut upstream) = (Talker { left: usize::MAX, taken: 0 }, Talker { left: 100, taken: 0 });
+        let moved = AtomicU64::new(0);
+        for _ in 0..3 {
+            let turn = outward.poll(&mut cx, &mut local, &mut upstream, &moved);
+            assert!(matches!(turn, Poll::Ready(Ok(Turn::More))), "a turn ends while there is more");
+            let _ = inward.poll(&mut cx, &mut upstream, &mut local, &moved);
+        }
+        assert_eq!(local.taken, 100, "the answer");
+        assert!(upstream.taken <= 3 * BUSY_BUFFER, "{} bytes in three turns", upstream.taken);
+    }
 
     #[tokio::test]
     async fn bytes_arrive_in_both_directions_and_a_half_close_is_passed_on() {
@@ -344,13 +418,17 @@ mod tests {
         }
     }
 
-    /// Polls a direction once; what it said and what it wrote.
+    /// Polls a direction until it has to wait or is done; what it said and what it wrote.
     fn moved(pieces: &[Vec<u8>], last: fn() -> Poll<io::Result<()>>) -> (Poll<Result<(), PumpError>>, Vec<Vec<u8>>) {
         let (mut reader, mut writer) = (Pieces(pieces.iter().cloned().collect(), last), Writes::default());
         let mut cx = Context::from_waker(Waker::noop());
         let mut direction = Direction::new(Side::Upstream);
-        let said = direction.poll(&mut cx, &mut reader, &mut writer, &AtomicU64::new(0));
-        (said, writer.0)
+        loop {
+            match direction.poll(&mut cx, &mut reader, &mut writer, &AtomicU64::new(0)) {
+                Poll::Ready(Ok(Turn::More)) => {}
+                said => return (said.map_ok(drop), writer.0),
+            }
+        }
     }
 
     #[test]
