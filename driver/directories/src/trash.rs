@@ -151,8 +151,13 @@ impl Entry {
 
     /// Until when it is kept, seconds since 1970: as long as this keeper wants to, or as long as the other cluster wanted to whose it is.
     pub fn kept_until(&self, keeper: &Keeper) -> u64 {
-        let noted = self.intent.as_ref().and_then(|intent| intent.retention);
-        let retention = if self.is_anothers(keeper) { noted.unwrap_or(keeper.retention) } else { keeper.retention };
+        let noted = self.intent.as_ref().and_then(|intent| intent.retention).unwrap_or(keeper.retention);
+        let retention = match self.intent.as_ref().and_then(|intent| intent.cluster.as_ref()) {
+            Some(_) if self.is_anothers(keeper) => noted,
+            Some(_) => keeper.retention,
+            // Whose it is, is not known.
+            None => noted.max(keeper.retention),
+        };
         self.since.saturating_add(retention)
     }
 
@@ -248,8 +253,8 @@ impl Trash {
                 }
             }
             match self.read_note(&folder, &name).await? {
-                Some((earlier, _)) if earlier == intent => return Ok(Noted { name, intent }),
-                // How long its directory is to be kept has been changed since.
+                // Written anew: whoever looks after the trash goes by a note's age, and how long the directory is to be kept may have been
+                // changed since.
                 Some((earlier, _)) if earlier.is_same(&intent) && !self.is_moved(&folder, &name).await? => {
                     self.remove_note(&folder, &name).await?;
                 }
@@ -357,7 +362,14 @@ impl Trash {
         let folder = self.folder().await?;
         let moved = format!("{MOVED}{}", noted.name);
         let failed = DirectoryError::files(format!("settle the deletion of {}", noted.intent.path));
-        found(self.files.rename(&folder, &moved, &folder, &noted.name).await).map(drop).map_err(failed)
+        let settled = found(self.files.rename(&folder, &moved, &folder, &noted.name).await).map_err(failed)?;
+        if settled.is_some() || self.is_moved(&folder, &noted.name).await? {
+            return Ok(());
+        }
+        Err(DirectoryError::Contended {
+            path: noted.intent.path.clone(),
+            what: "somebody has put it back from the trash while it was deleted".to_owned(),
+        })
     }
 
     /// Takes an intent back, and moves back what it has moved, because it turned out that it must stay.
@@ -371,6 +383,20 @@ impl Trash {
                 let parent = make_way(&*self.files, &noted.intent.path).await?;
                 return self.give_back(&folder, noted, &from, &parent).await;
             }
+        }
+        self.cancel(noted).await
+    }
+
+    /// Takes an intent back that nobody goes on with, and moves back what it has moved, unless that is settled.
+    ///
+    /// # Errors
+    /// When the file system can't be asked or refuses.
+    pub async fn abandon(&self, noted: &Noted) -> Result<(), DirectoryError> {
+        let folder = self.folder().await?;
+        let from = format!("{MOVED}{}", noted.name);
+        if self.lookup(&folder, &from).await?.is_some() {
+            let parent = make_way(&*self.files, &noted.intent.path).await?;
+            return self.give_back(&folder, noted, &from, &parent).await;
         }
         self.cancel(noted).await
     }
@@ -389,8 +415,9 @@ impl Trash {
         let is_free = found(self.files.lookup(parent, intent.path.name()).await).map_err(failed())?.is_none();
         if is_free {
             match self.files.rename(folder, from, parent, intent.path.name()).await {
-                // Where another controller has given it back, there is nothing left to do.
-                Ok(()) | Err(FilesError::NotFound) => return self.remove_note(folder, name).await,
+                Ok(()) => return self.remove_note(folder, name).await,
+                // Another controller has given it back, or settled it.
+                Err(FilesError::NotFound) => return self.cancel(noted).await,
                 // Somebody has taken the place in this moment.
                 Err(FilesError::Exists | FilesError::NotEmpty | FilesError::NotDirectory) => {}
                 Err(error) => return Err(failed()(error)),
@@ -437,7 +464,7 @@ impl Trash {
             let fresh = || Entry { name: name.clone(), state, intent: None, since: changed };
             let entry = entries.entry(name.clone()).or_insert_with(fresh);
             entry.state = state;
-            if state == State::Waiting {
+            if matches!(state, State::Moved | State::Waiting) {
                 entry.since = entry.since.max(changed);
             }
         }

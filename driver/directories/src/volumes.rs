@@ -165,6 +165,13 @@ async fn try_begin(ledger: &Ledger, wanted: &Wanted) -> Result<Option<Begun>, Di
             release(ledger, &claim).await?;
             Ok(None)
         }
+        // Another volume that may share the directory came first.
+        Err(DirectoryError::Taken { relation: Relation::Same, owner, .. })
+            if is_shared && owner.owner == Owner::AccessPoints =>
+        {
+            release(ledger, &claim).await?;
+            Ok(None)
+        }
         Err(error) => {
             // Where the outcome is unknown, the claim may stand: the repeated call finds it.
             if !error.is_transient() {
@@ -270,9 +277,14 @@ pub async fn release(ledger: &Ledger, claim: &Claim) -> Result<(), DirectoryErro
 pub async fn undo(ledger: &Ledger, claim: &Claim) -> Result<(), DirectoryError> {
     let files = &**ledger.files();
     let failed = || DirectoryError::files(format!("take directory {} back", claim.path));
+    // Somebody who found no volume behind it may have given it up, and have the directory now.
+    if ledger.claim_at(&claim.path).await?.is_none_or(|held| held.id != claim.id) {
+        return release(ledger, claim).await;
+    }
     if let Place::Directory { parent, node } = look(files, &claim.path).await?
         && claim.origin == Origin::Made
         && Some(node.file_id) == claim.file_id
+        && files.list(&node.handle, 1).await.map_err(failed())?.is_empty()
     {
         // Removing goes by name, and the name may mean something else by now: so it is moved aside, looked at, and moved back if need be.
         let (making, _) = ledger.staging(&claim.id).await?;

@@ -290,12 +290,9 @@ impl Controller {
             let user = user_of(&request.parameters, reserved.as_ref());
             let claim = self.claim_directory(api, request, file_system, &token, &user).await?;
             let created = self.create(api, request, file_system, token.clone(), &user).await;
-            let existed =
-                matches!(&created, Err(error) if matches!(error.kind, EfsErrorKind::AccessPointAlreadyExists(_)));
-            // A directory that a volume has already used was not there before the volume.
-            let is_wrong = existed && request.is_told_by_name();
+            // Where the access point exists, an attempt whose answer was lost may have made it with this claim.
             if let (Some(claim), Err(error)) = (&claim, &created)
-                && ((error.kind.made_nothing() && !existed) || is_wrong)
+                && error.kind.made_nothing()
             {
                 // Left behind, it would keep others from the directory.
                 self.unclaim_root(api, file_system, request.account.role.as_ref(), claim).await;
@@ -387,12 +384,16 @@ impl Controller {
             return self.claim_root(api, file_system, role, root).await;
         }
         match self.is_there(api, file_system, role, path).await {
-            // It bears the volume's name and is not the volume's: a note says so, or the deletion would take it along.
-            Ok(true) => self.claim_root(api, file_system, role, root).await,
+            Ok(true) => match find_token(api, file_system, token).await? {
+                // The volume is there already, and its pods have made the directory.
+                Some(_) => Ok(None),
+                // It bears the volume's name and is not the volume's: a note says so, or the deletion would take it along.
+                None => self.claim_root(api, file_system, role, root).await,
+            },
             Ok(false) => Ok(None),
             // Nobody can use the file system yet, and there is nobody to ask.
-            Err(ControllerError::MountTarget(_)) => Ok(None),
-            Err(error) => Err(error),
+            Err(ControllerError::MountTarget(_)) if !self.has_mount_targets(api, file_system, role).await? => Ok(None),
+            Err(error) => Err(error.unfinished()),
         }
     }
 

@@ -146,7 +146,11 @@ impl Controller {
         let api = self.efs(role).await?;
         match self.finish_root(api.as_ref(), file_system, role, id).await {
             // No file system or no mount target: nothing that could be reached by trying again.
-            Err(ControllerError::MountTarget(_)) => Ok(()),
+            Err(ControllerError::MountTarget(_))
+                if !self.has_mount_targets(api.as_ref(), file_system, role).await? =>
+            {
+                Ok(())
+            }
             Err(ControllerError::Efs { source, .. }) if source.is_not_found() => Ok(()),
             other => other,
         }

@@ -96,6 +96,19 @@ impl Controller {
         sessions.session(&place, &targets).await
     }
 
+    /// Whether a file system has mount targets, in whatever state.
+    pub(super) async fn has_mount_targets(
+        &self,
+        api: &dyn EfsApi,
+        file_system: &FileSystemId,
+        role: Option<&Role>,
+    ) -> Result<bool, ControllerError> {
+        let targets = self.mount_targets.get(api, file_system, role).await;
+        let targets =
+            targets.map_err(ControllerError::efs(format!("cannot list the mount targets of {file_system}")))?;
+        Ok(!targets.is_empty())
+    }
+
     async fn reach(
         &self,
         api: &dyn EfsApi,
@@ -182,7 +195,19 @@ impl Controller {
             // and give it up.
             Begun::Ready(claim) if claim.origin == Origin::Adopted => {
                 if let Some(other) = other().await.map_err(ControllerError::unfinished)? {
-                    return Err(in_use(other).unfinished());
+                    let age = session.trash().now().await.map_err(|error| ControllerError::from(error).unfinished())?;
+                    let age =
+                        ledger.age(&claim, age).await.map_err(|error| ControllerError::from(error).unfinished())?;
+                    let claimants = self.claimants_afresh().await.map_err(ControllerError::unfinished)?;
+                    let is_stored = claimants.iter().flatten().any(|volume| volume.handle == handle);
+                    if age <= NOT_STORED_YET || is_stored {
+                        return Err(in_use(other).unfinished());
+                    }
+                    // Nobody is looking any more, and nobody has the volume.
+                    volumes::release(ledger, &claim)
+                        .await
+                        .map_err(|error| ControllerError::from(error).unfinished())?;
+                    return Err(in_use(other));
                 }
                 let held = ledger.claim_at(path).await.map_err(|error| ControllerError::from(error).unfinished())?;
                 held.filter(|held| held.id == claim.id).ok_or_else(|| {

@@ -15,6 +15,7 @@ use super::sessions::Session;
 use super::tagging::{CLUSTER_TAG, clusters_of};
 use super::{Controller, ControllerError};
 use crate::efs::{AccessPoint, EfsApi, PosixUser, Role};
+use crate::locks::KeyedGuard;
 use crate::volume::{AccessPointId, FileSystemId, VolumeId};
 
 /// What goes with an access point.
@@ -25,6 +26,8 @@ pub(super) struct Going {
     noted: Option<Noted>,
     /// The claim on the directory, whether that goes or was there before.
     claim: Option<Claim>,
+    /// Keeps the deletions of volumes that share the directory apart.
+    _sharers: Option<KeyedGuard<String>>,
 }
 
 /// For whom a root directory is claimed.
@@ -61,28 +64,37 @@ impl Controller {
             Verdict::Own(claim) => claim,
             Verdict::Stays(reason, claim) => {
                 tracing::warn!(access_point = %id, %path, reason, "the root directory stays");
-                return Ok(claim.map(|claim| Going { session, path, noted: None, claim: Some(claim) }));
+                return Ok(claim.map(|claim| Going { session, path, noted: None, claim: Some(claim), _sharers: None }));
             }
+        };
+        // Of two volumes that share a directory and are deleted at once, the second must see that the first is gone.
+        let sharers = match &claim {
+            Some(_) => Some(self.lock(&format!("root {} {path}", access_point.file_system)).await?),
+            None => None,
         };
         if let Some(user) = self.user_of_root(api, &access_point.file_system, &path, id, claim.is_some()).await? {
             tracing::warn!(access_point = %id, %path, %user, "the root directory stays");
-            return Ok(claim.map(|claim| Going { session, path, noted: None, claim: Some(claim) }));
+            return Ok(claim.map(|claim| Going { session, path, noted: None, claim: Some(claim), _sharers: sharers }));
         }
         let node = match look(session.files(), &path).await {
             Ok(Place::Directory { node, .. }) => match &claim {
                 Some(claim) if claim.file_id != Some(node.file_id) => {
                     tracing::warn!(access_point = %id, %path, "what has the directory's name now is something else; it stays");
-                    volumes::release(session.ledger(), claim).await?;
-                    return Ok(None);
+                    // Given up when AWS has deleted the access point: until then it tells a repeated call so.
+                    let claim = Some(claim.clone());
+                    return Ok(Some(Going { session, path, noted: None, claim, _sharers: sharers }));
                 }
                 _ => node,
             },
             // The access point was never used.
             Ok(Place::Free { .. }) => {
-                if let Some(claim) = claim {
-                    volumes::release(session.ledger(), &claim).await?;
-                }
-                return Ok(None);
+                return Ok(claim.map(|claim| Going {
+                    session,
+                    path,
+                    noted: None,
+                    claim: Some(claim),
+                    _sharers: sharers,
+                }));
             }
             Err(error @ (DirectoryError::Link { .. } | DirectoryError::NotDirectory { .. })) => {
                 tracing::warn!(access_point = %id, %error, "nothing is removed");
@@ -101,7 +113,7 @@ impl Controller {
             retention: Some(keeper.retention),
         };
         let noted = Some(session.trash().intend(id.as_str(), intent).await?);
-        Ok(Some(Going { session, path, noted, claim }))
+        Ok(Some(Going { session, path, noted, claim, _sharers: sharers }))
     }
 
     /// The access point was not deleted, so its directory must not go.
@@ -137,7 +149,7 @@ impl Controller {
         id: &AccessPointId,
         going: &Going,
     ) -> Result<(), ControllerError> {
-        let Going { session, path, noted, claim } = going;
+        let Going { session, path, noted, claim, .. } = going;
         let Some(noted) = noted else { return self.unclaim_kept(api, file_system, id, going).await };
         match session.trash().carry_out(noted).await? {
             Outcome::Moved => {
@@ -183,8 +195,8 @@ impl Controller {
         for volume in self.claimants_afresh().await?.iter().flatten().filter(|volume| volume.has(id)) {
             let claim = session.ledger().claim_of(&client_token(&volume.name)).await?;
             if let Some(claim) = claim.filter(|claim| !claim.is_directory_volume()) {
-                let going =
-                    Going { session: session.clone(), path: claim.path.clone(), noted: None, claim: Some(claim) };
+                let path = claim.path.clone();
+                let going = Going { session: session.clone(), path, noted: None, claim: Some(claim), _sharers: None };
                 self.unclaim_kept(api, file_system, id, &going).await?;
             }
         }
@@ -212,10 +224,10 @@ impl Controller {
         if other.is_some() || user.is_some() {
             session.trash().put_back(&noted).await?;
             tracing::warn!(access_point = %id, %path, user = user.map(|user| user.to_string()), owner = other.map(|(_, it)| it.volume), "the root directory stays");
-            let going = Going { session: session.clone(), path, noted: None, claim };
+            let going = Going { session: session.clone(), path, noted: None, claim, _sharers: None };
             return self.unclaim_kept(api, file_system, &id, &going).await;
         }
-        let going = Going { session: session.clone(), path, noted: Some(noted), claim };
+        let going = Going { session: session.clone(), path, noted: Some(noted), claim, _sharers: None };
         self.remove_root(api, file_system, role, &id, &going).await
     }
 

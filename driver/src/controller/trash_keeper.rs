@@ -201,7 +201,7 @@ impl Controller {
     /// Gives a deletion up that nobody goes on with. Its files stay, or come back.
     async fn abandon(&self, session: &Session, entry: &Entry) -> Result<(), ControllerError> {
         match noted(entry) {
-            Some(noted) => Ok(session.trash().put_back(&noted).await?),
+            Some(noted) => Ok(session.trash().abandon(&noted).await?),
             None => Ok(()),
         }
     }

@@ -157,8 +157,14 @@ impl EfsApi for AwsEfs {
     }
 
     async fn delete_access_point(&self, id: &AccessPointId) -> Result<(), EfsError> {
-        let answer = self.clients.delete.delete_access_point().access_point_id(id.as_str()).send().await;
-        answer.map(drop).map_err(|error| efs_error("DeleteAccessPoint", &error))
+        let attempts = LostAttempts::default();
+        let call = self.clients.delete.delete_access_point().access_point_id(id.as_str());
+        let answer = call.customize().interceptor(attempts.clone()).send().await;
+        answer.map(drop).map_err(|error| {
+            let error = efs_error("DeleteAccessPoint", &error);
+            // Gone is gone, whichever attempt did it.
+            if error.is_not_found() { error } else { attempts.mark(error) }
+        })
     }
 
     async fn file_system(&self, id: &FileSystemId) -> Result<FileSystem, EfsError> {

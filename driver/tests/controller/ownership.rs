@@ -808,3 +808,104 @@ async fn a_late_deletion_waits_until_the_next_volume_is_stored() {
     assert!(is_there(&*files, "/data").await);
     files.umount().await.unwrap();
 }
+
+fn denied() -> Effect {
+    Effect::Error { name: "AccessDeniedException".into(), status: Some(403), message: None }
+}
+
+/// AWS has made the access point, its answer was lost, and the attempt after it is told that the access point exists.
+#[tokio::test]
+async fn a_lost_answer_does_not_make_a_directory_the_volumes_own() {
+    let bed = bed().await;
+    let fs = bed.mountable_file_system().await;
+    let files = bed.files(&fs).await;
+    precious(&*files, "/base/pvc-1").await;
+    bed.fake.faults().add(Rule::on("CreateAccessPoint", Effect::DropAfter).times(1)).unwrap();
+    let id = bed.create(request("pvc-1", &fs, &[("basePath", "/base")])).await.unwrap().volume_id;
+    bed.delete(&id).await.unwrap();
+    assert!(is_there(&*files, "/base/pvc-1").await);
+    files.umount().await.unwrap();
+}
+
+/// AWS has deleted the access point, its answer was lost, and the attempt after it is refused.
+#[tokio::test]
+async fn a_refusal_after_a_lost_deletion_does_not_end_it() {
+    let bed = bed().await;
+    let fs = bed.mountable_file_system().await;
+    let files = bed.files(&fs).await;
+    let id = bed.create(request("pvc-1", &fs, &[])).await.unwrap().volume_id;
+    precious(&*files, "/pvc-1").await;
+    bed.fake.faults().add(Rule::on("DeleteAccessPoint", Effect::DropAfter).times(1)).unwrap();
+    let rule = bed.fake.faults().add(Rule::on("DeleteAccessPoint", denied())).unwrap();
+    assert_refused(bed.delete(&id).await, Code::Unavailable, &["DeleteAccessPoint"]);
+    bed.fake.faults().remove(rule);
+    bed.delete(&id).await.unwrap();
+    assert!(!is_there(&*files, "/pvc-1").await);
+    files.umount().await.unwrap();
+}
+
+/// The first call says that what has the directory's name now stays, and is refused by AWS. The second one must say so, too.
+#[tokio::test]
+async fn what_a_refused_deletion_says_to_stay_stays() {
+    let bed = bed().await;
+    let fs = bed.mountable_file_system().await;
+    let files = bed.files(&fs).await;
+    let parameters = [
+        ("basePath", "/base"),
+        ("subPathPattern", "${.PV.name}"),
+        ("ensureUniqueDirectory", "false"),
+        ("csi.storage.k8s.io/pv/name", "pvc-1"),
+    ];
+    let id = bed.create(request("pvc-1", &fs, &parameters)).await.unwrap().volume_id;
+    files.rename_path("/base/pvc-1", "/base/away").await.unwrap();
+    precious(&*files, "/base/pvc-1").await;
+    let rule = bed.fake.faults().add(Rule::on("DeleteAccessPoint", denied())).unwrap();
+    assert_refused(bed.delete(&id).await, Code::PermissionDenied, &["DeleteAccessPoint"]);
+    bed.fake.faults().remove(rule);
+    bed.delete(&id).await.unwrap();
+    assert!(is_there(&*files, "/base/pvc-1").await);
+    files.umount().await.unwrap();
+}
+
+/// One volume's creation is refused late, when another one shares its directory.
+#[tokio::test]
+async fn a_late_refusal_leaves_the_directory_to_who_shares_it() {
+    let bed = bed().await;
+    let fs = bed.mountable_file_system().await;
+    let files = bed.files(&fs).await;
+    let mut rule = Rule::on("CreateAccessPoint", Effect::Throttle);
+    rule.resource = Some("pvc-a".into());
+    bed.fake.faults().add(rule).unwrap();
+    let late = async {
+        while files.lookup_path("/shared").await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        bed.create(point("pvc-b", &fs, "/shared")).await.unwrap();
+        files.getattr_path("/shared").await.map(|it| it.fileid).unwrap()
+    };
+    let (refused, before) = tokio::join!(bed.create(point("pvc-a", &fs, "/shared")), late);
+    assert!(refused.is_err());
+    assert_eq!(files.getattr_path("/shared").await.map(|it| it.fileid).ok(), Some(before));
+    files.umount().await.unwrap();
+}
+
+/// A namespace is deleted: the last two volumes that share a directory go at once. It was made for the first of them.
+#[tokio::test]
+async fn the_last_two_that_share_a_directory_take_it_along() {
+    let bed = bed().await;
+    let fs = bed.mountable_file_system().await;
+    let files = bed.files(&fs).await;
+    let (a, b) = tokio::join!(bed.create(point("pvc-a", &fs, "/shared")), bed.create(point("pvc-b", &fs, "/shared")));
+    let (a, b) = (a.unwrap().volume_id, b.unwrap().volume_id);
+    bed.delete(&a).await.unwrap();
+    bed.delete(&b).await.unwrap();
+    let a = bed.create(point("pvc-c", &fs, "/other")).await.unwrap().volume_id;
+    let b = bed.create(point("pvc-d", &fs, "/other")).await.unwrap().volume_id;
+    precious(&*files, "/other").await;
+    bed.fake.faults().add(Rule::on("DeleteAccessPoint", Effect::Delay { milliseconds: 300 })).unwrap();
+    let (first, second) = tokio::join!(bed.delete(&a), bed.delete(&b));
+    first.unwrap();
+    second.unwrap();
+    assert!(!is_there(&*files, "/other").await);
+    files.umount().await.unwrap();
+}

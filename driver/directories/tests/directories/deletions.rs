@@ -1,6 +1,6 @@
 //! What goes to the trash, what stays, and what comes back.
 
-use efs_directories::trash::{Intent, Keeper, Outcome, State};
+use efs_directories::trash::{Entry, Intent, Keeper, Outcome, State};
 use efs_directories::volumes::{self, Standing};
 use efs_directories::{Claim, DirectoryError, Trash};
 
@@ -315,4 +315,29 @@ async fn retention_begins_with_the_move() {
     trash.carry_out(&noted).await.unwrap();
     trash.settle(&noted).await.unwrap();
     assert!(trash.entries().await.unwrap().remove(0).since > intended);
+}
+
+/// Whoever looks after the trash takes an intent back beneath a call that has waited for long.
+#[tokio::test]
+async fn a_deletion_that_was_taken_back_is_not_done() {
+    let disk = Disk::new();
+    let claim = create(&disk.ledger(), &wanted("pvc-1", "/x")).await.unwrap();
+    let trash = disk.trash();
+    let noted = trash.intend("dir-1", intent(&claim)).await.unwrap();
+    trash.carry_out(&noted).await.unwrap();
+    trash.abandon(&noted).await.unwrap();
+    assert!(matches!(trash.settle(&noted).await, Err(DirectoryError::Contended { .. })));
+    assert_eq!(disk.all(), ["/x"]);
+    // What is settled is not taken back.
+    let noted = trash.intend("dir-1", intent(&claim)).await.unwrap();
+    trash.carry_out(&noted).await.unwrap();
+    trash.settle(&noted).await.unwrap();
+    trash.settle(&noted).await.unwrap();
+    trash.abandon(&noted).await.unwrap();
+    assert!(disk.all().is_empty());
+    let entry = trash.entries().await.unwrap().remove(0);
+    assert!(entry.intent.is_some());
+    // Nobody knows whose it is: the longer retention counts.
+    let kept = Entry { intent: Some(Intent { retention: Some(50), ..intent(&claim) }), ..entry };
+    assert!(!kept.is_due(kept.since + 49, &keeper(Some("green"), 0)) && kept.is_due(kept.since + 50, &keeper(None, 0)));
 }
