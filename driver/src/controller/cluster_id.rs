@@ -21,8 +21,11 @@ enum Known {
     Id(String),
     /// The driver runs outside a cluster.
     NoCluster,
-    /// It can't be found out just now.
-    Unknown(String),
+    /// It can't be found out just now; `for_good` where the service account may not ask.
+    Unknown {
+        reason: String,
+        for_good: bool,
+    },
 }
 
 /// The id as it was last found out.
@@ -33,7 +36,7 @@ struct Ages;
 
 impl Expiry<(), Known> for Ages {
     fn expire_after_create(&self, (): &(), known: &Known, _: Instant) -> Option<Duration> {
-        Some(if matches!(known, Known::Unknown(_)) { UNKNOWN_AGE } else { KNOWN_AGE })
+        Some(if matches!(known, Known::Unknown { .. }) { UNKNOWN_AGE } else { KNOWN_AGE })
     }
 }
 
@@ -50,8 +53,9 @@ impl ClusterId {
                 Ok(Some(id)) => Known::Id(id),
                 Ok(None) => Known::NoCluster,
                 Err(error) => {
-                    tracing::warn!(%error, "the cluster's id is unknown; what is made now carries no cluster's name, and what carries one is not deleted");
-                    Known::Unknown(error.to_string())
+                    let for_good = matches!(error, ControllerError::Cluster { forbidden: true, .. });
+                    tracing::warn!(%error, "the cluster's id is unknown; what carries a cluster's name is not deleted");
+                    Known::Unknown { reason: error.to_string(), for_good }
                 }
             }
         };
@@ -60,11 +64,23 @@ impl ClusterId {
 }
 
 impl Controller {
-    /// The name that what is made now shall carry. Nothing outside a cluster, or as long as the id can't be found out.
+    /// The cluster's name, as far as it is known. Nothing outside a cluster.
     pub(super) async fn cluster_id(&self) -> Option<String> {
         match self.known_id().await {
             Known::Id(id) => Some(id),
-            Known::NoCluster | Known::Unknown(_) => None,
+            Known::NoCluster | Known::Unknown { .. } => None,
+        }
+    }
+
+    /// The name that what is made now shall carry. Nothing outside a cluster, or where the service account may not find it out.
+    ///
+    /// # Errors
+    /// When it can't be found out just now: without it, what is made would be anybody's.
+    pub(super) async fn name_for_new(&self) -> Result<Option<String>, ControllerError> {
+        match self.known_id().await {
+            Known::Id(id) => Ok(Some(id)),
+            Known::NoCluster | Known::Unknown { for_good: true, .. } => Ok(None),
+            Known::Unknown { reason, .. } => Err(unknown(&reason)),
         }
     }
 
@@ -89,17 +105,19 @@ impl Controller {
         match self.cluster_id.get(&*self.cluster).await {
             Known::Id(own) => others.retain(|cluster| *cluster != own),
             Known::NoCluster => {}
-            Known::Unknown(reason) => {
-                return Err(ControllerError::Cluster {
-                    what: "the cluster's id".to_owned(),
-                    reason: format!(
-                        "{reason}; until then nothing is deleted that clusters have made, or set --cluster-id"
-                    ),
-                    transient: true,
-                    forbidden: false,
-                });
-            }
+            Known::Unknown { reason, .. } => return Err(unknown(&reason)),
         }
         Ok(others)
+    }
+}
+
+fn unknown(reason: &str) -> ControllerError {
+    ControllerError::Cluster {
+        what: "the cluster's id".to_owned(),
+        reason: format!(
+            "{reason}; until then nothing is made, and nothing is deleted that clusters have made, or set --cluster-id"
+        ),
+        transient: true,
+        forbidden: false,
     }
 }

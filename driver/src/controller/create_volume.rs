@@ -276,6 +276,7 @@ impl Controller {
         wanted: &Wanted<'_>,
         token: String,
     ) -> Result<AccessPoint, ControllerError> {
+        self.name_for_new().await?;
         self.check_claims(api, request, file_system).await?;
         for _ in 0..ID_ATTEMPTS {
             let reserved = match self.reserve(api, request, file_system).await {

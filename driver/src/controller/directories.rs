@@ -155,7 +155,7 @@ impl Controller {
             permissions: parameters.permissions.clone(),
             capacity: capacity.required,
             purpose: if parameters.adopt { Purpose::Adopt } else { Purpose::Own },
-            cluster: self.cluster_id().await,
+            cluster: self.name_for_new().await?,
         };
         let session = self.session(api, file_system, role).await?;
         let ledger = session.ledger();
@@ -170,6 +170,10 @@ impl Controller {
             Err(DirectoryError::Exists { .. } | DirectoryError::Taken { .. })
                 if ledger.legacy_note(path).await?.is_some() =>
             {
+                ledger.take_over(is_named_after).await?;
+                volumes::begin(ledger, &wanted).await?
+            }
+            Err(DirectoryError::Taken { owner, .. }) if ledger.is_deleted_by_earlier(&owner).await? => {
                 ledger.take_over(is_named_after).await?;
                 volumes::begin(ledger, &wanted).await?
             }

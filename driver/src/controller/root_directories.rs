@@ -251,7 +251,7 @@ impl Controller {
             permissions: permissions.to_owned(),
             capacity: 0,
             purpose: Purpose::Share,
-            cluster: self.cluster_id().await,
+            cluster: self.name_for_new().await?,
         };
         let begun = match volumes::begin(ledger, &wanted).await? {
             // Nobody has it any more: whoever deleted the last access point there wanted the directory to stay, and may have used it since.

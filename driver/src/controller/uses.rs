@@ -44,7 +44,10 @@ impl Used {
             PLUGIN_NAME => {
                 let used = Self::of_handle(&csi.volume_handle)?;
                 let option = || access_point_option(spec.mount_options.iter().flatten());
-                Some(Self { access_point: used.access_point.or_else(option), ..used })
+                // The attribute is that of old versions of the Go driver, whose node plug-in may still be at work during a migration.
+                let attribute = || csi.volume_attributes.as_ref()?.get("path")?.parse().ok();
+                let path = used.path.clone().or_else(attribute);
+                Some(Self { access_point: used.access_point.clone().or_else(option), path, ..used })
             }
             NFS_PLUGIN => of_nfs_plugin(csi),
             _ => None,
@@ -115,6 +118,16 @@ mod tests {
         assert_eq!(ours(&format!("{FS}:/a/b"), &["tls"]), Some((FS.into(), None, path())));
         let several = format!("accesspoint=fsap-00000000000000001,AccessPoint={POINT}");
         assert_eq!(ours(FS, &[&several]), Some((FS.into(), point(), None)));
+        let attributes = serde_json::json!({"path": "/a/b"});
+        let old = serde_json::json!({"driver": PLUGIN_NAME, "volumeHandle": FS, "volumeAttributes": attributes});
+        assert_eq!(
+            super::Used::of_volume(&serde_json::from_value(serde_json::json!({"csi": old})).unwrap())
+                .unwrap()
+                .path
+                .unwrap()
+                .to_string(),
+            "/a/b"
+        );
         assert_eq!(ours(&format!("s3files:{FS}"), &[]), None);
         assert_eq!(ours("nonsense", &[]), None);
     }

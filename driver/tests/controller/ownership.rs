@@ -586,7 +586,7 @@ async fn what_carries_a_clusters_name_stays_where_ones_own_is_unknown() {
     precious(&*files, "/pvc-2").await;
     for is_unknown in [true, false] {
         *bed.cluster.id.lock().unwrap() = None;
-        *bed.cluster.is_id_hidden.lock().unwrap() = is_unknown;
+        *bed.cluster.is_id_hidden.lock().unwrap() = is_unknown.then_some(false);
         let (mut other, _served) = bed.another_controller().await;
         for id in [&point, &at] {
             let request = csi_proto::csi::DeleteVolumeRequest { volume_id: id.clone(), ..Default::default() };
@@ -595,6 +595,10 @@ async fn what_carries_a_clusters_name_stays_where_ones_own_is_unknown() {
                 true => assert_refused(deleted, Code::Unavailable, &["cluster's id", "--cluster-id"]),
                 false => drop(deleted.unwrap()),
             }
+        }
+        if is_unknown {
+            let made = other.create_volume(request("pvc-3", &fs, &[])).await;
+            assert_refused(made, Code::Unavailable, &["cluster's id"]);
         }
         assert_eq!(bed.access_points(&fs).await.len(), 1);
         assert!(is_there(&*files, "/pvc-2").await);

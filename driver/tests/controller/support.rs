@@ -44,8 +44,8 @@ pub(crate) struct MapCluster {
     pub(crate) claimants: Mutex<Option<Vec<Claimant>>>,
     pub(crate) waiting: Mutex<Vec<WaitingClaim>>,
     pub(crate) id: Mutex<Option<String>>,
-    /// The API server doesn't tell it.
-    pub(crate) is_id_hidden: Mutex<bool>,
+    /// The API server doesn't tell it, because it is forbidden or because it is away.
+    pub(crate) is_id_hidden: Mutex<Option<bool>>,
     pub(crate) facts: Mutex<Option<ClusterFacts>>,
     /// Values of Secrets, by `namespace/name`.
     pub(crate) secrets: Mutex<HashMap<String, HashMap<String, String>>>,
@@ -83,9 +83,9 @@ impl Cluster for MapCluster {
     }
 
     async fn id(&self) -> Result<Option<String>, ControllerError> {
-        if *self.is_id_hidden.lock().unwrap() {
+        if let Some(forbidden) = *self.is_id_hidden.lock().unwrap() {
             let what = "Namespace kube-system".to_owned();
-            return Err(ControllerError::Cluster { what, reason: "no".to_owned(), transient: false, forbidden: true });
+            return Err(ControllerError::Cluster { what, reason: "no".to_owned(), transient: !forbidden, forbidden });
         }
         Ok(self.id.lock().unwrap().clone())
     }

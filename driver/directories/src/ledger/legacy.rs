@@ -109,6 +109,16 @@ impl Ledger {
         Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
     }
 
+    /// Whether an earlier driver has deleted the volume of a claim.
+    ///
+    /// # Errors
+    /// When the file system can't be asked.
+    pub async fn is_deleted_by_earlier(&self, claim: &Claim) -> Result<bool, DirectoryError> {
+        let path_hash = sha256_hex(&claim.path.to_string());
+        let is_known = self.known(&path_hash).await?.is_some_and(|known| known.claim == claim.id);
+        Ok(is_known && self.read_legacy(&path_hash).await?.is_none())
+    }
+
     /// An earlier driver has deleted a volume that was taken over: its claim goes, too, unless the directory is still there.
     async fn follow_deletion(&self, path_hash: &str) -> Result<(), DirectoryError> {
         if let Some(NameNote { path, claim }) = self.known(path_hash).await?
