@@ -20,6 +20,7 @@ mod known;
 mod list;
 mod modify;
 mod mount_targets;
+mod names;
 mod neighbours;
 pub mod parameters;
 pub mod paths;
@@ -54,6 +55,7 @@ use directories::KeptClaims;
 use gid_pool::GidPools;
 use known::KnownFileSystems;
 use mount_targets::MountTargetCache;
+use names::Names;
 use neighbours::Neighbours;
 use parameters::{FileSystemSource, ObjectKey};
 pub(crate) use reuse::is_token_of;
@@ -87,6 +89,7 @@ pub struct Controller {
     zones: moka::future::Cache<FileSystemId, Option<String>>,
     mount_targets: MountTargetCache,
     neighbours: Neighbours,
+    made: Names,
     handed_out: HandedOut,
     wanted: Wanted,
     kept_claims: KeptClaims,
@@ -118,6 +121,7 @@ impl Controller {
             zones: moka::future::Cache::new(MOST_FILE_SYSTEMS),
             mount_targets: MountTargetCache::default(),
             neighbours: Neighbours::default(),
+            made: Names::default(),
             handed_out: HandedOut::default(),
             wanted: Wanted::default(),
             kept_claims: KeptClaims::default(),

@@ -173,6 +173,16 @@ pub enum ProvisioningMode {
     Directory,
 }
 
+impl ProvisioningMode {
+    /// The word in a StorageClass.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AccessPoint => "efs-ap",
+            Self::Directory => "efs-dir",
+        }
+    }
+}
+
 /// An object and a key in it, `namespace/name/key`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectKey {

@@ -1,11 +1,13 @@
 //! ValidateVolumeCapabilities: does the volume exist, and can it do what is asked?
 
+use std::fmt::Display;
+
 use csi_proto::csi;
 
 use super::create_volume::check_capabilities;
 use super::directories::{DirectoryVolume, is_directory_handle};
 use super::existing::capacity_of;
-use super::parameters::CreateParameters;
+use super::parameters::{CreateParameters, FileSystemSource, ProvisioningMode};
 use super::secrets::CrossAccount;
 use super::tagging::mutable_tags;
 use super::{Controller, ControllerError};
@@ -34,10 +36,10 @@ impl Controller {
             return Err(ControllerError::Invalid("volume_capabilities: at least one is needed".to_owned()));
         }
         let account = CrossAccount::read(&request.secrets)?;
-        self.find(&request.volume_id, account.role.as_ref()).await?;
+        let found = self.find(&request.volume_id, account.role.as_ref()).await?;
         let refused = check_capabilities(&request.volume_capabilities)
             .err()
-            .or_else(|| self.check_parameters(&request).err())
+            .or_else(|| self.check_parameters(&request, &found).err())
             .or_else(|| mutable_tags(&request.mutable_parameters).err())
             .map(|error| error.to_string())
             .or_else(|| {
@@ -59,12 +61,57 @@ impl Controller {
         })
     }
 
-    fn check_parameters(&self, request: &csi::ValidateVolumeCapabilitiesRequest) -> Result<(), ControllerError> {
+    /// Whether the volume is one that these parameters give, as far as it shows: what is confirmed must be so.
+    fn check_parameters(
+        &self,
+        request: &csi::ValidateVolumeCapabilitiesRequest,
+        found: &FoundVolume,
+    ) -> Result<(), ControllerError> {
         if request.parameters.is_empty() {
             return Ok(());
         }
-        CreateParameters::parse(&request.parameters, self.config.unknown_parameters, self.tags.has_flag_tags())?;
-        Ok(())
+        let parameters =
+            CreateParameters::parse(&request.parameters, self.config.unknown_parameters, self.tags.has_flag_tags())?;
+        let differs = |what: &str, has: &dyn Display, wants: &dyn Display| {
+            Err(ControllerError::Invalid(format!("parameters: the volume has {what} {has}, not {wants}")))
+        };
+        if let FileSystemSource::Id(id) = &parameters.file_system
+            && *id != found.id.file_system
+        {
+            return differs("fileSystemId", &found.id.file_system, id);
+        }
+        let mode = match (&found.access_point, &found.directory) {
+            (Some(_), _) => ProvisioningMode::AccessPoint,
+            (None, Some(_)) => ProvisioningMode::Directory,
+            // A static volume was made by no class.
+            (None, None) => return differs("provisioningMode", &"none", &parameters.mode.as_str()),
+        };
+        if mode != parameters.mode {
+            return differs("provisioningMode", &mode.as_str(), &parameters.mode.as_str());
+        }
+        let Some(access_point) = &found.access_point else { return Ok(()) };
+        let user = access_point.posix_user.as_ref();
+        for (what, fixed, has) in
+            [("uid", parameters.uid, user.map(|user| user.uid)), ("gid", parameters.gid, user.map(|user| user.gid))]
+        {
+            let Some(has) = has else { return differs(what, &"none", &"one of its own") };
+            match fixed {
+                Some(id) if id != has => return differs(what, &has, &id),
+                None if !parameters.gid_range.contains(&has) => {
+                    let (start, end) = (parameters.gid_range.start(), parameters.gid_range.end());
+                    return differs(what, &has, &format!("one of {start} to {end}"));
+                }
+                _ => {}
+            }
+        }
+        let octal = |text: &str| u32::from_str_radix(text, 8).ok();
+        match &access_point.root_owner {
+            // The mode of a directory that an earlier claim of the name has used is that claim's.
+            Some(owner) if !parameters.reuse && octal(&owner.permissions) != octal(&parameters.permissions) => {
+                differs("directoryPerms", &owner.permissions, &parameters.permissions)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Looks a volume up by its handle.

@@ -190,3 +190,38 @@ async fn validation_looks_the_volume_up() {
     assert_refused(validate("", caps, &[]).await, Code::InvalidArgument, &["volume_id"]);
     assert_refused(validate(&id, vec![], &[]).await, Code::InvalidArgument, &["volume_capabilities"]);
 }
+
+/// What is confirmed must be so: the volume is the one that the parameters give, as far as it shows.
+#[tokio::test]
+async fn parameters_that_the_volume_does_not_have_are_not_confirmed() {
+    let bed = Bed::new().await;
+    let (fs, other) = (bed.file_system(None).await, bed.file_system(None).await);
+    let own = [("uid", "1000"), ("gidRangeStart", "7000"), ("gidRangeEnd", "7009")];
+    let asked = request("pvc-1", &fs, &own);
+    let id = bed.create(asked.clone()).await.unwrap().volume_id;
+    let validate = |changed: &[(&str, &str)]| {
+        let mut csi = bed.csi.clone();
+        let mut parameters = asked.parameters.clone();
+        parameters.extend(changed.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        let request = csi::ValidateVolumeCapabilitiesRequest {
+            volume_id: id.clone(),
+            volume_capabilities: vec![capability(Mode::SingleNodeWriter)],
+            parameters,
+            ..Default::default()
+        };
+        async move { csi.validate_volume_capabilities(request).await.unwrap().into_inner() }
+    };
+    let confirmed = validate(&[("directoryPerms", "0700")]).await;
+    assert!(confirmed.confirmed.is_some_and(|it| it.parameters["uid"] == "1000"), "{}", confirmed.message);
+    for (changed, word) in [
+        (("fileSystemId", other.as_str()), "fileSystemId"),
+        (("provisioningMode", "efs-dir"), "provisioningMode efs-ap, not efs-dir"),
+        (("uid", "1001"), "uid 1000, not 1001"),
+        (("gid", "5"), "gid"),
+        (("gidRangeStart", "7010"), "gid"),
+        (("directoryPerms", "755"), "directoryPerms 700, not 755"),
+    ] {
+        let answer = validate(&[("gidRangeEnd", "7020"), changed]).await;
+        assert!(answer.confirmed.is_none() && answer.message.contains(word), "{changed:?}: {}", answer.message);
+    }
+}

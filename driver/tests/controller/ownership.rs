@@ -913,3 +913,22 @@ async fn the_last_two_that_share_a_directory_take_it_along() {
     assert!(!is_there(&*files, "/other").await);
     files.umount().await.unwrap();
 }
+
+/// One name is one volume, of whatever kind and wherever.
+#[tokio::test]
+async fn a_name_gives_no_second_volume_of_another_kind_or_elsewhere() {
+    let bed = bed().await;
+    let (fs, other) = (bed.mountable_file_system().await, bed.mountable_file_system().await);
+    let id = bed.create(directory("pvc-1", &fs, "/a")).await.unwrap().volume_id;
+    for (asked, word) in [
+        (directory("pvc-1", &other, "/a"), other.as_str()),
+        (request("pvc-1", &fs, &[]), "provisioningMode efs-dir, but efs-ap"),
+    ] {
+        assert_refused(bed.create(asked).await, Code::AlreadyExists, &[&id, word]);
+    }
+    assert!(bed.access_points(&fs).await.is_empty());
+    assert_eq!(bed.create(directory("pvc-1", &fs, "/a")).await.unwrap().volume_id, id);
+    bed.delete(&id).await.unwrap();
+    let point = bed.create(request("pvc-1", &fs, &[])).await.unwrap().volume_id;
+    assert_refused(bed.create(directory("pvc-1", &fs, "/b")).await, Code::AlreadyExists, &[&point]);
+}
