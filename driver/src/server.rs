@@ -19,7 +19,8 @@ use crate::config::{Config, ControllerConfig, Endpoint};
 use crate::controller::cluster::KubeCluster;
 use crate::controller::sessions::{Addresses, TunnelSessions};
 use crate::controller::{Controller, ControllerService};
-use crate::efs::AwsClients;
+use crate::efs::metadata::NodeObject;
+use crate::efs::{AwsClients, EfsClients as _};
 use crate::health;
 use crate::identity::{IdentityService, PLUGIN_NAME, VERSION};
 use crate::metrics::Metrics;
@@ -95,20 +96,24 @@ pub async fn run(config: Config, recent: RecentEvents, shutdown: CancellationTok
     }
     let identity = IdentityService::new(is_ready);
     let mut routes = Routes::new(IdentityServer::new(identity));
-    let clients = Arc::new(AwsClients::new(config.aws.clone(), metrics.clone()));
+    let node = this_node();
+    let object = node.clone().map(|node| node as Arc<dyn NodeObject>);
+    let clients = Arc::new(AwsClients::new(config.aws.clone(), metrics.clone()).with_node(object));
+    tokio::spawn(tell_missing_region(Arc::clone(&clients)));
     if config.mode != Mode::Node {
         let cluster = Arc::new(KubeCluster::default());
         let controller = Controller::new(config.controller.clone(), clients.clone(), cluster, metrics.clone())
             .with_sessions(Arc::new(sessions(&config.controller, shutdown.clone())?));
         routes = routes.add_service(ControllerServer::new(ControllerService::new(Arc::new(controller))));
     }
-    let mut node = None;
+    let mut node_service = None;
     let tunnels_end = CancellationToken::new();
     let _end_tunnels = tunnels_end.clone().drop_guard();
     if config.mode != Mode::Controller {
-        let service = start_node(&config, clients, metrics.clone(), open_files, tunnels_end, shutdown.clone()).await?;
+        let about = AboutNode { kubernetes: node, open_files };
+        let service = start_node(&config, clients, metrics.clone(), about, tunnels_end, shutdown.clone()).await?;
         routes = routes.add_service(NodeServer::new(service.clone()));
-        node = Some(service);
+        node_service = Some(service);
     }
     let listener = Listener::bind(&config.endpoint).await?;
     tracing::info!(
@@ -121,7 +126,7 @@ pub async fn run(config: Config, recent: RecentEvents, shutdown: CancellationTok
     );
     ready.send_replace(true);
     let (answer, kubelet) = watch::channel(KubeletAnswer::None);
-    if let Some(node) = node.clone() {
+    if let Some(node) = node_service.clone() {
         let (started, registers) = (Instant::now(), config.node.registration.is_some());
         let report = move || Report {
             version: VERSION.to_owned(),
@@ -136,7 +141,7 @@ pub async fn run(config: Config, recent: RecentEvents, shutdown: CancellationTok
     let registering = config.node.registration.clone().map(|it| tokio::spawn(it.keep(answer, shutdown.clone())));
     let result = serve(listener, routes, metrics, shutdown.clone()).await;
     shutdown.cancel();
-    if let Some(node) = node
+    if let Some(node) = node_service
         && tokio::time::timeout(FINISH, node.finish()).await.is_err()
     {
         tracing::warn!("a call that nobody waits for is broken off");
@@ -167,30 +172,51 @@ pub(crate) fn sessions(config: &ControllerConfig, shutdown: CancellationToken) -
     Ok(TunnelSessions::new(deps, addresses, shutdown))
 }
 
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// This node in Kubernetes, within a cluster.
+fn this_node() -> Option<Arc<ThisNode>> {
+    variable("KUBERNETES_SERVICE_HOST").or_else(|| variable("KUBECONFIG"))?;
+    variable("CSI_NODE_NAME").map(|name| Arc::new(ThisNode::new(name)))
+}
+
+/// Says once that there is no region, before the first call fails for want of it.
+async fn tell_missing_region(clients: Arc<AwsClients>) {
+    if let Err(error) = clients.region().await {
+        tracing::error!(%error, "calls that need AWS will fail");
+    }
+}
+
+/// What was found out about this process and its node.
+struct AboutNode {
+    kubernetes: Option<Arc<ThisNode>>,
+    open_files: Option<u64>,
+}
+
 /// Starts the node service. Mounts of an earlier process are served again when it returns.
 async fn start_node(
     config: &Config,
     clients: Arc<AwsClients>,
     metrics: Metrics,
-    open_files: Option<u64>,
+    about: AboutNode,
     tunnels_end: CancellationToken,
     shutdown: CancellationToken,
 ) -> Result<NodeService, ServeError> {
-    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let in_cluster = variable("KUBERNETES_SERVICE_HOST").or_else(|| variable("KUBECONFIG")).is_some();
     let name = variable("CSI_NODE_NAME");
     // On SageMaker HyperPod the metadata service describes the machine below, in another account.
     let is_hyper_pod = name.as_ref().is_some_and(|name| name.starts_with("hyperpod-"));
     let imds_disabled = variable("AWS_EC2_METADATA_DISABLED").is_some_and(|it| it.eq_ignore_ascii_case("true"));
     let deps = NodeDeps {
-        kubernetes: name.filter(|_| in_cluster).map(|name| Arc::new(ThisNode::new(name))),
+        kubernetes: about.kubernetes,
         imds: !is_hyper_pod && !imds_disabled,
         remove_taint: variable("DISABLE_TAINT_WATCHER").is_none(),
         efs: clients,
         credentials: Arc::new(AwsCredentials),
         worker: Worker::this_program().with_metrics(metrics.clone()),
         metrics,
-        open_files,
+        open_files: about.open_files,
         ports: node::port_range(variable("PORT_RANGE_UPPER_BOUND").as_deref(), &config.node.efs_utils),
         region_variable: variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")),
         tunnels_end,

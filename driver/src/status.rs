@@ -72,6 +72,9 @@ pub fn answer_to(kind: &EfsErrorKind) -> Answer {
             Code::Unavailable,
             "check the way to the EFS API (DNS, VPC endpoint, proxy, security group); the call is repeated",
         ),
+        EfsErrorKind::NoRegion => {
+            (Code::FailedPrecondition, "say the region in one of the ways that the message names")
+        }
         EfsErrorKind::OutOfFiles => {
             (Code::ResourceExhausted, "raise the limit that the message names; the provisioner repeats the call")
         }
@@ -163,6 +166,7 @@ mod tests {
             EfsErrorKind::Server,
             EfsErrorKind::Timeout,
             EfsErrorKind::Connection,
+            EfsErrorKind::NoRegion,
             EfsErrorKind::OutOfFiles,
             EfsErrorKind::Unreadable,
             EfsErrorKind::AfterLostAttempt(Box::new(EfsErrorKind::Other("any error after a lost answer".to_owned()))),

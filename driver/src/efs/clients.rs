@@ -22,6 +22,7 @@ use super::api::{EfsApi, LifeCycle, MountTarget};
 use super::aws::{AwsEfs, OperationClients, is_throttle};
 use super::errors::{EfsError, EfsErrorKind};
 use super::http_client::http_client;
+use super::metadata::{NodeFacts, NodeObject};
 use super::mount_targets::ListMountTargets;
 use crate::config::AwsConfig;
 use crate::metrics::Metrics;
@@ -77,6 +78,8 @@ pub trait EfsClients: std::fmt::Debug + Send + Sync + 'static {
 pub struct AwsClients {
     config: AwsConfig,
     metrics: Metrics,
+    /// This node in Kubernetes, whose label tells the region where nothing else does.
+    node: Option<Arc<dyn NodeObject>>,
     base: OnceCell<SdkConfig>,
     own: OnceCell<Arc<dyn EfsApi>>,
     roles: moka::future::Cache<Role, Arc<dyn EfsApi>>,
@@ -88,10 +91,17 @@ impl AwsClients {
         Self {
             config,
             metrics,
+            node: None,
             base: OnceCell::new(),
             own: OnceCell::new(),
             roles: moka::future::Cache::new(MOST_ROLES),
         }
+    }
+
+    /// The same with a node object to ask for the region, after all that the SDK asks.
+    #[must_use]
+    pub fn with_node(self, node: Option<Arc<dyn NodeObject>>) -> Self {
+        Self { node, ..self }
     }
 
     /// Clients with a configuration that is loaded already.
@@ -104,7 +114,7 @@ impl AwsClients {
     /// # Errors
     /// When no region can be found, or it has no FIPS endpoint although one is demanded.
     pub async fn base(&self) -> Result<&SdkConfig, EfsError> {
-        self.base.get_or_try_init(|| load(&self.config)).await
+        self.base.get_or_try_init(|| load(&self.config, self.node.as_deref())).await
     }
 
     fn connect(&self, config: &SdkConfig) -> Arc<dyn EfsApi> {
@@ -174,7 +184,7 @@ impl ListMountTargets for AwsClients {
     }
 }
 
-async fn load(config: &AwsConfig) -> Result<SdkConfig, EfsError> {
+async fn load(config: &AwsConfig, node: Option<&dyn NodeObject>) -> Result<SdkConfig, EfsError> {
     let retries = match config.adaptive_retry {
         true => RetryConfig::adaptive().with_max_attempts(5),
         false => RetryConfig::standard().with_max_attempts(3),
@@ -191,15 +201,26 @@ async fn load(config: &AwsConfig) -> Result<SdkConfig, EfsError> {
     if let Some(region) = &config.region {
         loader = loader.region(Region::new(region.clone()));
     }
-    let loaded = loader.load().await;
+    let mut loaded = loader.load().await;
     let wrong = |message: String| EfsError {
         operation: "AWS configuration",
-        kind: EfsErrorKind::Other("no usable region".to_owned()),
+        kind: EfsErrorKind::NoRegion,
         message,
         request_id: None,
     };
+    let mut reason = "there is no node object to ask".to_owned();
+    if let (None, Some(node)) = (loaded.region(), node) {
+        match node.facts().await {
+            Ok(NodeFacts { region: Some(region), .. }) => {
+                loaded = loaded.to_builder().region(Region::new(region)).build();
+            }
+            Ok(_) => reason = "the node has no label topology.kubernetes.io/region".to_owned(),
+            Err(error) => reason = format!("the node object can't be read: {error}"),
+        }
+    }
     let Some(region) = loaded.region() else {
-        return Err(wrong("give --region, AWS_REGION, or access to the instance metadata service".to_owned()));
+        let ways = "give --region, AWS_REGION, or access to the instance metadata service";
+        return Err(wrong(format!("{ways}; {reason}")));
     };
     let has_fips = region.as_ref().starts_with("us-") || region.as_ref().starts_with("ca-");
     if loaded.use_fips() == Some(true) && !has_fips {
@@ -261,5 +282,41 @@ impl Intercept for AttemptMetrics {
         let outcome = outcome.as_ref().copied().map_err(|(code, throttled)| (code.as_str(), *throttled));
         self.0.api_attempt(&operation, took, outcome);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A node with this region in its label, or without one.
+    #[derive(Debug)]
+    struct Labelled(Option<&'static str>);
+
+    #[async_trait]
+    impl NodeObject for Labelled {
+        async fn facts(&self) -> Result<NodeFacts, String> {
+            Ok(NodeFacts { region: self.0.map(str::to_owned), ..NodeFacts::default() })
+        }
+    }
+
+    /// Where neither flag, environment nor metadata service tell.
+    #[tokio::test]
+    async fn the_nodes_label_tells_the_region_in_the_end() {
+        let clients = |config: AwsConfig, label| {
+            AwsClients::new(config, Metrics::new()).with_node(Some(Arc::new(Labelled(label))))
+        };
+        let given = AwsConfig { region: Some("eu-west-1".to_owned()), ..AwsConfig::default() };
+        assert_eq!(clients(given, Some("us-east-2")).region().await.unwrap(), "eu-west-1");
+        let told = clients(AwsConfig::default(), Some("us-east-2")).region().await.unwrap();
+        match std::env::var("AWS_REGION").or_else(|_| std::env::var("AWS_DEFAULT_REGION")) {
+            Ok(variable) => assert_eq!(told, variable),
+            Err(_) => {
+                assert_eq!(told, "us-east-2");
+                let unknown = clients(AwsConfig::default(), None).region().await.unwrap_err();
+                assert_eq!(unknown.kind, EfsErrorKind::NoRegion);
+                assert!(unknown.message.contains("topology.kubernetes.io/region"), "{unknown}");
+            }
+        }
     }
 }

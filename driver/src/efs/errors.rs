@@ -33,6 +33,8 @@ pub enum EfsErrorKind {
     Timeout,
     /// The endpoint could not be reached, or the connection broke; the outcome of a mutation is unknown.
     Connection,
+    /// No region can be found, or none that fits what is asked for.
+    NoRegion,
     /// No connection can be made because too many files are open on this side.
     OutOfFiles,
     /// An answer that cannot be read; the outcome of a mutation is unknown.
@@ -82,6 +84,7 @@ impl EfsErrorKind {
             | Self::Throttled
             | Self::AccessDenied
             | Self::Unauthenticated
+            | Self::NoRegion
             | Self::OutOfFiles
             | Self::Other(_) => true,
         }
@@ -103,6 +106,7 @@ impl EfsErrorKind {
             Self::Server => "InternalServerError",
             Self::Timeout => "timeout",
             Self::Connection => "connection failure",
+            Self::NoRegion => "no usable region",
             Self::OutOfFiles => "too many open files",
             Self::Unreadable => "an unreadable answer",
             Self::AfterLostAttempt(last) => last.name(),
