@@ -4,11 +4,15 @@ mod support;
 
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use efs_csi_driver::tunnel::{Admission, DialError, DialLimits, TunnelLease};
-use support::{Authority, SERVER_NAME, Server, spec, tunnels};
+use aws_credential_types::Credentials;
+use efs_csi_driver::tunnel::{
+    Admission, DialError, DialLimits, IamSource, ProvideCredentials, TunnelLease, TunnelSpec,
+};
+use support::{Authority, SERVER_NAME, Server, spec, tunnels, tunnels_with};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -240,4 +244,43 @@ async fn tls_1_2_only_servers_work() {
     let lease = tunnels.open(&spec("fsap-0123456789abcdef0"), &HashSet::new()).expect("open");
     lease.check().await.expect("check");
     assert_eq!(server.certificates.lock().expect("lock").len(), 1);
+}
+
+/// Credentials that end after so many seconds; how often they were asked for.
+struct Ending(u64, std::sync::atomic::AtomicUsize);
+
+#[async_trait::async_trait]
+impl ProvideCredentials for Ending {
+    async fn credentials(&self, _: &IamSource, _: &str) -> Result<Credentials, String> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        let ends = std::time::SystemTime::now() + Duration::from_secs(self.0);
+        Ok(Credentials::new("AKIAEXAMPLE", "secret", Some("token".to_owned()), Some(ends), "test"))
+    }
+}
+
+/// A certificate is no longer good than the credentials that signed it: a session of 15 minutes, say.
+#[tokio::test]
+async fn new_connections_are_signed_with_credentials_that_have_not_ended() {
+    let authority = Authority::new();
+    let server = Server::start(authority.server(SERVER_NAME, 0, false), nfs_or_echo).await;
+    for (seconds, asked) in [(30, 3), (15 * 60, 1)] {
+        let credentials = Arc::new(Ending(seconds, std::sync::atomic::AtomicUsize::new(0)));
+        let admission = Admission::OnlyUid(rustix::process::geteuid().as_raw());
+        let provider = Arc::<Ending>::clone(&credentials);
+        let tunnels = tunnels_with(
+            &authority,
+            server.address,
+            DialLimits::default(),
+            admission,
+            provider,
+            CancellationToken::new(),
+        );
+        let signed = TunnelSpec { iam: Some(IamSource::Default), ..spec("fsap-0123456789abcdef0") };
+        let lease = tunnels.open(&signed, &HashSet::new()).expect("open");
+        for _ in 0..3 {
+            assert_eq!(ask(&mut connect(&lease).await, b"hello").await, b"hello");
+        }
+        assert_eq!(credentials.1.load(Ordering::Relaxed), asked, "credentials that end after {seconds} s");
+        assert!(lease.certificate_expires_in().expect("a certificate") <= Duration::from_secs(seconds));
+    }
 }

@@ -63,6 +63,9 @@ pub trait ProvideCredentials: Send + Sync {
     async fn credentials(&self, source: &IamSource, region: &str) -> Result<Credentials, String>;
 }
 
+/// Credentials that end within this time are as good as ended: a connection takes its time, and clocks differ.
+const ENDS_SOON: Duration = Duration::from_secs(60);
+
 /// Time limits of the steps of a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct DialLimits {
@@ -74,7 +77,7 @@ pub struct DialLimits {
     pub handshake: Duration,
     /// Answer to the first NFS call.
     pub first_call: Duration,
-    /// A new certificate is made for connections that start this long after the last one was made.
+    /// A new certificate is made for connections that start this long after the last one was made, or when the credentials that signed it end.
     pub renew_after: Duration,
 }
 
@@ -203,7 +206,7 @@ pub struct DialDeps {
 pub struct Dialer {
     spec: Arc<TunnelSpec>,
     deps: Arc<DialDeps>,
-    certificate: Mutex<Option<(Instant, Arc<CertifiedKey>)>>,
+    certificate: Mutex<Option<Presented>>,
     handshakes: Handshakes,
     reached: Mutex<Option<SocketAddr>>,
 }
@@ -227,6 +230,20 @@ impl Handshakes {
     }
 }
 
+/// The client certificate that new connections present.
+struct Presented {
+    made: Instant,
+    /// When the credentials end that signed it, by the wall clock, which goes on while the machine sleeps. EFS refuses it then.
+    ends: Option<SystemTime>,
+    certificate: Arc<CertifiedKey>,
+}
+
+impl Presented {
+    fn is_good(&self, renew_after: Duration, now: SystemTime) -> bool {
+        self.made.elapsed() < renew_after && self.ends.is_none_or(|ends| now + ENDS_SOON < ends)
+    }
+}
+
 impl Dialer {
     /// A dialer for `spec`.
     pub fn new(spec: Arc<TunnelSpec>, deps: Arc<DialDeps>) -> Self {
@@ -246,7 +263,11 @@ impl Dialer {
     /// For how long the current client certificate is still good; `None` while there is none.
     pub fn certificate_expires_in(&self) -> Option<Duration> {
         let slot = self.certificate.lock().unwrap_or_else(PoisonError::into_inner);
-        slot.as_ref().map(|(made, _)| LIFETIME.saturating_sub(made.elapsed()))
+        slot.as_ref().map(|presented| {
+            let left = LIFETIME.saturating_sub(presented.made.elapsed());
+            let signed = presented.ends.map(|ends| ends.duration_since(SystemTime::now()).unwrap_or_default());
+            signed.map_or(left, |signed| left.min(signed))
+        })
     }
 
     /// Connects, with every step under its own deadline. After a failure, address and certificate are found afresh.
@@ -365,10 +386,10 @@ impl Dialer {
     }
 
     async fn certificate(&self) -> Result<Arc<CertifiedKey>, DialError> {
-        if let Some((made, certificate)) = &*self.certificate.lock().unwrap_or_else(PoisonError::into_inner)
-            && made.elapsed() < self.deps.limits.renew_after
+        if let Some(presented) = &*self.certificate.lock().unwrap_or_else(PoisonError::into_inner)
+            && presented.is_good(self.deps.limits.renew_after, SystemTime::now())
         {
-            return Ok(Arc::clone(certificate));
+            return Ok(Arc::clone(&presented.certificate));
         }
         let issuer = self.deps.issuer.get().await.map_err(DialError::Key)?;
         let credentials = match &self.spec.iam {
@@ -384,7 +405,8 @@ impl Dialer {
         };
         let certificate = Arc::new(self.issue(&issuer, credentials.as_ref())?);
         let mut slot = self.certificate.lock().unwrap_or_else(PoisonError::into_inner);
-        *slot = Some((Instant::now(), Arc::clone(&certificate)));
+        let ends = credentials.as_ref().and_then(Credentials::expiry);
+        *slot = Some(Presented { made: Instant::now(), ends, certificate: Arc::clone(&certificate) });
         Ok(certificate)
     }
 

@@ -254,13 +254,25 @@ pub(crate) fn tunnels_for(
     admission: Admission,
     stop: CancellationToken,
 ) -> Tunnels {
+    tunnels_with(authority, address, limits, admission, Arc::new(NoCredentials), stop)
+}
+
+/// The same with these credentials.
+pub(crate) fn tunnels_with(
+    authority: &Authority,
+    address: SocketAddr,
+    limits: DialLimits,
+    admission: Admission,
+    credentials: Arc<dyn ProvideCredentials>,
+    stop: CancellationToken,
+) -> Tunnels {
     let dir = tempfile::tempdir().expect("temp dir");
     let roots = roots::from_file(&authority.write(dir.path())).expect("roots");
     let deps = DialDeps {
         issuer: IssuerSlot::new(None),
         roots: Arc::new(roots),
         locate: Arc::new(At(vec![address])),
-        credentials: Arc::new(NoCredentials),
+        credentials,
         source: "k8s".to_owned(),
         limits,
     };
