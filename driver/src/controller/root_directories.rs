@@ -18,6 +18,10 @@ use crate::efs::{AccessPoint, EfsApi, PosixUser, Role};
 use crate::locks::KeyedGuard;
 use crate::volume::{AccessPointId, FileSystemId, VolumeId};
 
+/// How long an access point may be on its way after its directory was claimed, seconds: the limit of a call of the EFS API with its retries,
+/// and a little more.
+const BEING_MADE: u64 = 60;
+
 /// What goes with an access point.
 pub(super) struct Going {
     session: Session,
@@ -256,6 +260,12 @@ impl Controller {
         let begun = match volumes::begin(ledger, &wanted).await? {
             // Nobody has it any more: whoever deleted the last access point there wanted the directory to stay, and may have used it since.
             Begun::Ready(claim) if claim.volume != token && !self.is_shared(api, file_system, path, None).await? => {
+                if ledger.age(&claim, session.trash().now().await?).await? < BEING_MADE {
+                    return Err(ControllerError::Busy(format!(
+                        "directory {path} was just claimed for the access point of volume {:?}, which is not there yet",
+                        claim.volume
+                    )));
+                }
                 volumes::release(ledger, &claim).await?;
                 volumes::begin(ledger, &wanted).await?
             }

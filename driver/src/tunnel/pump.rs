@@ -80,7 +80,11 @@ where
     poll_fn(|cx| {
         loop {
             let out = outward.poll(cx, &mut local, &mut upstream, &traffic.sent)?;
-            let back = inward.poll(cx, &mut upstream, &mut local, &traffic.received)?;
+            let back = match inward.poll(cx, &mut upstream, &mut local, &traffic.received) {
+                // The kernel has closed its side: how the server ends its own is no trouble of the tunnel's, which others may use.
+                Poll::Ready(Err(_)) if outward.stage == Stage::Finished => return Poll::Ready(Ok(Side::Local)),
+                back => back?,
+            };
             match (out, back) {
                 (Poll::Ready(Turn::Done), Poll::Ready(Turn::Done)) => {
                     return Poll::Ready(Ok(first.unwrap_or(Side::Upstream)));
@@ -296,6 +300,39 @@ mod tests {
         fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
             Poll::Ready(Ok(()))
         }
+    }
+
+    /// A side that has nothing to say and whose end is an error, as a server's that closes without TLS's farewell.
+    struct Rude(Talker);
+
+    impl AsyncRead for Rude {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()))
+        }
+    }
+
+    impl AsyncWrite for Rude {
+        fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.0).poll_write(cx, bytes)
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// The kernel closes a connection after an unmount, and another mount goes on through the same tunnel.
+    #[tokio::test]
+    async fn how_a_server_ends_a_connection_that_the_kernel_has_closed_is_no_trouble() {
+        let ended = pump(tokio::io::empty(), Rude(Talker::default()), &Traffic::default()).await;
+        assert_eq!(ended.unwrap(), Side::Local);
+        let (_kernel, local) = duplex(100);
+        let lost = pump(local, Rude(Talker::default()), &Traffic::default()).await;
+        assert!(matches!(lost, Err(PumpError::Side { side: Side::Upstream, .. })), "{lost:?}");
     }
 
     /// An answer must not wait until a stream of calls pauses.
