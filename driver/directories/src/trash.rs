@@ -377,14 +377,7 @@ impl Trash {
     /// # Errors
     /// When the file system can't be asked or refuses.
     pub async fn put_back(&self, noted: &Noted) -> Result<(), DirectoryError> {
-        let folder = self.folder().await?;
-        for from in [format!("{MOVED}{}", noted.name), noted.name.clone()] {
-            if self.lookup(&folder, &from).await?.is_some() {
-                let parent = make_way(&*self.files, &noted.intent.path).await?;
-                return self.give_back(&folder, noted, &from, &parent).await;
-            }
-        }
-        self.cancel(noted).await
+        self.take_back(noted, &[format!("{MOVED}{}", noted.name), noted.name.clone()]).await
     }
 
     /// Takes an intent back that nobody goes on with, and moves back what it has moved, unless that is settled.
@@ -392,11 +385,17 @@ impl Trash {
     /// # Errors
     /// When the file system can't be asked or refuses.
     pub async fn abandon(&self, noted: &Noted) -> Result<(), DirectoryError> {
+        self.take_back(noted, &[format!("{MOVED}{}", noted.name)]).await
+    }
+
+    /// Takes an intent back, and moves back what is in the trash under one of these names.
+    async fn take_back(&self, noted: &Noted, names: &[String]) -> Result<(), DirectoryError> {
         let folder = self.folder().await?;
-        let from = format!("{MOVED}{}", noted.name);
-        if self.lookup(&folder, &from).await?.is_some() {
-            let parent = make_way(&*self.files, &noted.intent.path).await?;
-            return self.give_back(&folder, noted, &from, &parent).await;
+        for from in names {
+            if self.lookup(&folder, from).await?.is_some() {
+                let parent = make_way(&*self.files, &noted.intent.path).await?;
+                return self.give_back(&folder, noted, from, &parent).await;
+            }
         }
         self.cancel(noted).await
     }

@@ -199,21 +199,18 @@ impl Controller {
             // and give it up.
             Begun::Ready(claim) if claim.origin == Origin::Adopted => {
                 if let Some(other) = other().await.map_err(ControllerError::unfinished)? {
-                    let age = session.trash().now().await.map_err(|error| ControllerError::from(error).unfinished())?;
-                    let age =
-                        ledger.age(&claim, age).await.map_err(|error| ControllerError::from(error).unfinished())?;
+                    let age = session.trash().now().await.map_err(unfinished)?;
+                    let age = ledger.age(&claim, age).await.map_err(unfinished)?;
                     let claimants = self.claimants_afresh().await.map_err(ControllerError::unfinished)?;
                     let is_stored = claimants.iter().flatten().any(|volume| volume.handle == handle);
                     if age <= NOT_STORED_YET || is_stored {
                         return Err(in_use(other).unfinished());
                     }
                     // Nobody is looking any more, and nobody has the volume.
-                    volumes::release(ledger, &claim)
-                        .await
-                        .map_err(|error| ControllerError::from(error).unfinished())?;
+                    volumes::release(ledger, &claim).await.map_err(unfinished)?;
                     return Err(in_use(other));
                 }
-                let held = ledger.claim_at(path).await.map_err(|error| ControllerError::from(error).unfinished())?;
+                let held = ledger.claim_at(path).await.map_err(unfinished)?;
                 held.filter(|held| held.id == claim.id).ok_or_else(|| {
                     ControllerError::Busy(format!("another call for volume {name:?} has given up directory {path}"))
                 })?
@@ -221,9 +218,7 @@ impl Controller {
             Begun::Ready(claim) => claim,
             Begun::Claimed(claim) => {
                 if let Some(other) = other().await.map_err(ControllerError::unfinished)? {
-                    volumes::release(ledger, &claim)
-                        .await
-                        .map_err(|error| ControllerError::from(error).unfinished())?;
+                    volumes::release(ledger, &claim).await.map_err(unfinished)?;
                     return Err(in_use(other));
                 }
                 match volumes::place(ledger, &claim).await {
@@ -233,7 +228,7 @@ impl Controller {
                 }
             }
         };
-        let has = ledger.size(&claim).await.map_err(|error| ControllerError::from(error).unfinished())?;
+        let has = ledger.size(&claim).await.map_err(unfinished)?;
         match difference(&claim, &wanted, has, capacity) {
             None => Ok(MadeDirectory {
                 handle: directory_handle(file_system.clone(), &claim.path.to_string()),
@@ -455,6 +450,11 @@ async fn standing(session: &Session, path: &DirectoryPath) -> Result<Standing, C
         ledger.take_over(is_named_after).await?;
     }
     Ok(volumes::standing(ledger, path).await?)
+}
+
+/// A failure to ask the file system after a creation may have made something there.
+fn unfinished(error: DirectoryError) -> ControllerError {
+    ControllerError::from(error).unfinished()
 }
 
 /// Names a directory volume among all that were ever deleted.
