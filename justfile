@@ -202,7 +202,7 @@ bench-table REPORT=(target / "bench-report/report.json"):
 # What is measured is built as the images build it, so it is what is shipped; the measuring program comes apart from it.
 _measured *ARGS:
     @cargo build --quiet --locked --workspace --bin efs-csi-driver --bin fake-efs --bin csi-sanity "$@"
-    @cargo build --quiet --locked --workspace --bin efs-csi-bench "$@"
+    @cargo build --quiet --locked --workspace --bin efs-csi-bench --bin efs-csi-pulse "$@"
 
 # Peers come from package registries. A peer that can't be had is a row that says so.
 _bench-peers:

@@ -4,7 +4,7 @@
 //! * [`budgets`] are the promises of the design, each judged by one measurement.
 //! * [`page`], [`table`] and [`compare`] show a report: as HTML, in the README, against another run; [`flame`] shows a profile.
 //! * [`scenarios`] measure, [`scale`] makes the curves of the scale study; [`peers`] start what we are measured against; [`endpoint`] is the TLS server behind the tunnels.
-//! * [`workloads`] and [`pulse`] are what is done to a mounted file system; [`rest`] is a bare HTTP client; [`machine`] and [`usage`] read what the system knows about itself and about a process.
+//! * [`workloads`] is what is done to a mounted file system; [`rest`] is a bare HTTP client; [`machine`] and [`usage`] read what the system knows about itself and about a process.
 
 pub mod budgets;
 pub mod compare;
@@ -13,7 +13,6 @@ pub mod flame;
 pub mod machine;
 pub mod page;
 pub mod peers;
-pub mod pulse;
 pub mod report;
 pub mod rest;
 pub mod run;

@@ -5,10 +5,14 @@
 //! * [`sanity`] runs csi-sanity against our own driver.
 //! * [`scenarios`] runs the chart and the driver on a real Kubernetes.
 //! * [`soak`] does everything at once, for as long as wanted, and loses nothing.
+//! * [`kubelet`] runs the shipped images in the lab as a node runs pods.
 //! * [`mounts`] reads the kernel's view: mountinfo, listening ports, owners.
+//! * [`pulse`] writes without end, and tells how long a mount stood still.
 
 pub mod demo;
+pub mod kubelet;
 pub mod mounts;
+pub mod pulse;
 pub mod sanity;
 pub mod scenarios;
 pub mod soak;

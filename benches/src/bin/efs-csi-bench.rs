@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -11,7 +10,7 @@ use efs_csi_benches::peers::own_tunnel;
 use efs_csi_benches::report::{Place, Report};
 use efs_csi_benches::run::{self, Lab, Options};
 use efs_csi_benches::scenarios::{Pass, Setting};
-use efs_csi_benches::{compare, flame, page, pulse, scale, table};
+use efs_csi_benches::{compare, flame, page, scale, table};
 
 /// Numbers that people can believe.
 #[derive(Debug, Parser)]
@@ -84,15 +83,6 @@ enum Command {
         /// Only samples of processes of this name.
         #[arg(long)]
         program: Option<String>,
-    },
-    /// Write records until standard input ends and print the longest wait in seconds: the I/O that a killed driver stalls.
-    #[command(hide = true)]
-    Pulse {
-        /// Pause between two records of a file, in milliseconds.
-        #[arg(long)]
-        every: u64,
-        /// The files.
-        files: Vec<PathBuf>,
     },
     /// Hold tunnels open: the process that the tunnel scenario measures.
     #[command(hide = true)]
@@ -178,10 +168,6 @@ async fn execute(command: Command) -> anyhow::Result<()> {
         }
         Command::Flame { title, program } => {
             flame::draw(std::io::stdin().lock(), std::io::stdout().lock(), &title, program.as_deref())
-        }
-        Command::Pulse { every, files } => {
-            println!("{}", pulse::run(&files, Duration::from_millis(every))?.as_secs_f64());
-            Ok(())
         }
         Command::Tunnel { upstream, ca_file, count } => own_tunnel::hold(upstream, &ca_file, count).await,
     }

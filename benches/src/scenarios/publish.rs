@@ -1,15 +1,15 @@
 //! NodePublishVolume beside a bare kernel mount, memory of many volumes, and what a killed driver costs.
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use efs_csi_e2e::mounts;
+use efs_csi_e2e::pulse::Pulse;
 use efs_csi_e2e::stack::{Driver, DriverOptions, Fake, Volume};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use super::{Board, Declaration, Setting};
 use crate::peers::own_tunnel::NAME;
@@ -281,7 +281,7 @@ async fn stall(
     let volume = stack.volume(driver, &format!("pvc-{name}-{round}")).await?;
     let target = stack.target(format!("{name}-{round}"))?;
     driver.publish(&volume, &target).await?;
-    let pulse = Pulse::start(&setting.program, Duration::from_millis(5), &[target.join("records")])?;
+    let pulse = Pulse::start(&setting.bin_dir, Duration::from_millis(5), &[target.join("records")])?;
     let longest = disturbed(setting, driver, disturbance, pulse).await?;
     if let Disturbance::Kill = disturbance {
         board.sample("recovery.probe", NAME, driver.first_probe.as_secs_f64() * 1e3);
@@ -308,10 +308,10 @@ async fn stall_many(
     }
     let files: Vec<PathBuf> = mounted.iter().map(|(_, target)| target.join("records")).collect();
     let every = Duration::from_millis(250);
-    let pulse = Pulse::start(&setting.program, every, &files)?;
+    let pulse = Pulse::start(&setting.bin_dir, every, &files)?;
     tokio::time::sleep(Duration::from_millis(setting.amount(2000, 200))).await;
-    board.sample("recovery.stall.many", UNDISTURBED, pulse.stop().await?.as_secs_f64() * 1e3);
-    let pulse = Pulse::start(&setting.program, every, &files)?;
+    board.sample("recovery.stall.many", UNDISTURBED, pulse.stop().await?.longest.as_secs_f64() * 1e3);
+    let pulse = Pulse::start(&setting.bin_dir, every, &files)?;
     let longest = disturbed(setting, driver, Disturbance::Kill, pulse).await?;
     board.sample("recovery.stall.many", NAME, longest.as_secs_f64() * 1e3);
     for chunk in pairs.chunks(25) {
@@ -337,27 +337,7 @@ async fn disturbed(
     }
     // The kernel reconnects by itself; a record that waits for it is still being timed when the pulse is told to stop.
     tokio::time::sleep(Duration::from_millis(setting.amount(1500, 200))).await;
-    pulse.stop().await
-}
-
-/// A process of its own that writes records. It can't be a thread here: starting the new driver closes this process's
-/// files in the child, and closing one with unwritten data waits for the very driver that is being started.
-struct Pulse(Child);
-
-impl Pulse {
-    fn start(program: &Path, every: Duration, files: &[PathBuf]) -> anyhow::Result<Self> {
-        let mut command = Command::new(program);
-        command.arg("pulse").arg("--every").arg(every.as_millis().to_string()).args(files);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
-        Ok(Self(command.spawn().context("starting the writer of records")?))
-    }
-
-    async fn stop(mut self) -> anyhow::Result<Duration> {
-        drop(self.0.stdin.take());
-        let output = self.0.wait_with_output().await?;
-        ensure!(output.status.success(), "the writer of records ended with {}", output.status);
-        Ok(Duration::from_secs_f64(String::from_utf8_lossy(&output.stdout).trim().parse()?))
-    }
+    Ok(pulse.stop().await?.longest)
 }
 
 async fn bare_mount(address: IpAddr, port: u16, target: PathBuf) -> anyhow::Result<()> {
