@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::node::registration::KubeletAnswer;
 use crate::node::report::NodeReport;
 use crate::recent::RecentEvent;
-use crate::socket;
+use crate::socket::KeptSocket;
 
 /// The socket's name in the state directory.
 pub const SOCKET: &str = "admin.sock";
@@ -49,7 +50,7 @@ pub fn socket_path(state_dir: &Path) -> PathBuf {
 
 /// Tells the report to every client until `shutdown`. Without its socket the driver runs on: mounts don't depend on it.
 pub async fn serve(path: PathBuf, report: Arc<dyn Fn() -> Report + Send + Sync>, shutdown: CancellationToken) {
-    let (listener, _file) = match socket::bind(&path, MODE) {
+    let mut socket = match KeptSocket::bind(&path, MODE) {
         Ok(bound) => bound,
         Err(error) => {
             tracing::warn!(%error, "no admin socket, `efs-csi-driver debug` will not work");
@@ -59,15 +60,7 @@ pub async fn serve(path: PathBuf, report: Arc<dyn Fn() -> Report + Send + Sync>,
     loop {
         let stream = tokio::select! {
             () = shutdown.cancelled() => return,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    // Out of file descriptors, most likely: trying again at once would only burn time.
-                    tracing::debug!(%error, "cannot accept a connection on the admin socket");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            },
+            Some(Ok(stream)) = socket.next() => stream,
         };
         // One client after the other: this is for people.
         if let Ok(Err(error)) = timeout(READ_WITHIN, tell(stream, report.as_ref())).await {

@@ -109,6 +109,10 @@ pub struct NodeConfig {
     pub mount_target_port: u16,
     /// Registration with the kubelet; `None` when a sidecar does it.
     pub registration: Option<Registration>,
+    /// Socket of the start-up probe, if there is one.
+    pub probe_socket: Option<PathBuf>,
+    /// Whether the port keeper is a container beside this one.
+    pub port_keeper_sidecar: bool,
     /// How often and how many volume walks run; `None` when statistics are off.
     pub volume_metrics: Option<VolumeMetrics>,
     /// Limit of concurrent NodePublishVolume calls.
@@ -251,6 +255,8 @@ fn node_config(flags: &ServeFlags) -> Result<NodeConfig, ConfigError> {
         .map_err(|reason| ConfigError::Flag { flag: OVERRIDES, value: format!("{overrides:?}"), reason })?;
     Ok(NodeConfig {
         registration: registration(flags)?,
+        probe_socket: Some(flags.probe_socket.clone()).filter(|path| !path.as_os_str().is_empty()),
+        port_keeper_sidecar: flags.port_keeper_sidecar,
         node_id: flags.node_id.clone(),
         region: flags.region.clone().or_else(|| efs_utils.region.clone()),
         availability_zone: flags.availability_zone.clone(),

@@ -3,7 +3,8 @@
 //! [`process`] starts and stops it; [`cli`] and [`config`] say what it should do; [`server`] serves the CSI services on one
 //! socket, beginning with [`identity`]; [`efs`] is the AWS side, [`volume`] holds the types that all of them share.
 //! [`tunnel`] and [`mount`] are what the node needs: encrypted ways to EFS and kernel mounts; [`durable`] writes files that
-//! survive a crash, [`socket`] puts sockets at fixed paths.
+//! survive a crash, [`socket`] puts sockets at fixed paths and
+//! keeps them there, [`probe`] tells whether this very process serves.
 
 pub mod admin;
 mod causes;
@@ -14,6 +15,7 @@ pub mod debug;
 pub mod durable;
 pub mod efs;
 pub mod fips;
+mod hand_over;
 pub mod health;
 pub mod identity;
 pub mod locks;
@@ -22,6 +24,7 @@ pub mod mount;
 pub mod node;
 pub mod open_files;
 pub mod orphans;
+pub mod probe;
 pub mod process;
 pub mod recent;
 pub mod rpc;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use efs_csi_driver::node::walker;
 use efs_csi_driver::tunnel::keeper;
-use efs_csi_driver::{mount, process};
+use efs_csi_driver::{mount, probe, process};
 
 fn main() -> ExitCode {
     // The driver's helpers must start fast and stay small: no flags, no logging, no runtime.
@@ -12,7 +12,8 @@ fn main() -> ExitCode {
     match arguments.next() {
         Some(word) if word == mount::worker::COMMAND => mount::worker::main(arguments.next()),
         Some(word) if word == walker::COMMAND => walker::main(),
-        Some(word) if word == keeper::COMMAND => keeper::process::main(arguments.next()),
+        Some(word) if word == keeper::COMMAND => keeper::process::main(arguments),
+        Some(word) if word == probe::COMMAND => probe::main(arguments.next()),
         _ => process::run(std::env::args_os()),
     }
 }

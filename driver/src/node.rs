@@ -34,7 +34,7 @@ use crate::efs::metadata::{Given, Metadata, NodeObject};
 use crate::efs::mount_targets::{ListMountTargets, MountTargets};
 use crate::metrics::Metrics;
 use crate::mount::Worker;
-use crate::tunnel::keeper::Keeper;
+use crate::tunnel::keeper::{Host, Keeper};
 use crate::tunnel::roots::{self, RootsError};
 use crate::tunnel::{Admission, DialDeps, DialLimits, IssuerSlot, Locate, ProvideCredentials, TunnelLease, Tunnels};
 use crate::{open_files, rpc};
@@ -215,7 +215,11 @@ impl NodeService {
         };
         let volumes_by_files = volumes_by_files(deps.open_files, deps.ports.len());
         let tunnels = Tunnels::new(dial, deps.ports, Admission::OnlyUid(0), deps.tunnels_end);
-        let keeper = Keeper::new(deps.worker.program().to_owned(), &config.state_dir);
+        let host = match config.port_keeper_sidecar {
+            true => Host::Sidecar,
+            false => Host::Child(deps.worker.program().to_owned()),
+        };
+        let keeper = Keeper::new(host, &config.state_dir);
         let inherited = keeper.inherit(|_| true);
         let mounting = config.max_inflight_mounts.map(|limit| (Arc::new(Semaphore::new(limit)), limit));
         let walks = config
@@ -261,6 +265,21 @@ impl NodeService {
     pub async fn finish(&self) {
         self.node.tasks.close();
         self.node.tasks.wait().await;
+    }
+
+    /// The keeper, if it outlives this process and its container.
+    pub fn lasting_keeper(&self) -> Option<Keeper> {
+        self.node.config.port_keeper_sidecar.then(|| self.node.keeper.clone())
+    }
+
+    /// Whether there are mounts that stand still when this process ends.
+    pub fn has_tunnels(&self) -> bool {
+        self.node.published().values().any(|published| published.lease.is_some())
+    }
+
+    /// Whether every mount that needs a tunnel has it.
+    pub fn serves_all(&self) -> bool {
+        self.node.published().values().all(|published| published.lease.is_some() || published.record.port().is_none())
     }
 
     /// The state of tunnels, mounts and walks now.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use csi_proto::csi::controller_server::ControllerServer;
 use csi_proto::csi::identity_server::IdentityServer;
 use csi_proto::csi::node_server::NodeServer;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
@@ -30,11 +30,11 @@ use crate::node::registration::KubeletAnswer;
 use crate::node::{self, NodeDeps, NodeService, StartError};
 use crate::recent::RecentEvents;
 use crate::rpc::RpcMetrics;
-use crate::socket::{self, BindError, SocketFile};
+use crate::socket::{self, BindError, KeptSocket, Place};
 use crate::tunnel::credentials::AwsCredentials;
 use crate::tunnel::roots::{self, RootsError};
 use crate::tunnel::{DialDeps, DialLimits, IssuerSlot, Locate};
-use crate::{fips, open_files};
+use crate::{fips, hand_over, open_files, probe};
 
 /// How long running calls may take to finish after the stop signal. The kubelet grants 30 s before SIGKILL.
 const GRACE: Duration = Duration::from_secs(20);
@@ -125,6 +125,12 @@ pub async fn run(config: Config, recent: RecentEvents, shutdown: CancellationTok
         "serving CSI"
     );
     ready.send_replace(true);
+    let csi = listener.place().cloned();
+    if let (Some(node), Some(path)) = (node_service.clone(), config.node.probe_socket.clone()) {
+        let (set, serving) = watch::channel(false);
+        tokio::spawn(hand_over::tell_when_serving(node, set));
+        tokio::spawn(probe::serve(path, serving, shutdown.clone()));
+    }
     let (answer, kubelet) = watch::channel(KubeletAnswer::None);
     if let Some(node) = node_service.clone() {
         let (started, registers) = (Instant::now(), config.node.registration.is_some());
@@ -138,10 +144,16 @@ pub async fn run(config: Config, recent: RecentEvents, shutdown: CancellationTok
         };
         tokio::spawn(admin::serve(admin::socket_path(&config.node.state_dir), Arc::new(report), shutdown.clone()));
     }
-    let registering = config.node.registration.clone().map(|it| tokio::spawn(it.keep(answer, shutdown.clone())));
+    let keeper = node_service.as_ref().and_then(NodeService::lasting_keeper);
+    let registering = config
+        .node
+        .registration
+        .clone()
+        .zip(csi.clone())
+        .map(|(registration, csi)| tokio::spawn(registration.keep(csi, keeper, answer, shutdown.clone())));
     let result = serve(listener, routes, metrics, shutdown.clone()).await;
     shutdown.cancel();
-    if let Some(node) = node_service
+    if let Some(node) = &node_service
         && tokio::time::timeout(FINISH, node.finish()).await.is_err()
     {
         tracing::warn!("a call that nobody waits for is broken off");
@@ -150,6 +162,9 @@ pub async fn run(config: Config, recent: RecentEvents, shutdown: CancellationTok
         && tokio::time::timeout(UNREGISTER, registering).await.is_err()
     {
         tracing::warn!("the kubelet still talks to the registration socket; stopping anyway");
+    }
+    if let (Some(node), Some(csi)) = (&node_service, csi) {
+        hand_over::linger(node, csi).await;
     }
     result
 }
@@ -227,8 +242,8 @@ async fn start_node(
 /// A bound CSI address.
 #[derive(Debug)]
 pub enum Listener {
-    /// A Unix socket and the file that stands for it.
-    Unix(UnixListener, SocketFile),
+    /// A Unix socket.
+    Unix(KeptSocket),
     /// A TCP socket.
     Tcp(TcpListener),
 }
@@ -241,10 +256,7 @@ impl Listener {
     /// When the path is something else than a socket, or the system refuses.
     pub async fn bind(endpoint: &Endpoint) -> Result<Self, ServeError> {
         match endpoint {
-            Endpoint::Unix(path) => {
-                let (listener, file) = socket::bind(path, SOCKET_MODE)?;
-                Ok(Self::Unix(listener, file))
-            }
+            Endpoint::Unix(path) => Ok(Self::Unix(KeptSocket::bind(path, SOCKET_MODE)?)),
             Endpoint::Tcp(address) => {
                 let listener = TcpListener::bind(address)
                     .await
@@ -254,10 +266,18 @@ impl Listener {
         }
     }
 
+    /// Where its socket is, if it is a Unix socket.
+    fn place(&self) -> Option<&Place> {
+        match self {
+            Self::Unix(socket) => Some(socket.place()),
+            Self::Tcp(_) => None,
+        }
+    }
+
     /// The address in the form that `--endpoint` takes, with the real port.
     pub fn address(&self) -> String {
         match self {
-            Self::Unix(_, file) => format!("unix://{}", file.path().display()),
+            Self::Unix(socket) => format!("unix://{}", socket.place().path().display()),
             Self::Tcp(listener) => match listener.local_addr() {
                 Ok(address) => format!("tcp://{address}"),
                 Err(error) => format!("tcp (address unknown: {error})"),
@@ -279,13 +299,9 @@ pub async fn serve(
     let builder = Server::builder().http2_max_header_list_size(socket::HEADERS_MAX);
     let router = builder.layer(RpcMetrics::new(metrics)).add_routes(routes);
     let stop = shutdown.clone().cancelled_owned();
-    let mut socket = None;
     let serving = async {
         match listener {
-            Listener::Unix(listener, file) => {
-                socket = Some(file);
-                router.serve_with_incoming_shutdown(socket::callers(listener), stop).await
-            }
+            Listener::Unix(socket) => router.serve_with_incoming_shutdown(socket::callers(socket), stop).await,
             Listener::Tcp(listener) => {
                 router.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop).await
             }
@@ -298,6 +314,5 @@ pub async fn serve(
             Ok(())
         }
     };
-    drop(socket);
     result
 }

@@ -3,15 +3,20 @@
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use tokio::net::{UnixListener, UnixStream};
-use tokio_stream::wrappers::UnixListenerStream;
 
 use self::authority::AnyAuthority;
 pub(crate) use self::authority::LIST_MAX as HEADERS_MAX;
+pub use self::kept::{KeptSocket, Place};
 
 pub mod authority;
+mod kept;
+
+/// Nobody needs this long between bind and rename.
+const LEFT_OVER_AFTER: Duration = Duration::from_secs(60);
 
 /// Why a socket can't be had at a path.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +38,8 @@ pub enum BindError {
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
-    inode: u64,
+    /// `None` when it is not this process's to remove any more.
+    inode: Option<u64>,
 }
 
 impl SocketFile {
@@ -42,15 +48,26 @@ impl SocketFile {
         &self.path
     }
 
-    /// Whether nothing at all is at the path any more. A successor's socket does not count as missing.
-    pub fn is_missing(&self) -> bool {
-        std::fs::symlink_metadata(&self.path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    /// The socket that is at `path` now, as if this process had put it there.
+    fn present(path: &Path) -> Option<Self> {
+        let found = std::fs::symlink_metadata(path).ok().filter(|found| found.file_type().is_socket())?;
+        Some(Self { path: path.to_owned(), inode: Some(found.ino()) })
+    }
+
+    /// Whether it is still what the path leads to.
+    fn is_there(&self) -> bool {
+        self.inode.is_some_and(|inode| std::fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == inode))
+    }
+
+    /// Leaves the file where it is at the end.
+    fn leave(&mut self) {
+        self.inode = None;
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if std::fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode)
+        if self.is_there()
             && let Err(error) = std::fs::remove_file(&self.path)
         {
             tracing::warn!(path = %self.path.display(), %error, "cannot remove the socket");
@@ -76,17 +93,17 @@ pub fn bind(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile), BindEr
     // watches its directory for sockets, leaves names with a leading dot alone.
     let mut fresh = std::ffi::OsString::from(".");
     fresh.push(name);
-    fresh.push(format!(".{}", std::process::id()));
+    fresh.push(".");
+    remove_left_over(path, &fresh);
+    // Not the process id: two drivers that start at once in their containers are both process 1.
+    fresh.push(format!("{:08x}", rand::random::<u32>()));
     let fresh = path.with_file_name(fresh);
-    let bound = std::fs::remove_file(&fresh)
-        .or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) })
-        .and_then(|()| UnixListener::bind(&fresh));
-    let listener = bound.map_err(fail)?;
+    let listener = UnixListener::bind(&fresh).map_err(fail)?;
     let placed = std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(mode))
         .and_then(|()| std::fs::symlink_metadata(&fresh))
         .and_then(|found| std::fs::rename(&fresh, path).map(|()| found.ino()));
     match placed {
-        Ok(inode) => Ok((listener, SocketFile { path: path.to_owned(), inode })),
+        Ok(inode) => Ok((listener, SocketFile { path: path.to_owned(), inode: Some(inode) })),
         Err(error) => {
             // The bind's own error matters more than a left-over name.
             let _ = std::fs::remove_file(&fresh);
@@ -95,9 +112,23 @@ pub fn bind(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile), BindEr
     }
 }
 
+/// Removes what processes have left that died between bind and rename.
+fn remove_left_over(path: &Path, prefix: &std::ffi::OsStr) {
+    let Some(directory) = path.parent() else { return };
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let begins = entry.file_name().as_encoded_bytes().starts_with(prefix.as_encoded_bytes());
+        let made = entry.metadata().and_then(|it| it.modified());
+        let is_old = made.is_ok_and(|made| made.elapsed().is_ok_and(|age| age > LEFT_OVER_AFTER));
+        if begins && is_old {
+            // It is in nobody's way.
+            let _gone = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// The connections of gRPC callers, whatever they call the socket.
-pub fn callers(listener: UnixListener) -> impl Stream<Item = io::Result<AnyAuthority<UnixStream>>> {
-    UnixListenerStream::new(listener).map(|connection| connection.map(AnyAuthority::new))
+pub fn callers(socket: KeptSocket) -> impl Stream<Item = io::Result<AnyAuthority<UnixStream>>> {
+    socket.map(|connection| connection.map(AnyAuthority::new))
 }
 
 #[cfg(test)]
@@ -112,7 +143,7 @@ mod tests {
         let (_listener, second) = bind(&path, 0o640).expect("second");
         assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o640);
         drop(first);
-        assert!(path.exists() && !second.is_missing(), "the predecessor must not remove its successor's socket");
+        assert!(path.exists() && second.is_there(), "the predecessor must not remove its successor's socket");
         drop(second);
         assert_eq!(std::fs::read_dir(dir.path()).expect("list").count(), 0, "nothing is left");
     }

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use efs_csi_driver::tunnel::keeper::Keeper;
+use efs_csi_driver::tunnel::keeper::{Host, Keeper};
 
 fn listener() -> (TcpListener, u16) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind");
@@ -27,7 +27,7 @@ fn keepers(state_dir: &Path) -> usize {
 fn a_connection_waits_in_the_kept_socket_and_is_served_by_the_next_driver() {
     let dir = tempfile::tempdir().expect("temp dir");
     let (socket, port) = listener();
-    let first = Keeper::new(support::driver(), dir.path());
+    let first = Keeper::new(Host::Child(support::driver()), dir.path());
     first.keep(port, Arc::new(OwnedFd::from(socket)));
     assert_eq!(keepers(dir.path()), 1);
     // The first driver dies: all it had is gone but what the keeper holds.
@@ -35,7 +35,7 @@ fn a_connection_waits_in_the_kept_socket_and_is_served_by_the_next_driver() {
     let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the port must still take connections");
     client.write_all(b"call").expect("write");
 
-    let second = Keeper::new(support::driver(), dir.path());
+    let second = Keeper::new(Host::Child(support::driver()), dir.path());
     let mut inherited = second.inherit(|_| true);
     assert_eq!(inherited.keys().copied().collect::<Vec<_>>(), [port]);
     let socket = inherited.remove(&port).expect("listener");
@@ -55,7 +55,7 @@ fn a_connection_waits_in_the_kept_socket_and_is_served_by_the_next_driver() {
 #[test]
 fn a_killed_keeper_is_replaced_and_a_new_one_starts_after_the_last_ended() {
     let dir = tempfile::tempdir().expect("temp dir");
-    let keeper = Keeper::new(support::driver(), dir.path());
+    let keeper = Keeper::new(Host::Child(support::driver()), dir.path());
     let (a, port_a) = listener();
     let (b, port_b) = listener();
     keeper.keep(port_a, Arc::new(OwnedFd::from(a)));
@@ -82,7 +82,7 @@ fn a_killed_keeper_is_replaced_and_a_new_one_starts_after_the_last_ended() {
         keeper.revive();
     }
     assert_eq!(keepers(dir.path()), 1);
-    let next = Keeper::new(support::driver(), dir.path());
+    let next = Keeper::new(Host::Child(support::driver()), dir.path());
     assert_eq!(next.inherit(|_| true).len(), 2);
     drop(next);
 
@@ -91,7 +91,7 @@ fn a_killed_keeper_is_replaced_and_a_new_one_starts_after_the_last_ended() {
     let (c, port_c) = listener();
     keeper.keep(port_c, Arc::new(OwnedFd::from(c)));
     assert_eq!(
-        Keeper::new(support::driver(), dir.path()).inherit(|_| true).keys().copied().collect::<Vec<_>>(),
+        Keeper::new(Host::Child(support::driver()), dir.path()).inherit(|_| true).keys().copied().collect::<Vec<_>>(),
         [port_c]
     );
     keeper.release(port_c);
@@ -100,8 +100,8 @@ fn a_killed_keeper_is_replaced_and_a_new_one_starts_after_the_last_ended() {
 #[test]
 fn without_a_keeper_nothing_is_inherited() {
     let dir = tempfile::tempdir().expect("temp dir");
-    assert!(Keeper::new(support::driver(), dir.path()).inherit(|_| true).is_empty());
+    assert!(Keeper::new(Host::Child(support::driver()), dir.path()).inherit(|_| true).is_empty());
     std::fs::create_dir(dir.path().join("keeper")).expect("mkdir");
     std::fs::write(dir.path().join("keeper/socket"), "not a socket").expect("write");
-    assert!(Keeper::new(support::driver(), dir.path()).inherit(|_| true).is_empty());
+    assert!(Keeper::new(Host::Child(support::driver()), dir.path()).inherit(|_| true).is_empty());
 }

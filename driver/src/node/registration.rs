@@ -1,10 +1,11 @@
 //! Registration with the kubelet, without a sidecar.
 //!
 //! The kubelet watches a directory for sockets and asks each one which plug-in it stands for (pluginregistration v1). The
-//! socket lives as long as the driver serves CSI; should somebody remove it (a kubelet that cleans up, an administrator), it
-//! comes back. When the driver stops, it goes, unless a successor has already put its own in place.
+//! socket lives as long as the driver serves CSI; should somebody remove it (a kubelet that cleans up, an administrator), or a
+//! successor die that has taken its place, it comes back. When the driver stops, it goes, unless a successor serves it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use csi_proto::registration::registration_server::{Registration as Service, RegistrationServer};
@@ -16,14 +17,15 @@ use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
 use crate::identity::PLUGIN_NAME;
-use crate::socket::{self, SocketFile};
+use crate::socket::{self, KeptSocket, Place};
+use crate::tunnel::keeper::Keeper;
 
 /// The kubelet and nobody else.
 const MODE: u32 = 0o600;
 /// The registration API's version as stock sidecars announce it.
 const API_VERSION: &str = "1.0.0";
-/// How often the socket is looked for.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Pause before a socket that can't be had is tried again.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// What the kubelet has said about this plug-in.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,36 +55,59 @@ impl Registration {
         self.directory.join(format!("{PLUGIN_NAME}-reg.sock"))
     }
 
-    /// Keeps the plug-in registered until `shutdown`. Call it when the CSI socket is served: the kubelet uses it at once.
-    pub async fn keep(self, answer: watch::Sender<KubeletAnswer>, shutdown: CancellationToken) {
-        self.keep_looking_every(LOOK_EVERY, answer, shutdown).await;
-    }
-
-    async fn keep_looking_every(
+    /// Keeps the plug-in registered until `shutdown`. Call it when the CSI socket, `csi`, is served: the kubelet uses it at once.
+    ///
+    /// With a `keeper` that outlives this process, the socket does too: the successor goes on with it, and the kubelet, to which
+    /// a new socket is a new plug-in, doesn't unregister the driver for a second or two in between.
+    pub async fn keep(
         self,
-        pause: Duration,
+        csi: Place,
+        keeper: Option<Keeper>,
         answer: watch::Sender<KubeletAnswer>,
         shutdown: CancellationToken,
     ) {
+        let socket = tokio::select! {
+            () = shutdown.cancelled() => return,
+            socket = self.open(keeper.as_ref(), &answer) => socket,
+        };
+        let place = socket.place().clone();
+        if let Some(keeper) = keeper {
+            tokio::spawn(hand_copies(place.clone(), keeper));
+        }
+        let end = async move {
+            shutdown.cancelled().await;
+            let leaving = tokio::task::spawn_blocking(move || {
+                if csi.has_successor() {
+                    place.leave();
+                }
+            });
+            if leaving.await.is_err() {
+                tracing::warn!("cannot find out whether a successor serves the registration socket");
+            }
+        };
+        let plugin = Plugin { csi_socket: self.csi_socket.display().to_string(), answer };
+        let service = RegistrationServer::new(plugin);
+        let serving = Server::builder().add_service(service).serve_with_incoming_shutdown(socket::callers(socket), end);
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "the registration socket failed");
+        }
+    }
+
+    /// The socket of the process before, or a new one as soon as that is possible.
+    async fn open(&self, keeper: Option<&Keeper>, answer: &watch::Sender<KubeletAnswer>) -> KeptSocket {
+        if let Some(left) = keeper.and_then(Keeper::take_registration)
+            && let Some(socket) = KeptSocket::adopt(&self.socket(), MODE, left)
+        {
+            tracing::info!(socket = %self.socket().display(), "going on with the registration of the process before");
+            answer.send_replace(KubeletAnswer::Registered);
+            return socket;
+        }
         let mut complaint = None;
         loop {
-            match socket::bind(&self.socket(), MODE) {
-                Ok((listener, file)) => {
-                    complaint = None;
-                    tracing::info!(socket = %file.path().display(), "waiting for the kubelet to register the driver");
-                    let gone = async {
-                        tokio::select! {
-                            () = shutdown.cancelled() => {}
-                            () = missing(&file, pause) => {}
-                        }
-                    };
-                    let plugin = Plugin { csi_socket: self.csi_socket.display().to_string(), answer: answer.clone() };
-                    let serving = Server::builder()
-                        .add_service(RegistrationServer::new(plugin))
-                        .serve_with_incoming_shutdown(socket::callers(listener), gone);
-                    if let Err(error) = serving.await {
-                        tracing::error!(%error, "the registration socket failed");
-                    }
+            match KeptSocket::bind(&self.socket(), MODE) {
+                Ok(socket) => {
+                    tracing::info!(socket = %self.socket().display(), "waiting for the kubelet to register the driver");
+                    return socket;
                 }
                 Err(error) => {
                     let error = error.to_string();
@@ -92,20 +117,22 @@ impl Registration {
                     }
                 }
             }
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                () = tokio::time::sleep(pause) => {}
-            }
+            tokio::time::sleep(RETRY).await;
         }
     }
 }
 
-/// Returns when the socket's path is empty.
-async fn missing(file: &SocketFile, pause: Duration) {
-    while !file.is_missing() {
-        tokio::time::sleep(pause).await;
+/// Gives the keeper the listening socket, and each that takes its place.
+async fn hand_copies(place: Place, keeper: Keeper) {
+    let mut copies = place.copies();
+    loop {
+        let (copy, keeper) = (Arc::clone(&copies.borrow_and_update()), keeper.clone());
+        // A keeper that does not answer has said so itself.
+        let _handed = tokio::task::spawn_blocking(move || keeper.keep_registration(copy)).await;
+        if copies.changed().await.is_err() {
+            return;
+        }
     }
-    tracing::warn!(socket = %file.path().display(), "somebody removed the registration socket; making it again");
 }
 
 /// The answers to the kubelet.
@@ -153,6 +180,7 @@ mod tests {
 
     struct Running {
         dir: tempfile::TempDir,
+        _csi: KeptSocket,
         socket: PathBuf,
         answer: watch::Receiver<KubeletAnswer>,
         stop: CancellationToken,
@@ -162,11 +190,12 @@ mod tests {
     fn start(directory: Option<&Path>) -> Running {
         let dir = tempfile::tempdir().expect("temp dir");
         let directory = directory.unwrap_or_else(|| dir.path()).to_owned();
+        let csi = KeptSocket::bind(&directory.with_extension("csi"), MODE).expect("CSI socket");
         let registration = Registration { directory, csi_socket: "/var/lib/kubelet/plugins/x/csi.sock".into() };
         let (socket, stop) = (registration.socket(), CancellationToken::new());
         let (sender, answer) = watch::channel(KubeletAnswer::None);
-        let task = tokio::spawn(registration.keep_looking_every(Duration::from_millis(5), sender, stop.clone()));
-        Running { dir, socket, answer, stop, task }
+        let task = tokio::spawn(registration.keep(csi.place().clone(), None, sender, stop.clone()));
+        Running { dir, _csi: csi, socket, answer, stop, task }
     }
 
     /// Like the kubelet: a connection of its own for each exchange.

@@ -5,9 +5,12 @@
 //! the driver dies, connections wait in the socket's queue; the next driver asks the keeper for the sockets and goes on
 //! accepting. The same works between an old and a new driver that run side by side during an upgrade.
 //!
-//! The keeper starts with the first mount and ends with the last. It can do nothing but hold sockets: it accepts no
-//! connection from the network and knows no secret. Without it (it may be killed any time), everything still works, only
-//! slower: the next driver binds the recorded ports anew.
+//! It can do nothing but hold sockets: it accepts no connection from the network and knows no secret. Without it (it may be
+//! killed any time), everything still works, only slower: the next driver binds the recorded ports anew.
+//!
+//! Outside Kubernetes the driver starts it with the first mount, and it ends with the last. A pod has it as a container of its
+//! own ([`Host::Sidecar`]): whatever ends the driver's container ends all of its processes. Such a keeper stays until it is told
+//! to end, and begins by taking over what the keeper of the pod before holds.
 
 use std::collections::HashMap;
 use std::fs;
@@ -35,6 +38,9 @@ const START_PAUSE: Duration = Duration::from_millis(2);
 /// No keeper holds more sockets.
 const SOCKETS_MAX: usize = 4096;
 
+/// In the place of a port, 0 stands for the registration socket; nothing else listens on it.
+const REGISTRATION: u16 = 0;
+
 /// Listening sockets of another driver, by port.
 pub type Inherited = HashMap<u16, TcpListener>;
 
@@ -44,8 +50,17 @@ pub struct Keeper {
     inner: Arc<Inner>,
 }
 
+/// Where the keeper runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// As a child of this process, from this executable, while there is something to keep.
+    Child(PathBuf),
+    /// In a container beside this one. It is never started from here; when it is gone, it is waited for.
+    Sidecar,
+}
+
 struct Inner {
-    program: PathBuf,
+    host: Host,
     directory: PathBuf,
     state: Mutex<State>,
 }
@@ -55,12 +70,16 @@ struct State {
     channel: Option<Channel>,
     /// What the keeper holds, or should; given to a new keeper should this one die.
     kept: HashMap<u16, Arc<OwnedFd>>,
+    /// What the process before left of its registration with the kubelet.
+    registration: Option<OwnedFd>,
+    /// Whether a sidecar was out of reach when something was to be handed to it.
+    missed: bool,
 }
 
 impl Keeper {
-    /// The keeper of `state_dir`; `program port-keeper` starts one when it is needed.
-    pub fn new(program: PathBuf, state_dir: &Path) -> Self {
-        let inner = Inner { program, directory: state_dir.join("keeper"), state: Mutex::default() };
+    /// The keeper of `state_dir`.
+    pub fn new(host: Host, state_dir: &Path) -> Self {
+        let inner = Inner { host, directory: state_dir.join("keeper"), state: Mutex::default() };
         Self { inner: Arc::new(inner) }
     }
 
@@ -77,7 +96,14 @@ impl Keeper {
             }
         };
         let mut listeners = HashMap::new();
-        for (port, socket) in taken.into_iter().filter(|(port, _)| wanted(*port)) {
+        for (port, socket) in taken {
+            if port == REGISTRATION {
+                state.registration = Some(socket);
+                continue;
+            }
+            if !wanted(port) {
+                continue;
+            }
             match checked(port, &socket) {
                 Ok(listener) => {
                     listeners.insert(port, listener);
@@ -92,6 +118,20 @@ impl Keeper {
         listeners
     }
 
+    /// The listening registration socket that an earlier driver left, once. Known after [`Self::inherit`].
+    pub fn take_registration(&self) -> Option<OwnedFd> {
+        self.state().registration.take()
+    }
+
+    /// Has the keeper hold the listening registration socket, in the place of another one.
+    pub fn keep_registration(&self, socket: Arc<OwnedFd>) {
+        let mut state = self.state();
+        state.kept.insert(REGISTRATION, Arc::clone(&socket));
+        if let Err(error) = self.put(&mut state, REGISTRATION, &socket) {
+            tracing::warn!(%error, "no port keeper; the kubelet will register the next driver anew");
+        }
+    }
+
     /// Has the keeper hold a copy of a listening socket; starts a keeper if there is none. Best effort. Blocks for some
     /// milliseconds, with a new keeper.
     pub fn keep(&self, port: u16, socket: Arc<OwnedFd>) {
@@ -104,13 +144,18 @@ impl Keeper {
         }
     }
 
-    /// Has the keeper close its copy. A keeper that holds nothing more goes away.
+    /// Has the keeper close its copy. One that was started from here and holds nothing more goes away.
     pub fn release(&self, port: u16) {
         let mut state = self.state();
         state.kept.remove(&port);
         let Some(channel) = &state.channel else { return };
         let result = channel.send(Message::Release(port), None).and_then(|()| channel.acknowledged());
-        if result.is_err() || state.kept.is_empty() {
+        if self.inner.host == Host::Sidecar {
+            if result.is_err() {
+                state.channel = None;
+                state.missed = true;
+            }
+        } else if result.is_err() || state.kept.is_empty() {
             // The name goes first: the next connection must reach the next keeper, not this one on its way out.
             if let Err(error) = channel::close_door(&self.inner.directory) {
                 tracing::warn!(%error, "cannot remove the port keeper's socket");
@@ -119,17 +164,19 @@ impl Keeper {
         }
     }
 
-    /// Starts a new keeper if the old one has died.
+    /// Starts a new keeper if the old one has died, or hands everything to a sidecar that was away.
     pub fn revive(&self) {
         let mut state = self.state();
-        let dead = state.channel.as_ref().is_some_and(Channel::is_closed);
+        let dead = state.missed || state.channel.as_ref().is_some_and(Channel::is_closed);
         let Some((&port, socket)) = state.kept.iter().next() else { return };
         if dead {
-            tracing::info!("the port keeper has gone, starting another");
-            let socket = Arc::clone(socket);
+            let (socket, again) = (Arc::clone(socket), state.missed);
             state.channel = None;
-            if let Err(error) = self.put(&mut state, port, &socket) {
-                tracing::warn!(%error, "no port keeper");
+            match self.put(&mut state, port, &socket) {
+                Ok(()) => tracing::info!("the port keeper had gone; there is another"),
+                // Said once, until it is there again.
+                Err(error) if again => tracing::debug!(%error, "no port keeper"),
+                Err(error) => tracing::warn!(%error, "no port keeper"),
             }
         }
     }
@@ -141,21 +188,26 @@ impl Keeper {
             return Ok(());
         }
         state.channel = None;
-        let channel = self.start()?;
+        state.missed = self.inner.host == Host::Sidecar;
+        let channel = match &self.inner.host {
+            Host::Child(program) => self.start(program)?,
+            Host::Sidecar => Channel::connect(&self.inner.directory)?,
+        };
         for (port, socket) in &state.kept {
             hand_over(&channel, *port, socket)?;
         }
         state.channel = Some(channel);
+        state.missed = false;
         Ok(())
     }
 
     /// Starts a keeper and connects to it.
-    fn start(&self) -> io::Result<Channel> {
+    fn start(&self, program: &Path) -> io::Result<Channel> {
         match fs::DirBuilder::new().mode(0o700).create(&self.inner.directory) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
-        let mut child = Command::new(&self.inner.program)
+        let mut child = Command::new(program)
             .arg(COMMAND)
             .arg(&self.inner.directory)
             .env_clear()

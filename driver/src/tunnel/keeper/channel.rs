@@ -5,7 +5,8 @@ use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -140,6 +141,8 @@ impl AsFd for Channel {
 /// The keeper's end: where drivers connect.
 pub(super) struct Door {
     socket: OwnedFd,
+    directory: PathBuf,
+    inode: u64,
 }
 
 impl Door {
@@ -153,8 +156,18 @@ impl Door {
         }
         with_address(directory, &fresh, |address| Ok(bind(&socket, address)?))?;
         listen(&socket, BACKLOG)?;
+        let inode = std::fs::symlink_metadata(directory.join(&fresh))?.ino();
         std::fs::rename(directory.join(&fresh), directory.join(SOCKET))?;
-        Ok(Self { socket })
+        Ok(Self { socket, directory: directory.to_owned(), inode })
+    }
+
+    /// Takes the keeper's name away, unless another keeper has it by now.
+    pub(super) fn close(self) -> io::Result<()> {
+        let path = self.directory.join(SOCKET);
+        match std::fs::symlink_metadata(&path) {
+            Ok(found) if found.ino() == self.inode => crate::durable::remove(&path),
+            _ => Ok(()),
+        }
     }
 
     /// Accepts a driver.

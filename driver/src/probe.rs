@@ -1,0 +1,103 @@
+//! Whether *this* process serves, for the start-up probe of a pod.
+//!
+//! Node pods share the host's network, and during an update two of them share the port of the HTTP endpoint: its answer may
+//! be the other one's. So the probe is a command in the container, and asks over a socket that only this container sees. A
+//! successor that passes it serves every mount; only then may its predecessor go.
+
+use std::ffi::OsString;
+use std::io::Read as _;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use tokio::io::AsyncWriteExt as _;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::socket::KeptSocket;
+
+/// The word on the command line that asks: `probe SOCKET`.
+pub const COMMAND: &str = "probe";
+
+const READY: &str = "ready";
+/// The container's own user.
+const MODE: u32 = 0o600;
+/// A process that doesn't answer by then hangs.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// Tells everybody who connects to `path` whether `serving` holds, until `shutdown`.
+pub async fn serve(path: PathBuf, serving: watch::Receiver<bool>, shutdown: CancellationToken) {
+    let mut socket = match KeptSocket::bind(&path, MODE) {
+        Ok(socket) => socket,
+        Err(error) => {
+            tracing::error!(%error, "--probe-socket: the start-up probe will fail");
+            return;
+        }
+    };
+    loop {
+        let mut client = tokio::select! {
+            () = shutdown.cancelled() => return,
+            Some(Ok(client)) = socket.next() => client,
+        };
+        let answer = if *serving.borrow() { READY } else { "starting: not every mount has its tunnel yet" };
+        // Whoever goes away before the answer doesn't want it.
+        let _gone = tokio::time::timeout(ANSWER_WITHIN, client.write_all(answer.as_bytes())).await;
+    }
+}
+
+/// Asks the process of `probe SOCKET`; succeeds when it serves.
+pub fn main(socket: Option<OsString>) -> ExitCode {
+    let Some(socket) = socket else {
+        eprintln!("usage: {COMMAND} SOCKET");
+        return ExitCode::FAILURE;
+    };
+    match ask(Path::new(&socket)) {
+        Ok(answer) if answer == READY => ExitCode::SUCCESS,
+        Ok(answer) => {
+            eprintln!("{answer}");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("{}: {error}", Path::new(&socket).display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn ask(socket: &Path) -> std::io::Result<String> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(ANSWER_WITHIN))?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_answer_is_this_processs_own() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("probe.sock");
+        let asked =
+            |path: PathBuf| async move { tokio::task::spawn_blocking(move || ask(&path)).await.expect("asked") };
+        assert!(asked(path.clone()).await.is_err(), "nobody is there");
+        let (set, serving) = watch::channel(false);
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(serve(path.clone(), serving, stop.clone()));
+        let answer = loop {
+            if let Ok(answer) = asked(path.clone()).await {
+                break answer;
+            }
+        };
+        assert!(answer.starts_with("starting"), "{answer}");
+        set.send_replace(true);
+        assert_eq!(asked(path.clone()).await.expect("answered"), READY);
+        stop.cancel();
+        task.await.expect("ended");
+        assert!(asked(path).await.is_err(), "nobody is left");
+    }
+}

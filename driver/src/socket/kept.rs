@@ -1,0 +1,275 @@
+//! A socket that its process keeps at its path for as long as nobody else serves it there.
+//!
+//! During an upgrade the successor puts its own socket in this one's place. Should it die, its socket stays and answers nobody;
+//! so whoever is left looks every half second, and binds the path again when nothing listens behind it.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::Stream;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::{BindError, SocketFile, bind};
+
+/// How often the path is looked at: whoever finds a dead socket there tries again within a second.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Pause after the process ran out of file descriptors for a new connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A socket at a fixed path; a stream of its connections. Dropped, it is removed from the path, unless a successor is there.
+#[derive(Debug)]
+pub struct KeptSocket {
+    connections: mpsc::Receiver<UnixStream>,
+    place: Place,
+    _stop: DropGuard,
+}
+
+/// The path of a [`KeptSocket`], and who is there.
+#[derive(Clone, Debug)]
+pub struct Place {
+    path: PathBuf,
+    mode: u32,
+    /// `None` once the socket has ended.
+    file: Arc<Mutex<Option<SocketFile>>>,
+    /// A copy of the listening socket, for those that are to hold it when this process ends.
+    copy: watch::Receiver<Arc<OwnedFd>>,
+}
+
+impl KeptSocket {
+    /// Binds `path` with the permission bits `mode`, and keeps it.
+    ///
+    /// # Errors
+    /// When something that is not a socket is in the way, or the system refuses.
+    pub fn bind(path: &Path, mode: u32) -> Result<Self, BindError> {
+        let (listener, file) = bind(path, mode)?;
+        let copy = copy_of(&listener).map_err(|source| BindError::System { path: path.to_owned(), source })?;
+        Ok(Self::start(listener, file, mode, copy))
+    }
+
+    /// Goes on with the listening socket that an earlier process has left behind `path`. `None` if nothing is there that
+    /// answers: then the path leads elsewhere, and the socket is worth nothing.
+    pub fn adopt(path: &Path, mode: u32, socket: OwnedFd) -> Option<Self> {
+        let file = SocketFile::present(path)?;
+        is_served(path).then_some(())?;
+        let listener = std::os::unix::net::UnixListener::from(socket);
+        listener.set_nonblocking(true).ok()?;
+        let listener = UnixListener::from_std(listener).ok()?;
+        let copy = copy_of(&listener).ok()?;
+        Some(Self::start(listener, file, mode, copy))
+    }
+
+    fn start(listener: UnixListener, file: SocketFile, mode: u32, copy: Arc<OwnedFd>) -> Self {
+        let stop = CancellationToken::new();
+        let (sender, connections) = mpsc::channel(1);
+        let (bound, rebound) = mpsc::channel(1);
+        let (copies, copy) = watch::channel(copy);
+        let place = Place { path: file.path().to_owned(), mode, file: Arc::new(Mutex::new(Some(file))), copy };
+        tokio::spawn(accept(listener, rebound, sender, stop.clone()));
+        tokio::spawn(look_after(place.clone(), bound, copies, stop.clone()));
+        Self { connections, place, _stop: stop.drop_guard() }
+    }
+
+    /// Its path.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+}
+
+impl Drop for KeptSocket {
+    fn drop(&mut self) {
+        drop(self.place.file().take());
+    }
+}
+
+impl Stream for KeptSocket {
+    type Item = io::Result<UnixStream>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.connections.poll_recv(context).map(|connection| connection.map(Ok))
+    }
+}
+
+impl Place {
+    /// The path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Copies of the listening socket: the one that is there now, and each that takes its place.
+    pub fn copies(&self) -> watch::Receiver<Arc<OwnedFd>> {
+        self.copy.clone()
+    }
+
+    /// Whether another process serves the path now. Asks the file system.
+    pub fn has_successor(&self) -> bool {
+        !self.is_ours() && is_served(&self.path)
+    }
+
+    /// Leaves the path as it is when the socket ends: a successor serves the same one.
+    pub fn leave(&self) {
+        if let Some(file) = self.file().as_mut() {
+            file.leave();
+        }
+    }
+
+    fn is_ours(&self) -> bool {
+        self.file().as_ref().is_some_and(SocketFile::is_there)
+    }
+
+    fn file(&self) -> MutexGuard<'_, Option<SocketFile>> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Binds the path again if nobody serves it.
+    fn retake(&self) -> Option<(UnixListener, Arc<OwnedFd>)> {
+        let mut file = self.file();
+        if file.as_ref()?.is_there() || is_served(&self.path) {
+            return None;
+        }
+        let bound = bind(&self.path, self.mode);
+        let (listener, found) =
+            bound.inspect_err(|error| tracing::debug!(%error, "cannot take a socket's path back")).ok()?;
+        let copy = copy_of(&listener).ok()?;
+        tracing::warn!(socket = %self.path.display(), "nobody served the socket's path any more; bound it again");
+        *file = Some(found);
+        Some((listener, copy))
+    }
+}
+
+fn copy_of(listener: &UnixListener) -> io::Result<Arc<OwnedFd>> {
+    use std::os::fd::AsFd as _;
+    Ok(Arc::new(listener.as_fd().try_clone_to_owned()?))
+}
+
+/// Whether something listens behind `path`. A queue that is full is somebody's.
+fn is_served(path: &Path) -> bool {
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(_) => true,
+        Err(error) => !matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound),
+    }
+}
+
+/// Passes connections on, from the newest listener.
+async fn accept(
+    mut listener: UnixListener,
+    mut rebound: mpsc::Receiver<UnixListener>,
+    connections: mpsc::Sender<UnixStream>,
+    stop: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            Some(next) = rebound.recv() => listener = next,
+            accepted = listener.accept() => match accepted {
+                Ok((connection, _)) => {
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        sent = connections.send(connection) => if sent.is_err() { return },
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+}
+
+/// Looks after the path. On threads of their own: the path may be on a disk that hangs.
+async fn look_after(
+    place: Place,
+    bound: mpsc::Sender<UnixListener>,
+    copies: watch::Sender<Arc<OwnedFd>>,
+    stop: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+        let (looked_at, runtime) = (place.clone(), tokio::runtime::Handle::current());
+        let retaken = tokio::task::spawn_blocking(move || {
+            let _within = runtime.enter();
+            looked_at.retake()
+        });
+        if let Ok(Some((listener, copy))) = retaken.await {
+            copies.send_replace(copy);
+            if bound.send(listener).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use futures::StreamExt as _;
+
+    use super::*;
+
+    async fn connects(path: &Path) -> UnixStream {
+        loop {
+            if let Ok(stream) = UnixStream::connect(path).await {
+                return stream;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_successors_path_is_left_alone_and_a_dead_ones_is_taken_back() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("csi.sock");
+        let mut old = KeptSocket::bind(&path, 0o600).expect("old");
+        let new = KeptSocket::bind(&path, 0o600).expect("new");
+        let inode = || std::fs::symlink_metadata(&path).map(|found| found.ino()).ok();
+        let successors = inode();
+        assert!(old.place().has_successor() && !new.place().has_successor());
+        tokio::time::sleep(2 * LOOK_EVERY).await;
+        assert_eq!(inode(), successors, "a successor that lives keeps its path");
+        // It dies: its file stays, and nobody listens behind it.
+        new.place().leave();
+        drop(new);
+        while inode() == successors {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let _client = connects(&path).await;
+        old.next().await.expect("a connection").expect("accepted");
+        assert!(!old.place().has_successor());
+        // Somebody removes it.
+        std::fs::remove_file(&path).expect("remove");
+        let _client = connects(&path).await;
+        old.next().await.expect("a connection").expect("accepted");
+        drop(old);
+        assert!(!path.exists(), "nothing is left");
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_was_left_behind_is_gone_on_with_where_it_still_is() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("reg.sock");
+        let first = KeptSocket::bind(&path, 0o600).expect("first");
+        let inode = std::fs::symlink_metadata(&path).expect("there").ino();
+        let left = first.place().copies().borrow().try_clone().expect("copy");
+        let for_nothing = left.try_clone().expect("copy");
+        first.place().leave();
+        drop(first);
+        let mut second = KeptSocket::adopt(&path, 0o600, left).expect("adopted");
+        let _client = connects(&path).await;
+        second.next().await.expect("a connection").expect("accepted");
+        assert_eq!(std::fs::symlink_metadata(&path).expect("there").ino(), inode, "nobody sees a change");
+        drop(second);
+        assert!(!path.exists());
+        assert!(KeptSocket::adopt(&path, 0o600, for_nothing).is_none(), "the path leads nowhere");
+    }
+}
