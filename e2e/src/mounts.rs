@@ -56,6 +56,16 @@ pub fn at(path: &Path) -> anyhow::Result<Vec<Mount>> {
     Ok(all()?.into_iter().filter(|mount| mount.path == path).collect())
 }
 
+/// How many TCP connections that were begun on this host have failed so far: nobody listened, or nobody answered.
+pub fn failed_connects() -> anyhow::Result<u64> {
+    let text = std::fs::read_to_string("/proc/net/snmp").context("reading /proc/net/snmp")?;
+    let mut rows = text.lines().filter_map(|line| line.strip_prefix("Tcp:"));
+    let (names, values) = (rows.next().context("no TCP counters")?, rows.next().context("no TCP counters")?);
+    let mut pairs = names.split_whitespace().zip(values.split_whitespace());
+    let (_, count) = pairs.find(|(name, _)| *name == "AttemptFails").context("no AttemptFails")?;
+    Ok(count.parse()?)
+}
+
 /// The ports on which something listens at 127.0.0.1.
 pub fn listening_ports() -> anyhow::Result<Vec<u16>> {
     let text = std::fs::read_to_string("/proc/net/tcp").context("reading /proc/net/tcp")?;

@@ -195,7 +195,9 @@ impl Shared {
                     (stop(&mut container, grace).await?, true)
                 }
                 () = failed.notified() => {
-                    let own = self.spec.termination_grace_period_seconds.and_then(|it| u64::try_from(it).ok());
+                    let of_probe = spec.liveness_probe.as_ref().and_then(|it| it.termination_grace_period_seconds);
+                    let seconds = of_probe.or(self.spec.termination_grace_period_seconds);
+                    let own = seconds.and_then(|it| u64::try_from(it).ok());
                     (stop(&mut container, own.map_or(DEFAULT_GRACE, Duration::from_secs)).await?, false)
                 }
             };

@@ -1,25 +1,160 @@
-//! The driver's pod is replaced while volumes are written.
+//! The driver's pod is replaced, or its container ended, while volumes are written.
 
+use std::path::Path;
 use std::time::Duration;
 
-use efs_csi_e2e::kubelet::lab::READY_WITHIN;
+use efs_csi_e2e::kubelet::lab::{DRIVER, PodVolume, READY_WITHIN};
 use efs_csi_e2e::kubelet::plugins::Event;
+use efs_csi_e2e::kubelet::pod::Pod;
+use efs_csi_e2e::mounts::failed_connects;
+use efs_csi_e2e::pulse::Pulse;
+use efs_csi_e2e::stack::Exit;
+use rustix::process::{Signal, kill_process};
 
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, until};
 
 /// The kernel's client does not come back earlier than three seconds after it last connected (XS_TCP_INIT_REEST_TO).
 const SETTLE: Duration = Duration::from_millis(3500);
+/// Records are written for this long after a change.
+const AFTER: Duration = Duration::from_millis(1500);
+
+/// A volume that is being written, and the connections that had failed before.
+struct Written {
+    volume: PodVolume,
+    pulse: Pulse,
+    failed: u64,
+}
+
+async fn written(fixture: &Fixture) -> Written {
+    let volume = fixture.lab.publish("volume").await.unwrap();
+    let pulse = fixture.write(std::slice::from_ref(&volume));
+    tokio::time::sleep(SETTLE).await;
+    Written { volume, pulse, failed: failed_connects().unwrap() }
+}
+
+impl Written {
+    /// Ends the writer; nothing that it wrote is lost. A kernel that was refused once would have waited for three seconds and more,
+    /// so that nobody was refused says more than a time.
+    async fn end_unrefused(self, fixture: &Fixture, what: &str) {
+        let failed = self.failed;
+        let volume = self.end(fixture, what).await;
+        assert_eq!(failed_connects().unwrap(), failed, "{what}: the kernel was refused");
+        fixture.lab.unpublish(&volume).await.unwrap();
+    }
+
+    async fn end(self, fixture: &Fixture, what: &str) -> PodVolume {
+        tokio::time::sleep(AFTER).await;
+        fixture.stop_writing(what, self.pulse).await;
+        self.volume
+    }
+}
+
+/// Publishes and unpublishes a volume: what the kubelet calls is served.
+async fn serves(fixture: &Fixture, name: &str) {
+    let volume = fixture.lab.publish(name).await.unwrap();
+    std::fs::write(volume.path.join("file"), name).unwrap();
+    fixture.lab.unpublish(&volume).await.unwrap();
+}
 
 #[tokio::test]
 async fn a_rolling_update_is_noticed_by_nobody() {
     let Some(mut fixture) = Fixture::start("").await else { return };
-    let volume = fixture.lab.publish("volume").await.unwrap();
-    let pulse = fixture.write(std::slice::from_ref(&volume));
-    tokio::time::sleep(SETTLE).await;
-    fixture.lab.pods.rollout_restart(READY_WITHIN).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(1500)).await;
-    fixture.stop_writing("rolling update", pulse).await;
+    let written = written(&fixture).await;
+    for _ in 0..2 {
+        fixture.lab.pods.rollout_restart(READY_WITHIN).await.unwrap();
+    }
+    written.end_unrefused(&fixture, "two rolling updates").await;
     assert_eq!(fixture.lab.plugins.events(), [Event::Registered], "the kubelet must not lose the driver");
+    serves(&fixture, "afterwards").await;
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn a_successor_that_fails_leaves_everything_to_the_pod_before() {
+    let Some(mut fixture) = Fixture::start("").await else { return };
+    let written = written(&fixture).await;
+    // One that never gets so far.
+    let broken = fixture.lab.daemon_set("node: {additionalArgs: [--no-such-flag]}").await.unwrap();
+    let good = fixture.lab.daemon_set("").await.unwrap();
+    fixture.lab.pods.apply(broken);
+    let successor = fixture.lab.pods.surge().unwrap();
+    assert!(successor.until(READY_WITHIN, |pod| pod.container(DRIVER).restarts > 0).await, "it must fail");
+    serves(&fixture, "beside-a-broken-one").await;
+    successor.end(Some(Duration::ZERO)).await.unwrap();
+    // One that has put its sockets in place, and dies.
+    fixture.lab.pods.apply(good);
+    let successor = fixture.lab.pods.surge().unwrap();
+    assert!(successor.until(READY_WITHIN, |pod| pod.container(DRIVER).ready).await, "it must get ready");
+    kill_process(successor.container(DRIVER).pid.unwrap(), Signal::KILL).unwrap();
+    successor.end(Some(Duration::ZERO)).await.unwrap();
+    until("the pod before has its socket again", async || fixture.lab.plugins.node_client().await.ok()).await;
+    serves(&fixture, "after-a-dead-one").await;
+    written.end_unrefused(&fixture, "two failed updates").await;
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn a_pod_that_is_deleted_by_force_serves_until_the_next_one_does() {
+    let Some(mut fixture) = Fixture::start("").await else { return };
+    let written = written(&fixture).await;
+    fixture.lab.pods.delete_by_force(READY_WITHIN).await.unwrap();
+    written.end_unrefused(&fixture, "deleted by force").await;
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn a_container_without_memory_is_started_again_on_the_same_sockets() {
+    let Some(fixture) = Fixture::start("node: {resources: {limits: {memory: 256Mi}}}").await else { return };
+    let written = written(&fixture).await;
+    let pod = fixture.lab.pods.pod().unwrap();
+    let limit = Path::new("/sys/fs/cgroup/kubepods").join(format!("pod{}", pod.identity.uid)).join(DRIVER);
+    std::fs::write(limit.join("memory.max"), "1M").unwrap();
+    let again = |restarts| move |pod: &Pod| pod.container(DRIVER).restarts == restarts && pod.is_ready();
+    assert!(pod.until(READY_WITHIN, again(1)).await, "{:?}", pod.containers());
+    assert!(matches!(pod.container(DRIVER).ended, Some((_, Exit::Signal(9)))), "{:?}", pod.containers());
+    written.end_unrefused(&fixture, "out of memory").await;
+    assert_eq!(fixture.lab.plugins.events(), [Event::Registered], "the kubelet must not lose the driver");
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn a_driver_that_hangs_is_ended_by_its_liveness_probe() {
+    let Some(fixture) = Fixture::start("").await else { return };
+    let written = written(&fixture).await;
+    let pod = fixture.lab.pods.pod().unwrap();
+    kill_process(pod.container(DRIVER).pid.unwrap(), Signal::STOP).unwrap();
+    let again = |pod: &Pod| pod.container(DRIVER).restarts == 1 && pod.is_ready();
+    assert!(pod.until(READY_WITHIN, again).await, "{:?}", pod.containers());
+    written.end_unrefused(&fixture, "hung").await;
+    fixture.stop().await;
+}
+
+/// Nobody can hold sockets while there is no pod. The kernel is refused, waits, and comes back.
+#[tokio::test]
+async fn writers_outlive_an_eviction() {
+    let Some(mut fixture) = Fixture::start("").await else { return };
+    let written = written(&fixture).await;
+    fixture.lab.pods.evict(READY_WITHIN).await.unwrap();
+    let volume = written.end(&fixture, "evicted").await;
+    fixture.lab.unpublish(&volume).await.unwrap();
+    assert_eq!(fixture.lab.plugins.events(), [Event::Registered, Event::Unregistered, Event::Registered]);
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_that_was_switched_off_begins_afresh() {
+    let Some(fixture) = Fixture::start("").await else { return };
+    let volume = fixture.lab.publish("volume").await.unwrap();
+    // A reboot takes mounts and processes along; records and sockets are on the disk.
+    efs_csi_e2e::mounts::unmount(&volume.path).unwrap();
+    let pod = fixture.lab.pods.pod().unwrap();
+    for (_, container) in pod.containers() {
+        kill_process(container.pid.unwrap(), Signal::KILL).unwrap();
+    }
+    let again = |pod: &Pod| pod.containers().values().all(|it| it.restarts == 1 && it.ready);
+    assert!(pod.until(READY_WITHIN, again).await, "{:?}", pod.containers());
+    until("the driver is registered", async || fixture.lab.plugins.node_client().await.ok()).await;
+    serves(&fixture, "afterwards").await;
     fixture.lab.unpublish(&volume).await.unwrap();
     fixture.stop().await;
 }
