@@ -10,7 +10,7 @@
 //! - [`dial`]: one connection to a mount target
 //! - [`ahead`]: reading several records at once
 //! - [`pump`]: bytes between the two sides
-//! - [`peer`]: who may use the port
+//! - [`peer`], [`admission`]: who connects to the port, and who may
 //! - [`listener`]: the port of one tunnel
 //! - [`supervisor`]: all tunnels
 //! - [`keeper`]: the process that holds the ports while the driver restarts
@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use tokio::sync::OnceCell;
 
+pub mod admission;
 pub mod ahead;
 pub mod certificate;
 pub mod credentials;
@@ -34,9 +35,9 @@ pub mod roots;
 pub mod signing;
 pub mod supervisor;
 
+pub use admission::Admission;
 pub use dial::{DialDeps, DialError, DialLimits, Locate, LocateError, ProvideCredentials};
 pub use identity::{IamSource, Route, TunnelSpec};
-pub use listener::Admission;
 pub use supervisor::{OpenError, Tunnel, TunnelLease, Tunnels};
 
 /// The certificate issuer, made on first use (or ahead of it, see [`IssuerSlot::prepare`]).

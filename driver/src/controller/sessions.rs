@@ -162,9 +162,8 @@ enum NoSession {
 impl TunnelSessions {
     /// Sessions through tunnels made with these; `deps.locate` must be `addresses`.
     pub fn new(deps: DialDeps, addresses: Arc<Addresses>, stop: CancellationToken) -> Self {
-        let own_uid = rustix::process::getuid().as_raw();
         Self {
-            tunnels: Tunnels::new(deps, PORTS, Admission::OnlyUid(own_uid), stop),
+            tunnels: Tunnels::new(deps, PORTS, Admission::ThisProcess, stop),
             addresses,
             open: moka::future::Cache::builder().max_capacity(MOST_SESSIONS).time_to_idle(IDLE).build(),
         }

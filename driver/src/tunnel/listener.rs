@@ -14,6 +14,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::admission::Admission;
 use super::dial::Upstream;
 use super::peer;
 use super::pump::pump;
@@ -25,13 +26,6 @@ const CONNECTIONS: usize = 64;
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 /// Pause after the process ran out of file descriptors or memory for a new connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// Who may use a tunnel's port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
-    /// Only sockets of this user id: 0 for the kernel's NFS client.
-    OnlyUid(u32),
-}
 
 /// Serves `listener` until `stop`. Connections end with it.
 pub async fn serve(tunnel: Arc<Tunnel>, listener: TcpListener, admission: Admission, stop: CancellationToken) {
@@ -77,11 +71,9 @@ pub async fn serve(tunnel: Arc<Tunnel>, listener: TcpListener, admission: Admiss
 }
 
 fn admit(stream: &TcpStream, from: SocketAddr, admission: Admission) -> Result<(), String> {
-    let Admission::OnlyUid(uid) = admission;
     let ours = stream.local_addr().map_err(|error| error.to_string())?;
     match peer::owner(from, ours) {
-        Ok(Some(owner)) if owner.uid == uid => Ok(()),
-        Ok(Some(owner)) => Err(format!("the socket belongs to uid {}, only uid {uid} may use the tunnel", owner.uid)),
+        Ok(Some(owner)) => admission.admit(owner),
         Ok(None) => Err("the connection is gone already".to_owned()),
         Err(error) => Err(format!("cannot find out whose socket it is: {error}")),
     }

@@ -1,8 +1,5 @@
-//! Who is at the other end of a loopback connection.
-//!
-//! The tunnel's port carries the access point's rights, so every local process could use it. The kernel's NFS client
-//! connects as uid 0; all others are turned away. The kernel tells a loopback peer's owner through sock_diag, or through
-//! /proc/net/tcp where that module is missing.
+//! Who is at the other end of a loopback connection: the kernel tells its owner through sock_diag (sock_diag(7)), or less of
+//! it through /proc/net/tcp where that module is missing.
 
 use std::fs;
 use std::io;
@@ -20,12 +17,22 @@ const REQUEST: usize = HEADER + 56;
 /// Offsets in `struct inet_diag_msg`.
 const STATE: usize = HEADER + 1;
 const UID: usize = HEADER + 64;
+const INODE: usize = HEADER + 68;
+/// Where `struct inet_diag_msg` ends and the attributes begin.
+const ATTRIBUTES: usize = HEADER + 72;
+/// `INET_DIAG_CGROUP_ID` of linux/inet_diag.h; since Linux 5.8 it comes unasked.
+const CGROUP_ID: u16 = 21;
 
 /// The owner of a live socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
     /// User id in our user namespace.
     pub uid: u32,
+    /// The socket's inode, the number in `socket:[…]` of /proc/PID/fd.
+    pub inode: u32,
+    /// Id of the cgroup (version 2) of the thread that made the socket, wherever that thread is by now. `None` where the
+    /// kernel doesn't tell.
+    pub cgroup: Option<u64>,
 }
 
 /// Finds the owner of the socket at the other end of a connection between `peer` (theirs) and `ours`, both on this host.
@@ -59,10 +66,14 @@ fn by_sock_diag(peer: SocketAddrV4, ours: SocketAddrV4) -> io::Result<Option<Own
     let answer = &answer[..length.min(answer.len())];
     match u16_at(answer, 4) {
         Some(SOCK_DIAG_BY_FAMILY) => {
-            let (Some(&state), Some(uid)) = (answer.get(STATE), u32_at(answer, UID)) else {
+            let (Some(&state), Some(uid), Some(inode)) =
+                (answer.get(STATE), u32_at(answer, UID), u32_at(answer, INODE))
+            else {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "short sock_diag answer"));
             };
-            Ok((state == TCP_ESTABLISHED).then_some(Owner { uid }))
+            let cgroup = attribute(answer.get(ATTRIBUTES..).unwrap_or_default(), CGROUP_ID);
+            let cgroup = cgroup.and_then(|id| Some(u64::from_ne_bytes(id.try_into().ok()?)));
+            Ok((state == TCP_ESTABLISHED).then_some(Owner { uid, inode, cgroup }))
         }
         Some(NLMSG_ERROR) => {
             let errno = u32_at(answer, HEADER).map_or(0, u32::cast_signed);
@@ -93,6 +104,19 @@ fn request(peer: SocketAddrV4, ours: SocketAddrV4) -> [u8; REQUEST] {
     bytes
 }
 
+/// The value of the first netlink attribute of type `wanted` (netlink(7): length with its own four bytes, type, value, padding
+/// to four bytes).
+fn attribute(mut bytes: &[u8], wanted: u16) -> Option<&[u8]> {
+    loop {
+        let (length, kind) = (usize::from(u16_at(bytes, 0)?), u16_at(bytes, 2)?);
+        let value = bytes.get(4..length)?;
+        if kind == wanted {
+            return Some(value);
+        }
+        bytes = bytes.get(length.next_multiple_of(4)..)?;
+    }
+}
+
 /// Looks the connection up in the text of /proc/net/tcp.
 fn in_table(table: &str, peer: SocketAddrV4, ours: SocketAddrV4) -> Option<Owner> {
     let (local, remote) = (table_form(peer), table_form(ours));
@@ -101,7 +125,8 @@ fn in_table(table: &str, peer: SocketAddrV4, ours: SocketAddrV4) -> Option<Owner
         let found = fields.next()? == local && fields.next()? == remote;
         let state = u8::from_str_radix(fields.next()?, 16).ok()?;
         let uid = fields.nth(3)?.parse().ok()?;
-        (found && state == TCP_ESTABLISHED).then_some(Owner { uid })
+        let inode = fields.nth(1)?.parse().ok()?;
+        (found && state == TCP_ESTABLISHED).then_some(Owner { uid, inode, cgroup: None })
     })
 }
 
@@ -137,10 +162,12 @@ mod tests {
         let client = TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
         let (accepted, peer) = listener.accept().expect("accept");
         let ours = accepted.local_addr().expect("address");
-        let me = Owner { uid: rustix::process::geteuid().as_raw() };
-        assert_eq!(owner(peer, ours).expect("look up"), Some(me));
+        let uid = rustix::process::geteuid().as_raw();
+        let inode = u32::try_from(rustix::fs::fstat(&client).expect("stat").st_ino).expect("inode");
+        let told = owner(peer, ours).expect("look up").expect("a live socket");
+        assert_eq!((told.uid, told.inode), (uid, inode));
         let table = fs::read_to_string("/proc/net/tcp").expect("table");
-        assert_eq!(in_table(&table, v4(peer), v4(ours)), Some(me));
+        assert_eq!(in_table(&table, v4(peer), v4(ours)), Some(Owner { uid, inode, cgroup: None }));
 
         // Closed by the peer first: its socket is in FIN_WAIT2 or TIME_WAIT, where the kernel may report uid 0.
         drop(client);
@@ -156,6 +183,18 @@ mod tests {
                      1: 0100007F:C351 0100007F:4E51 01 00000000:00000000 00:00000 00000000  1000        0 77 1 0\n";
         let ours = "127.0.0.1:20049".parse().expect("address");
         assert_eq!(in_table(table, "127.0.0.1:50000".parse().expect("address"), ours), None);
-        assert_eq!(in_table(table, "127.0.0.1:50001".parse().expect("address"), ours), Some(Owner { uid: 1000 }));
+        let live = Owner { uid: 1000, inode: 77, cgroup: None };
+        assert_eq!(in_table(table, "127.0.0.1:50001".parse().expect("address"), ours), Some(live));
+    }
+
+    #[test]
+    fn an_attribute_is_found_among_others_and_a_broken_list_is_none() {
+        let mut list = vec![5, 0, 8, 0, 1, 0, 0, 0];
+        list.extend([12, 0, 21, 0, 1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(attribute(&list, CGROUP_ID), Some(&[1, 2, 3, 4, 5, 6, 7, 8][..]));
+        assert_eq!(attribute(&list, 8), Some(&[1][..]));
+        assert_eq!(attribute(&list, 9), None);
+        assert_eq!(attribute(&list[..16], CGROUP_ID), None, "cut off");
+        assert_eq!(attribute(&[0; 8], CGROUP_ID), None, "a length of zero must not loop");
     }
 }

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::admission::Admission;
 use super::dial::{DialDeps, DialError, Dialer, Handshakes, Upstream};
 use super::identity::TunnelSpec;
-use super::listener::{Admission, serve};
+use super::listener::serve;
 use super::pump::Traffic;
 use crate::open_files::OutOfFiles;
 
