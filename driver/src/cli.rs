@@ -323,6 +323,11 @@ pub struct ServeFlags {
     /// How long a plain unmount may take.
     #[arg(long, default_value = "30s", value_parser = parse_go_duration, value_name = "DURATION", help_heading = "Node")]
     pub unmount_timeout: Duration,
+    /// Serve tunnels to every process of uid 0 in the host's network, not to the kernel's NFS client alone: for nodes where
+    /// the two can't be told apart (cgroup v1, Linux before 5.8).
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
+        value_parser = parse_go_bool, action = clap::ArgAction::Set, help_heading = "Node")]
+    pub tunnels_trust_root: bool,
 
     /// Log at debug level.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",

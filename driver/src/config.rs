@@ -121,6 +121,8 @@ pub struct NodeConfig {
     pub volume_attach_limit: Option<i64>,
     /// How long a plain unmount may take.
     pub unmount_timeout: Duration,
+    /// Tunnels serve every process of uid 0 in the driver's network namespace, not the kernel alone.
+    pub tunnels_trust_root: bool,
     /// What `--efs-utils-conf-overrides` comes to.
     pub efs_utils: Settings,
 }
@@ -267,6 +269,7 @@ fn node_config(flags: &ServeFlags) -> Result<NodeConfig, ConfigError> {
         max_inflight_mounts,
         volume_attach_limit,
         unmount_timeout: flags.unmount_timeout,
+        tunnels_trust_root: flags.tunnels_trust_root,
         efs_utils,
     })
 }

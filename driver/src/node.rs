@@ -13,6 +13,7 @@
 //! - [`records`]: what survives a restart
 //! - `kept_ports`: which ports the keeper is to hold
 //! - `one_port`: the port of a tunnel, the same for every process
+//! - [`prerequisites`]: what pod and node must give
 //! - [`target`]: target directories
 //! - [`efs_utils`]: settings of the Go driver's helpers that mean something here
 //! - [`errors`]: what can go wrong, with gRPC codes
@@ -45,6 +46,7 @@ pub mod errors;
 mod kept_ports;
 pub mod metrics;
 mod one_port;
+pub mod prerequisites;
 pub mod publish;
 pub mod records;
 pub mod recovery;
@@ -62,6 +64,7 @@ use cluster::ThisNode;
 use efs_utils::Settings;
 use errors::NodeError;
 use kept_ports::KeptPorts;
+use prerequisites::Prerequisites;
 use records::{Record, Records};
 use report::NodeReport;
 use usage::Walks;
@@ -95,6 +98,8 @@ pub struct NodeDeps {
     pub imds: bool,
     /// Whether the start-up taint is this driver's to remove.
     pub remove_taint: bool,
+    /// What pod and node give, and don't.
+    pub prerequisites: Prerequisites,
     /// The region that the environment names (`AWS_REGION`, `AWS_DEFAULT_REGION`).
     pub region_variable: Option<String>,
     /// Ends the tunnels. Later than the other work of the service: a call that runs when the driver is asked to stop needs
@@ -146,6 +151,7 @@ struct State {
     /// Volumes for which there are files enough, where that is the tightest limit.
     volumes_by_files: Option<i64>,
     worker: Worker,
+    prerequisites: Prerequisites,
     tunnels: Tunnels,
     keeper: Keeper,
     kept_ports: Arc<KeptPorts>,
@@ -214,7 +220,13 @@ impl NodeService {
             limits,
         };
         let volumes_by_files = volumes_by_files(deps.open_files, deps.ports.len());
-        let tunnels = Tunnels::new(dial, deps.ports, Admission::OnlyUid(0), deps.tunnels_end);
+        deps.prerequisites.tell(config.registration.as_ref().map(|it| it.csi_socket.as_path()));
+        let admission = match (config.tunnels_trust_root, &deps.prerequisites.distinction) {
+            (true, _) => Admission::OnlyUid(0),
+            (false, None) => Admission::Kernel,
+            (false, Some(_)) => Admission::Nobody,
+        };
+        let tunnels = Tunnels::new(dial, deps.ports, admission, deps.tunnels_end);
         let host = match config.port_keeper_sidecar {
             true => Host::Sidecar,
             false => Host::Child(deps.worker.program().to_owned()),
@@ -234,6 +246,7 @@ impl NodeService {
             limits,
             volumes_by_files,
             worker: deps.worker,
+            prerequisites: deps.prerequisites,
             tunnels,
             keeper,
             kept_ports: Arc::default(),

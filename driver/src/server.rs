@@ -26,6 +26,7 @@ use crate::identity::{IdentityService, PLUGIN_NAME, VERSION};
 use crate::metrics::Metrics;
 use crate::mount::Worker;
 use crate::node::cluster::ThisNode;
+use crate::node::prerequisites::Prerequisites;
 use crate::node::registration::KubeletAnswer;
 use crate::node::{self, NodeDeps, NodeService, StartError};
 use crate::recent::RecentEvents;
@@ -233,6 +234,10 @@ async fn start_node(
         metrics,
         open_files: about.open_files,
         ports: node::port_range(variable("PORT_RANGE_UPPER_BOUND").as_deref(), &config.node.efs_utils),
+        prerequisites: Prerequisites::of_process(
+            config.node.tunnels_trust_root,
+            variable("KUBERNETES_SERVICE_HOST").is_some(),
+        ),
         region_variable: variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")),
         tunnels_end,
     };

@@ -13,6 +13,7 @@ use efs_csi_driver::efs::EfsError;
 use efs_csi_driver::efs::mount_targets::ListMountTargets;
 use efs_csi_driver::metrics::Metrics;
 use efs_csi_driver::mount::Worker;
+use efs_csi_driver::node::prerequisites::{Missing, Prerequisites};
 use efs_csi_driver::node::{NodeDeps, NodeService};
 use efs_csi_driver::volume::{AccessPointId, FileSystemId};
 use tokio::net::TcpListener;
@@ -54,6 +55,10 @@ fn config(dir: &std::path::Path, flags: &[&str]) -> NodeConfig {
 }
 
 async fn start(flags: &[&str]) -> Started {
+    start_with(flags, Prerequisites::default()).await
+}
+
+async fn start_with(flags: &[&str], prerequisites: Prerequisites) -> Started {
     let dir = tempfile::tempdir().expect("temp dir");
     let stop = CancellationToken::new();
     let deps = NodeDeps {
@@ -66,6 +71,7 @@ async fn start(flags: &[&str]) -> Started {
         kubernetes: None,
         imds: false,
         remove_taint: false,
+        prerequisites,
         region_variable: None,
         tunnels_end: stop.clone(),
     };
@@ -149,4 +155,37 @@ async fn the_clients_name_of_the_overrides_is_in_the_certificate() {
     assert_eq!(status.expect_err("no NFS there").code(), Code::Unavailable);
     let certificates = server.certificates.lock().expect("lock").clone();
     assert!(String::from_utf8_lossy(&certificates[0]).contains("my-cluster"));
+}
+
+/// Neither a server nor its policy is blamed for what the pod lacks: nobody is asked.
+#[tokio::test]
+async fn what_the_pod_lacks_is_named_before_anybody_is_asked() {
+    // Nobody listens: whoever asks hears UNAVAILABLE.
+    let free = TcpListener::bind("127.0.0.1:0").await.expect("bind").local_addr().expect("address");
+    let port = format!("--mount-target-port={}", free.port());
+    let lacking = [
+        (Prerequisites { privilege: Some(Missing::Privilege), ..Prerequisites::default() }, "CAP_SYS_ADMIN"),
+        (
+            Prerequisites {
+                distinction: Some(Missing::Distinction("cgroup v1".to_owned())),
+                ..Prerequisites::default()
+            },
+            "--tunnels-trust-root",
+        ),
+    ];
+    for (prerequisites, named) in lacking {
+        let plain_works = prerequisites.privilege.is_none();
+        let started = start_with(&[&port], prerequisites).await;
+        let status =
+            started.node.node_publish_volume(publish(&started, "pod", "127.0.0.1")).await.expect_err("refused");
+        assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
+        assert!(status.message().contains(named), "{status}");
+        assert!(!started.dir.path().join("pod/mount").exists(), "nothing is left");
+        // Without a tunnel the kernel speaks with the mount target itself, and need not be told from anybody.
+        let mut plain = publish(&started, "plain", "127.0.0.1");
+        plain.get_mut().volume_context.insert("encryptInTransit".to_owned(), "false".to_owned());
+        let status = started.node.node_publish_volume(plain).await.expect_err("nobody listens");
+        let want = if plain_works { Code::Unavailable } else { Code::FailedPrecondition };
+        assert_eq!(status.code(), want, "{status}");
+    }
 }

@@ -90,6 +90,8 @@ pub struct JobError {
     pub errno: i32,
     /// What the kernel wrote about it, line by line.
     pub words: Vec<String>,
+    /// Whether the call speaks with the server, which then may be who refuses.
+    pub asked_server: bool,
 }
 
 fn kernel_words(words: &[String]) -> String {
@@ -98,7 +100,12 @@ fn kernel_words(words: &[String]) -> String {
 
 impl JobError {
     fn new(step: impl Into<String>, errno: Errno) -> Self {
-        Self { step: step.into(), errno: errno.raw_os_error(), words: Vec::new() }
+        Self { step: step.into(), errno: errno.raw_os_error(), words: Vec::new(), asked_server: false }
+    }
+
+    /// The same of a call that speaks with the server.
+    fn asked_server(self) -> Self {
+        Self { asked_server: true, ..self }
     }
 }
 
@@ -161,11 +168,12 @@ fn mount_nfs(
             None => fsconfig_set_flag(context.as_fd(), key.as_str()).map_err(explain(format!("mount option {key}")))?,
         }
     }
-    fsconfig_create(context.as_fd()).map_err(explain(format!("mount {source}")))?;
+    fsconfig_create(context.as_fd()).map_err(|errno| explain(format!("mount {source}"))(errno).asked_server())?;
     let mounted = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
         .map_err(explain(format!("fsmount {source}")))?;
     // Nobody sees the mount yet: one that leads elsewhere goes with its descriptor.
-    let found = rustix::fs::fstat(&mounted).map_err(|errno| JobError::new(format!("stat {source}"), errno))?;
+    let found =
+        rustix::fs::fstat(&mounted).map_err(|errno| JobError::new(format!("stat {source}"), errno).asked_server())?;
     check_directory(source, directory_id, found.st_ino)?;
     move_mount(
         mounted.as_fd(),
@@ -248,8 +256,8 @@ fn mount_old_style(
     let data = std::ffi::CString::new(data.join(","))
         .map_err(|_| JobError::new("mount option with a NUL byte", Errno::INVAL))?;
     mount(source, target, "nfs4", flags, data.as_c_str())
-        .map_err(|errno| JobError::new(format!("mount {source}"), errno))?;
-    let found = rustix::fs::stat(target).map_err(|errno| JobError::new(format!("stat {source}"), errno));
+        .map_err(|errno| JobError::new(format!("mount {source}"), errno).asked_server())?;
+    let found = rustix::fs::stat(target).map_err(|errno| JobError::new(format!("stat {source}"), errno).asked_server());
     // Such a kernel has no mount that nobody sees; it is taken back at once.
     found.and_then(|found| check_directory(source, directory_id, found.st_ino)).inspect_err(|_| {
         let _ = unmount(target, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);

@@ -17,6 +17,8 @@ pub struct MountEntry {
     pub mount_point: PathBuf,
     /// Options of this mount, e.g. `rw,relatime`.
     pub options: String,
+    /// Whether mounts below it appear wherever else it is mounted (a shared mount, mount_namespaces(7)).
+    pub shared: bool,
     /// File system type, e.g. `nfs4`.
     pub fs_type: String,
     /// What is mounted, e.g. `127.0.0.1:/`.
@@ -36,6 +38,7 @@ impl MountEntry {
             device,
             mount_point: PathBuf::from(OsString::from_vec(unescape(mount_point))),
             options: options.to_owned(),
+            shared: mount.any(|tag| tag.starts_with("shared:")),
             fs_type: file_system.next()?.to_owned(),
             source: String::from_utf8_lossy(&unescape(file_system.next()?)).into_owned(),
             super_options: file_system.next().unwrap_or_default().to_owned(),
@@ -87,7 +90,7 @@ pub fn nfs_ports(mounts: &[MountEntry]) -> HashSet<u16> {
     ports
 }
 
-fn parse(text: &str) -> Vec<MountEntry> {
+pub(crate) fn parse(text: &str) -> Vec<MountEntry> {
     text.lines().filter_map(MountEntry::parse).collect()
 }
 

@@ -7,9 +7,14 @@ use std::time::Duration;
 use rustix::io::Errno;
 use tonic::{Code, Status};
 
+use super::prerequisites::Missing;
 use crate::mount::{JobError, WorkerError};
 use crate::open_files::OutOfFiles;
 use crate::tunnel::{DialError, OpenError};
+
+/// What the driver's container lacks when this node's kernel forbids a step of a mount.
+const UNPRIVILEGED: &str = "; this node's kernel forbids it, no server was asked: run the node plug-in's container with \
+                            `securityContext.privileged: true`, and look for a security module's denials in the kernel's log";
 
 /// Why a node call failed. The texts name the field, path or address, and the fix where there is one.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +89,9 @@ pub enum NodeError {
         /// What the system said.
         source: io::Error,
     },
+    /// Pod or node lack what a mount needs.
+    #[error(transparent)]
+    Missing(#[from] Missing),
     /// The node doesn't know something about itself.
     #[error("{0}")]
     Unknown(String),
@@ -151,6 +159,7 @@ impl NodeError {
     /// A failed mount, with a hint for the errors that users meet.
     pub fn mount(what: String, target: PathBuf, reason: WorkerError) -> Self {
         let hint = match errno(&reason) {
+            Some(Errno::ACCESS | Errno::PERM) if !is_servers(&reason) => UNPRIVILEGED,
             Some(Errno::NOENT) => "; the directory does not exist in the file system, create it first",
             Some(Errno::ACCESS | Errno::PERM) => {
                 "; the file system's policy, the access point or the mount target's network refuses this client"
@@ -172,7 +181,9 @@ impl NodeError {
             Self::InProgress(_) | Self::TooManyMounts(_) => Code::Aborted,
             Self::Incompatible { .. } | Self::OtherVolume { .. } => Code::AlreadyExists,
             Self::ForeignMount { .. } => Code::AlreadyExists,
-            Self::SingleNode { .. } | Self::Target { .. } | Self::Unknown(_) => Code::FailedPrecondition,
+            Self::SingleNode { .. } | Self::Target { .. } | Self::Unknown(_) | Self::Missing(_) => {
+                Code::FailedPrecondition
+            }
             Self::File { source, .. }
                 if source.kind() == io::ErrorKind::StorageFull || OutOfFiles::of(source).is_some() =>
             {
@@ -210,6 +221,7 @@ fn mount_code(error: &WorkerError) -> Code {
         WorkerError::Broken(_) => Code::Internal,
         WorkerError::Job(_) => match errno(error) {
             Some(Errno::NOENT) => Code::NotFound,
+            Some(Errno::ACCESS | Errno::PERM) if !is_servers(error) => Code::FailedPrecondition,
             Some(Errno::ACCESS | Errno::PERM) => Code::PermissionDenied,
             Some(Errno::INVAL | Errno::PROTONOSUPPORT) => Code::InvalidArgument,
             Some(Errno::NODEV | Errno::NOTDIR) => Code::FailedPrecondition,
@@ -226,6 +238,11 @@ fn mount_code(error: &WorkerError) -> Code {
             _ => Code::Internal,
         },
     }
+}
+
+/// Whether the server has a part in the failure, or may have.
+fn is_servers(error: &WorkerError) -> bool {
+    matches!(error, WorkerError::Job(JobError { asked_server: true, .. }))
 }
 
 fn errno(error: &WorkerError) -> Option<Errno> {
@@ -253,7 +270,13 @@ mod tests {
             step: "mount 127.0.0.1:/".to_owned(),
             errno: errno.raw_os_error(),
             words: Vec::new(),
+            asked_server: true,
         })
+    }
+
+    fn local(step: &str, errno: Errno) -> WorkerError {
+        let (step, errno) = (step.to_owned(), errno.raw_os_error());
+        WorkerError::Job(JobError { step, errno, words: Vec::new(), asked_server: false })
     }
 
     fn mount(reason: WorkerError) -> NodeError {
@@ -297,6 +320,9 @@ mod tests {
             file(io::ErrorKind::PermissionDenied),
             NodeError::File { what: "cannot create", path: "/pods/a".into(), source: Errno::MFILE.into() },
             NodeError::Unknown("unknown region".to_owned()),
+            Missing::Privilege.into(),
+            Missing::Propagation(target.clone()).into(),
+            Missing::Distinction("reason".to_owned()).into(),
             OpenError::NoPort { first: 20049, last: 21048 }.into(),
             OpenError::Files { spec: spec.clone(), reason: OutOfFiles::Process { limit: 1024 } }.into(),
             OpenError::Port { port: 20049, spec: spec.clone(), source: io::ErrorKind::AddrInUse.into() }.into(),
@@ -312,6 +338,8 @@ mod tests {
             DialError::Credentials { spec, reason }.into(),
             mount(job(Errno::NOENT)),
             mount(job(Errno::ACCESS)),
+            mount(local("fsopen nfs4", Errno::PERM)),
+            mount(local("move_mount to /pods/a", Errno::ACCESS)),
             mount(job(Errno::NODEV)),
             mount(job(Errno::PROTONOSUPPORT)),
             mount(job(Errno::INVAL)),

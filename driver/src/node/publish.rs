@@ -47,6 +47,7 @@ pub(super) async fn publish(state: &State, request: &csi::NodePublishVolumeReque
         return Ok(());
     }
     state.allow_second_target(&request, &target)?;
+    state.check_prerequisites(&request, &target, &mounts)?;
     let made = target::create(&target).await?;
     let result = state.publish_at(&request, &target, &mounts).await;
     if result.is_err() {
@@ -104,6 +105,21 @@ impl State {
                 other: other.clone(),
                 mode: request.mode.as_str_name().to_owned(),
             }),
+        }
+    }
+
+    /// Whether pod and node give what a mount needs.
+    fn check_prerequisites(
+        &self,
+        request: &PublishRequest,
+        target: &Path,
+        mounts: &[MountEntry],
+    ) -> Result<(), NodeError> {
+        let needed = &self.prerequisites;
+        let distinction = needed.distinction.as_ref().filter(|_| request.mount.encrypted);
+        match needed.privilege.as_ref().or(distinction) {
+            Some(missing) => Err(missing.clone().into()),
+            None => Ok(needed.seen_by_pods(target, mounts)?),
         }
     }
 

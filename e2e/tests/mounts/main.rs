@@ -8,5 +8,6 @@ mod fixture;
 mod links;
 mod node_features;
 mod plain;
+mod strangers;
 mod unpublish;
 mod upgrade;
