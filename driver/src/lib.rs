@@ -19,6 +19,7 @@ mod hand_over;
 pub mod health;
 pub mod identity;
 pub mod locks;
+mod logging;
 pub mod metrics;
 pub mod mount;
 pub mod node;

@@ -1,21 +1,17 @@
-//! The process: flags, logging, the runtime, signals and the exit code.
+//! The process: flags, the runtime, signals and the exit code.
 
 use std::ffi::OsString;
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::causes::causes;
-use crate::cli::{self, Command, LogFormat, ServeFlags};
+use crate::cli::{self, Command};
 use crate::config::{Config, Environment};
 use crate::identity::VERSION;
-use crate::recent::{RecentEvents, Worrying};
-use crate::{debug, fips, orphans, server, trash};
+use crate::recent::RecentEvents;
+use crate::{debug, fips, logging, orphans, server, trash};
 
 /// Exit code for flags that are wrong.
 const WRONG_USAGE: u8 = 2;
@@ -33,7 +29,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let flags = cli.serve;
     if let Some(command) = cli.command {
-        start_logging(&flags);
+        logging::start(&flags);
         let done = match command {
             Command::Orphans(orphans) => block_on(async { orphans::run(&orphans).await.map(|text| print!("{text}")) }),
             Command::Trash(flags) => block_on(async { trash::run(&flags).await.map(|text| print!("{text}")) }),
@@ -51,7 +47,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         println!("{}", version_json());
         return ExitCode::SUCCESS;
     }
-    let recent = start_logging(&flags);
+    let recent = logging::start(&flags);
     let config = match Config::new(&flags, Environment::of_process()) {
         Ok(config) => config,
         Err(error) => {
@@ -94,31 +90,6 @@ fn stop_on_signals(shutdown: CancellationToken) -> std::io::Result<()> {
         shutdown.cancel();
     });
     Ok(())
-}
-
-/// Starts logging to standard error; the answer keeps the last warnings and errors.
-fn start_logging(flags: &ServeFlags) -> RecentEvents {
-    let level = match flags.v {
-        _ if flags.debug_logs => "debug",
-        i32::MIN..=3 => "info",
-        4..=5 => "debug",
-        _ => "trace",
-    };
-    // The libraries below speak at info level of things that only matter to their own developers.
-    let fallback = format!("warn,efs_csi_driver={level}");
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(fallback));
-    let recent = RecentEvents::default();
-    let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    let logs = match flags.log_format {
-        LogFormat::Json => logs.json().flatten_event(true).boxed(),
-        LogFormat::Text => logs.with_ansi(std::io::stderr().is_terminal()).boxed(),
-    };
-    // Only the first call in a process sets the logger; a second one (tests) keeps it.
-    let _ = tracing_subscriber::registry()
-        .with(recent.clone().with_filter(Worrying))
-        .with(logs.with_filter(filter))
-        .try_init();
-    recent
 }
 
 /// The answer of `--version`: the Go driver's keys where they have a meaning here.

@@ -79,6 +79,10 @@ impl Drop for Driver {
 
 impl Driver {
     async fn start(fake: &Instance, environment: &[(&str, String)]) -> Self {
+        Self::start_with_log(fake, environment, Stdio::inherit()).await
+    }
+
+    async fn start_with_log(fake: &Instance, environment: &[(&str, String)], log: Stdio) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let (socket, ca): (PathBuf, PathBuf) = (path("csi.sock"), path("ca.pem"));
@@ -89,7 +93,7 @@ impl Driver {
         command.args(["--mode", "controller", "--region", "us-east-1", "--endpoint"]);
         command.arg(format!("unix://{}", socket.display())).arg("--state-dir").arg(path("state"));
         command.arg("--tls-ca-file").arg(&ca).arg("--mount-target-port").arg(fake.nfs_addr().port().to_string());
-        let process = command.stdout(Stdio::null()).spawn().unwrap();
+        let process = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
         let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display())).unwrap();
         let mut driver = Self { process, csi: ControllerClient::new(endpoint.connect_lazy()), _folder: folder };
         let connect = async {
@@ -211,6 +215,56 @@ async fn a_role_of_another_account_with_its_external_id() {
     driver.create("efs-ap", &fs, &[role, ("externalId", "an-external-id")]).await.unwrap();
     assert_eq!(who(&fake, "AssumeRole"), STATIC_USER);
     assert_eq!(who(&fake, "CreateAccessPoint"), "arn:aws:sts::210987654321:assumed-role/cross/efs-csi-driver");
+}
+
+/// Lets a driver make volumes with RUST_LOG=trace and gives its log.
+async fn traced(fake: &Instance, environment: &[(&str, String)], secrets: &[(&str, &str)], fs: &str) -> String {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let environment = [environment, &[("RUST_LOG", "trace".to_owned())]].concat();
+    let mut driver = Driver::start_with_log(fake, &environment, log.reopen().unwrap().into()).await;
+    driver.create("efs-ap", fs, secrets).await.unwrap();
+    drop(driver);
+    std::fs::read_to_string(log.path()).unwrap()
+}
+
+/// Not the driver's own lines, nor those of the libraries below it, for whoever may read the log.
+#[tokio::test]
+async fn no_secret_is_in_the_log_at_any_level() {
+    let (fake, folder) = (strict().await, tempfile::tempdir().unwrap());
+    let token = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let (own, other) = (file_system(&fake, "123456789012"), file_system(&fake, "210987654321"));
+    let no_metadata = ("AWS_EC2_METADATA_DISABLED", "true".to_owned());
+    let web_identity = [
+        ("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/irsa".to_owned()),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", token("web", WEB_IDENTITY)),
+        no_metadata.clone(),
+    ];
+    let pod_identity = [
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("{}/v1/credentials", fake.http_url())),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", token("pod", POD_TOKEN)),
+        no_metadata,
+    ];
+    let role = [("awsRoleArn", CROSS_ACCOUNT_ROLE), ("externalId", "an-external-id")];
+    let logs = [
+        traced(&fake, &keys(), &role, &other).await,
+        traced(&fake, &web_identity, &[], &own).await,
+        traced(&fake, &pod_identity, &[], &own).await,
+    ];
+    // The parts of tokens that the fake makes up; of a web identity, its claims.
+    let (_, claims) = WEB_IDENTITY.split_once('.').unwrap();
+    let secrets = ["an-external-id", "static-secret", claims, POD_TOKEN, "FAKE", "SecretAccessKey"];
+    for log in &logs {
+        assert!(log.contains("efs_csi_driver::rpc: called"), "{log}");
+        assert!(log.contains("DEBUG") && log.contains("aws_smithy_runtime"), "the SDK is heard: {log}");
+        for secret in secrets {
+            let line = log.lines().find(|line| line.contains(secret));
+            assert_eq!(line, None, "{secret} is in the log");
+        }
+    }
 }
 
 /// The fake would notice: a wrong secret, and no credentials at all, get nowhere.
