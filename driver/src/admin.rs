@@ -63,14 +63,16 @@ pub async fn serve(path: PathBuf, report: Arc<dyn Fn() -> Report + Send + Sync>,
             Some(Ok(stream)) = socket.next() => stream,
         };
         // One client after the other: this is for people.
-        if let Ok(Err(error)) = timeout(READ_WITHIN, tell(stream, report.as_ref())).await {
+        if let Ok(Err(error)) = timeout(READ_WITHIN, tell(stream, Arc::clone(&report))).await {
             tracing::debug!(%error, "a client of the admin socket went away");
         }
     }
 }
 
-async fn tell(mut stream: UnixStream, report: &(dyn Fn() -> Report + Send + Sync)) -> std::io::Result<()> {
-    let mut text = serde_json::to_vec(&report())?;
+async fn tell(mut stream: UnixStream, report: Arc<dyn Fn() -> Report + Send + Sync>) -> std::io::Result<()> {
+    // It reads the mount table.
+    let report = tokio::task::spawn_blocking(move || report()).await?;
+    let mut text = serde_json::to_vec(&report)?;
     text.push(b'\n');
     stream.write_all(&text).await?;
     stream.shutdown().await

@@ -22,6 +22,7 @@ use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
+use crate::blocking::Blocking;
 use crate::config::HttpConfig;
 use crate::metrics::Metrics;
 
@@ -64,18 +65,27 @@ pub enum HealthError {
     Tls(#[from] tokio_rustls::rustls::Error),
 }
 
+/// What the endpoint tells.
 #[derive(Debug, Clone)]
-struct Shared {
+pub struct Shared {
     ready: watch::Receiver<bool>,
     metrics: Metrics,
+    blocking: Blocking,
+}
+
+impl Shared {
+    /// Whether the services have started, the process's metrics, and the calls that it waits for.
+    pub fn new(ready: watch::Receiver<bool>, metrics: Metrics, blocking: Blocking) -> Self {
+        Self { ready, metrics, blocking }
+    }
 }
 
 /// Serves the endpoint as soon as that is possible: a port that is taken, or a certificate that isn't there yet, keeps nobody's mounts from
 /// being served.
-pub async fn keep(config: HttpConfig, ready: watch::Receiver<bool>, metrics: Metrics, shutdown: CancellationToken) {
+pub async fn keep(config: HttpConfig, shared: Shared, shutdown: CancellationToken) {
     let mut told = None;
     loop {
-        match start(&config, ready.clone(), metrics.clone(), shutdown.clone()).await {
+        match start(&config, shared.clone(), shutdown.clone()).await {
             Ok(address) => {
                 tracing::info!(%address, tls = config.tls.is_some(), "serving health and metrics");
                 return;
@@ -106,8 +116,7 @@ pub async fn keep(config: HttpConfig, ready: watch::Receiver<bool>, metrics: Met
 /// When the address or the certificate can't be used.
 pub async fn start(
     config: &HttpConfig,
-    ready: watch::Receiver<bool>,
-    metrics: Metrics,
+    shared: Shared,
     shutdown: CancellationToken,
 ) -> Result<SocketAddr, HealthError> {
     let listen = |source| HealthError::Listen { address: config.address.clone(), source };
@@ -118,10 +127,10 @@ pub async fn start(
     let listener = bind(&config.address).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
     let app = Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(page))
-        .with_state(Shared { ready, metrics });
+        .with_state(shared);
     tokio::spawn(async move {
         let stop = shutdown.cancelled_owned();
         let served = match tls {
@@ -172,6 +181,12 @@ fn shared(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseport(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+/// The process is well whatever hangs outside it: to start it again would end the mounts that still work, and help nothing.
+async fn healthz(State(shared): State<Shared>) -> String {
+    let hanging = shared.blocking.hanging();
+    std::iter::once("ok\n".to_owned()).chain(hanging.iter().map(|it| format!("degraded: {it}\n"))).collect()
 }
 
 async fn readyz(State(shared): State<Shared>) -> Response {
@@ -269,6 +284,10 @@ mod tests {
         (status, String::from_utf8(body.to_vec()).unwrap())
     }
 
+    fn with_ready(ready: watch::Receiver<bool>) -> Shared {
+        Shared::new(ready, Metrics::new(), Blocking::default())
+    }
+
     #[tokio::test]
     async fn the_endpoint_tells_health_readiness_and_metrics() {
         let (set_ready, ready) = watch::channel(false);
@@ -276,7 +295,7 @@ mod tests {
         let config = HttpConfig { address: "127.0.0.1:0".into(), tls: None };
         let metrics = Metrics::new();
         metrics.rpc("CreateVolume", tonic::Code::Aborted, Duration::from_millis(1));
-        let address = start(&config, ready, metrics, stop.clone()).await.unwrap();
+        let address = start(&config, Shared::new(ready, metrics, Blocking::default()), stop.clone()).await.unwrap();
         assert_eq!(fetch(address, "/healthz", None).await, (200, "ok\n".into()));
         assert_eq!(fetch(address, "/readyz", None).await.0, 503);
         set_ready.send_replace(true);
@@ -298,7 +317,7 @@ mod tests {
         let config = HttpConfig { address: address.to_string(), tls: None };
         let (_ready, is_ready) = watch::channel(true);
         let stop = CancellationToken::new();
-        let keeping = tokio::spawn(keep(config, is_ready, Metrics::new(), stop.clone()));
+        let keeping = tokio::spawn(keep(config, with_ready(is_ready), stop.clone()));
         tokio::time::sleep(3 * RETRY).await;
         assert!(!keeping.is_finished(), "it is tried again");
         drop(taken);
@@ -313,11 +332,11 @@ mod tests {
         let (_ready, is_ready) = watch::channel(true);
         let stop = CancellationToken::new();
         let mut config = HttpConfig { address: ":0".into(), tls: None };
-        let first = start(&config, is_ready.clone(), Metrics::new(), stop.clone()).await.unwrap();
+        let first = start(&config, with_ready(is_ready.clone()), stop.clone()).await.unwrap();
         let on_ipv4 = SocketAddr::from((Ipv4Addr::LOCALHOST, first.port()));
         assert_eq!(fetch(on_ipv4, "/healthz", None).await.0, 200);
         config.address = format!(":{}", first.port());
-        let second = start(&config, is_ready, Metrics::new(), CancellationToken::new()).await.unwrap();
+        let second = start(&config, with_ready(is_ready), CancellationToken::new()).await.unwrap();
         assert_eq!(second.port(), first.port());
         stop.cancel();
     }
@@ -332,7 +351,7 @@ mod tests {
         let config = HttpConfig { address: "127.0.0.1:0".into(), tls: Some((certificate.clone(), key)) };
         let stop = CancellationToken::new();
         let (_ready, is_ready) = watch::channel(true);
-        let address = start(&config, is_ready.clone(), Metrics::new(), stop.clone()).await.unwrap();
+        let address = start(&config, with_ready(is_ready.clone()), stop.clone()).await.unwrap();
         // A client that never shakes hands must not keep others out.
         let _stalled = TcpStream::connect(address).await.unwrap();
         let mut roots = tokio_rustls::rustls::RootCertStore::empty();
@@ -346,7 +365,7 @@ mod tests {
         assert_eq!(fetch(address, "/readyz", Some(connector)).await.0, 200);
 
         let config = HttpConfig { address: "127.0.0.1:0".into(), tls: Some((certificate, "/none".into())) };
-        let error = start(&config, is_ready, Metrics::new(), stop.clone()).await.unwrap_err().to_string();
+        let error = start(&config, with_ready(is_ready), stop.clone()).await.unwrap_err().to_string();
         assert!(error.contains("/none"), "{error}");
         stop.cancel();
     }

@@ -4,9 +4,11 @@
 //! socket, beginning with [`identity`]; [`efs`] is the AWS side, [`volume`] holds the types that all of them share.
 //! [`tunnel`] and [`mount`] are what the node needs: encrypted ways to EFS and kernel mounts; [`durable`] writes files that
 //! survive a crash, [`socket`] puts sockets at fixed paths and
-//! keeps them there, [`probe`] tells whether this very process serves.
+//! keeps them there, [`probe`] tells whether this very process serves;
+//! [`blocking`] keeps what hangs outside from hanging everything here.
 
 pub mod admin;
+pub mod blocking;
 mod causes;
 pub mod cli;
 pub mod config;
@@ -31,6 +33,7 @@ pub mod recent;
 pub mod rpc;
 pub mod server;
 pub mod socket;
+mod starter;
 pub mod status;
 pub mod trash;
 pub mod tunnel;

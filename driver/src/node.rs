@@ -18,7 +18,7 @@
 //! - [`efs_utils`]: settings of the Go driver's helpers that mean something here
 //! - [`errors`]: what can go wrong, with gRPC codes
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -30,11 +30,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status};
 
+use crate::blocking::{Blocking, Dependency};
 use crate::config::NodeConfig;
 use crate::efs::metadata::{Given, Metadata, NodeObject};
 use crate::efs::mount_targets::{ListMountTargets, MountTargets};
 use crate::metrics::Metrics;
 use crate::mount::Worker;
+use crate::mount::mountinfo::{self, MountEntry};
 use crate::tunnel::keeper::{Host, Keeper};
 use crate::tunnel::roots::{self, RootsError};
 use crate::tunnel::{Admission, DialDeps, DialLimits, IssuerSlot, Locate, ProvideCredentials, TunnelLease, Tunnels};
@@ -90,6 +92,8 @@ pub struct NodeDeps {
     pub ports: RangeInclusive<u16>,
     /// How many files this process may have open, if that is limited.
     pub open_files: Option<u64>,
+    /// What this process waits for.
+    pub blocking: Blocking,
     /// Where the metrics of tunnels and mounts are registered.
     pub metrics: Metrics,
     /// This node in Kubernetes; `None` outside a cluster.
@@ -156,6 +160,8 @@ struct State {
     keeper: Keeper,
     kept_ports: Arc<KeptPorts>,
     records: Records,
+    /// Whatever touches a disk or the mount table goes through this.
+    blocking: Blocking,
     published: Mutex<HashMap<PathBuf, Published>>,
     /// Targets that a call is working on, with the volume.
     busy: Arc<Mutex<HashMap<PathBuf, String>>>,
@@ -191,7 +197,10 @@ impl NodeService {
     /// state and mounts in step until `shutdown`. When this returns, every recorded tunnel listens that can.
     pub async fn start(config: NodeConfig, deps: NodeDeps, shutdown: CancellationToken) -> Result<Self, StartError> {
         let state_error = |source| StartError::StateDir { path: config.state_dir.clone(), source };
-        let records = Records::open(&config.state_dir).map_err(state_error)?;
+        let directory = config.state_dir.clone();
+        let on = Dependency::StateDirectory;
+        let opened = deps.blocking.run_patiently(on, "opening the records", move || Records::open(&directory));
+        let records = opened.await.map_err(state_error)?;
         let roots = match &config.tls_ca_file {
             Some(path) => roots::from_file(path)?,
             None => roots::amazon(),
@@ -232,11 +241,14 @@ impl NodeService {
             false => Host::Child(deps.worker.program().to_owned()),
         };
         let keeper = Keeper::new(host, &config.state_dir);
-        let inherited = keeper.inherit(|_| true);
+        let asked = keeper.clone();
+        let inherited = deps.blocking.run_patiently(on, "asking the port keeper", move || Ok(asked.inherit(|_| true)));
+        let inherited = inherited.await.map_err(state_error)?;
         let mounting = config.max_inflight_mounts.map(|limit| (Arc::new(Semaphore::new(limit)), limit));
         let walks = config
             .volume_metrics
-            .map(|settings| Walks::new(deps.worker.program().to_owned(), settings, usage::GENTLY, shutdown.clone()));
+            .map(|settings| Walks::new(deps.worker.program().to_owned(), settings, usage::GENTLY, shutdown.clone()))
+            .map(|walks| walks.with_blocking(deps.blocking.clone()));
         let node = Arc::new(State {
             walks,
             config,
@@ -251,12 +263,13 @@ impl NodeService {
             keeper,
             kept_ports: Arc::default(),
             records,
+            blocking: deps.blocking,
             published: Mutex::default(),
             busy: Arc::default(),
             mounting,
             tasks: TaskTracker::new(),
         });
-        let unfinished = node.recover(inherited).map_err(|error| match error {
+        let unfinished = node.recover(inherited).await.map_err(|error| match error {
             recovery::RecoverError::Records(source) => {
                 StartError::StateDir { path: node.config.state_dir.clone(), source }
             }
@@ -325,6 +338,32 @@ impl State {
         limits.into_iter().flatten().min().unwrap_or(0)
     }
 
+    /// Does something with the records.
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce(&Records) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let records = self.records.clone();
+        self.blocking.run(Dependency::StateDirectory, doing, move || work(&records)).await
+    }
+
+    /// The mount table.
+    async fn mounts(&self) -> io::Result<Vec<MountEntry>> {
+        self.blocking.run(Dependency::MountTable, "reading it", mountinfo::table).await
+    }
+
+    /// What is mounted at exactly `target`, lowest layer first.
+    async fn mounts_at(&self, target: &Path) -> io::Result<Vec<MountEntry>> {
+        let target = target.to_owned();
+        self.blocking.run(Dependency::MountTable, "reading it", move || mountinfo::at(&target)).await
+    }
+
+    /// The ports that the kernel's NFS client knows besides those of mounts.
+    async fn kernel_ports(&self) -> io::Result<HashSet<u16>> {
+        kernel_ports(&self.blocking).await
+    }
+
     /// Claims a target for one call.
     fn claim(&self, target: &Path, volume: &str) -> Result<Claim, NodeError> {
         let mut busy = lock(&self.busy);
@@ -355,6 +394,11 @@ impl State {
     fn published(&self) -> MutexGuard<'_, HashMap<PathBuf, Published>> {
         lock(&self.published)
     }
+}
+
+/// The ports that the kernel's NFS client knows besides those of mounts.
+async fn kernel_ports(blocking: &Blocking) -> io::Result<HashSet<u16>> {
+    blocking.run(Dependency::MountTable, "reading the list of NFS servers", || Ok(mountinfo::nfs_ports(&[]))).await
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -14,6 +14,7 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 
 use crate::admin::{self, Report};
+use crate::blocking::Blocking;
 use crate::cli::Mode;
 use crate::config::{Config, ControllerConfig, Endpoint};
 use crate::controller::cluster::KubeCluster;
@@ -91,9 +92,14 @@ pub async fn run(config: Config, recent: RecentEvents, shutdown: CancellationTok
         );
     }
     let (ready, is_ready) = watch::channel(false);
+    let blocking = Blocking::default();
     let metrics = Metrics::new();
     if let Some(http) = config.http.clone() {
-        tokio::spawn(health::keep(http, is_ready.clone(), metrics.clone(), shutdown.clone()));
+        tokio::spawn(health::keep(
+            http,
+            health::Shared::new(is_ready.clone(), metrics.clone(), blocking.clone()),
+            shutdown.clone(),
+        ));
     }
     let identity = IdentityService::new(is_ready);
     let mut routes = Routes::new(IdentityServer::new(identity));
@@ -111,7 +117,7 @@ pub async fn run(config: Config, recent: RecentEvents, shutdown: CancellationTok
     let tunnels_end = CancellationToken::new();
     let _end_tunnels = tunnels_end.clone().drop_guard();
     if config.mode != Mode::Controller {
-        let about = AboutNode { kubernetes: node, open_files };
+        let about = AboutNode { kubernetes: node, open_files, blocking };
         let service = start_node(&config, clients, metrics.clone(), about, tunnels_end, shutdown.clone()).await?;
         routes = routes.add_service(NodeServer::new(service.clone()));
         node_service = Some(service);
@@ -209,6 +215,7 @@ async fn tell_missing_region(clients: Arc<AwsClients>) {
 struct AboutNode {
     kubernetes: Option<Arc<ThisNode>>,
     open_files: Option<u64>,
+    blocking: Blocking,
 }
 
 /// Starts the node service. Mounts of an earlier process are served again when it returns.
@@ -230,9 +237,10 @@ async fn start_node(
         remove_taint: variable("DISABLE_TAINT_WATCHER").is_none(),
         efs: clients,
         credentials: Arc::new(AwsCredentials),
-        worker: Worker::this_program().with_metrics(metrics.clone()),
+        worker: Worker::this_program().with_metrics(metrics.clone()).with_blocking(about.blocking.clone()),
         metrics,
         open_files: about.open_files,
+        blocking: about.blocking,
         ports: node::port_range(variable("PORT_RANGE_UPPER_BOUND").as_deref(), &config.node.efs_utils),
         prerequisites: Prerequisites::of_process(
             config.node.tunnels_trust_root,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use csi_proto::csi::node_server::Node;
 use csi_proto::csi::{self, volume_capability};
+use efs_csi_driver::blocking::Blocking;
 use efs_csi_driver::cli;
 use efs_csi_driver::config::{Config, Environment, NodeConfig};
 use efs_csi_driver::efs::EfsError;
@@ -63,6 +64,7 @@ async fn start_with(flags: &[&str], prerequisites: Prerequisites) -> Started {
     let stop = CancellationToken::new();
     let deps = NodeDeps {
         open_files: None,
+        blocking: Blocking::default(),
         efs: Arc::new(Nowhere),
         credentials: Arc::new(support::NoCredentials),
         worker: Worker::new(support::driver()),

@@ -50,6 +50,26 @@ impl HostRoot {
         Ok(host)
     }
 
+    /// Puts a directory on a disk of its own, which can be frozen; `disk` is the file that stands for it.
+    pub async fn put_on_disk(&self, directory: &str, disk: &Path) -> anyhow::Result<()> {
+        std::fs::File::create(disk)?.set_len(64 << 20)?;
+        let (disk, at) = (disk.display().to_string(), self.at(directory));
+        std::fs::create_dir_all(&at)?;
+        command("mkfs.ext4", &["-q", &disk]).await?;
+        command("mount", &["-o", "loop", &disk, &at.display().to_string()]).await?;
+        Ok(())
+    }
+
+    /// Has the disk of a directory answer no write any more.
+    pub async fn freeze(&self, directory: &str) -> anyhow::Result<()> {
+        command("fsfreeze", &["--freeze", &self.at(directory).display().to_string()]).await.map(drop)
+    }
+
+    /// Ends that.
+    pub async fn thaw(&self, directory: &str) -> anyhow::Result<()> {
+        command("fsfreeze", &["--unfreeze", &self.at(directory).display().to_string()]).await.map(drop)
+    }
+
     /// Where a path of the host is really.
     pub fn at(&self, path: impl AsRef<Path>) -> PathBuf {
         let path = path.as_ref();

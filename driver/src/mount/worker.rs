@@ -19,8 +19,10 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::{sleep, timeout};
 
+use crate::blocking::Blocking;
 use crate::metrics::Metrics;
 use crate::open_files::OutOfFiles;
+use crate::starter;
 
 use super::kernel::{Job, JobError, Outcome, Usage, perform};
 
@@ -67,18 +69,25 @@ pub struct Worker {
     program: PathBuf,
     metrics: Option<Metrics>,
     spares: Arc<Spares>,
+    blocking: Blocking,
 }
 
 impl Worker {
     /// Workers are `program mount-worker`.
     pub fn new(program: PathBuf) -> Self {
-        Self { program, metrics: None, spares: Arc::default() }
+        Self { program, metrics: None, spares: Arc::default(), blocking: Blocking::default() }
     }
 
     /// The same, with every job timed in `metrics`.
     #[must_use]
     pub fn with_metrics(self, metrics: Metrics) -> Self {
         Self { metrics: Some(metrics), ..self }
+    }
+
+    /// The same, with every start of a process among the calls of `blocking`.
+    #[must_use]
+    pub fn with_blocking(self, blocking: Blocking) -> Self {
+        Self { blocking, ..self }
     }
 
     /// Workers are this running program, even if its file has been replaced meanwhile.
@@ -134,7 +143,7 @@ impl Worker {
         message.push(b'\n');
         let mut process = match self.spares.take() {
             Some(spare) => spare,
-            None => Process::start(&self.program)?,
+            None => Process::start(&self.program, &self.blocking).await?,
         };
         match timeout(deadline, process.converse(&message)).await {
             // One that has seen a failure is not trusted with another job.
@@ -159,16 +168,17 @@ struct Process {
 }
 
 impl Process {
-    fn start(program: &Path) -> Result<Self, WorkerError> {
-        let mut child = Command::new(program)
+    async fn start(program: &Path, blocking: &Blocking) -> Result<Self, WorkerError> {
+        let mut command = Command::new(program);
+        command
             .arg(COMMAND)
             .arg(std::process::id().to_string())
             .env_clear()
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
-            .kill_on_drop(true)
-            .spawn()?;
+            .kill_on_drop(true);
+        let mut child = starter::start(blocking, command).await?;
         let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(WorkerError::Broken("no pipes".to_owned()));
         };

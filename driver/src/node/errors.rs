@@ -189,6 +189,8 @@ impl NodeError {
             {
                 Code::ResourceExhausted
             }
+            // What hangs may answer the next time.
+            Self::File { source, .. } if source.kind() == io::ErrorKind::TimedOut => Code::Unavailable,
             Self::File { .. } | Self::Internal(_) => Code::Internal,
             Self::Open(OpenError::NoPort { .. } | OpenError::Files { .. }) => Code::ResourceExhausted,
             Self::Open(_) => Code::Unavailable,

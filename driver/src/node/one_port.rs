@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 
 use super::State;
 use super::errors::NodeError;
-use super::records::Record;
-use crate::mount::mountinfo::{self, MountEntry};
+use super::publish::mountinfo_error;
+use super::records::{Record, Records};
+use crate::mount::mountinfo::MountEntry;
 use crate::tunnel::{TunnelLease, TunnelSpec};
 
 impl State {
@@ -26,10 +27,11 @@ impl State {
         if let Some(lease) = self.tunnels.find(spec) {
             return Ok(lease);
         }
-        let others = self.unserved(target)?;
+        let others = self.unserved(target).await?;
         let port = others.iter().find_map(|(record, port)| (record.mount.spec == *spec).then_some(*port));
         let Some(port) = port else {
-            let mut avoid = mountinfo::nfs_ports(mounts);
+            let mut avoid: HashSet<u16> = mounts.iter().filter_map(MountEntry::tunnel_port).collect();
+            avoid.extend(self.kernel_ports().await.map_err(|source| mountinfo_error(target, source))?);
             avoid.extend(others.iter().map(|(_, port)| port));
             return Ok(self.tunnels.open(spec, &avoid)?);
         };
@@ -39,13 +41,13 @@ impl State {
 
     /// Makes sure that `record`, which is written already, names the only port of its tunnel. Of two processes that have chosen a
     /// port at the same time, at least one sees the other's record.
-    pub(super) fn check_only_port(&self, record: &Record) -> Result<(), NodeError> {
+    pub(super) async fn check_only_port(&self, record: &Record) -> Result<(), NodeError> {
         if record.port().is_none() {
             return Ok(());
         }
         let elsewhere =
             |(other, port): &(Record, u16)| other.mount.spec == record.mount.spec && Some(*port) != record.port();
-        match self.unserved(&record.target)?.iter().any(elsewhere) {
+        match self.unserved(&record.target).await?.iter().any(elsewhere) {
             true => Err(NodeError::InProgress(record.target.clone())),
             false => Ok(()),
         }
@@ -53,10 +55,11 @@ impl State {
 
     /// The records of tunnels that this process does not serve, with their ports: another process is working on them, or the
     /// ports are taken.
-    fn unserved(&self, target: &Path) -> Result<Vec<(Record, u16)>, NodeError> {
+    async fn unserved(&self, target: &Path) -> Result<Vec<(Record, u16)>, NodeError> {
         let served: Vec<PathBuf> =
             self.published().values().filter(|it| it.lease.is_some()).map(|it| it.record.target.clone()).collect();
-        let records = self.records.except(served.iter().map(PathBuf::as_path)).map_err(|source| NodeError::File {
+        let read = move |records: &Records| records.except(served.iter().map(PathBuf::as_path));
+        let records = self.on_disk("reading the records", read).await.map_err(|source| NodeError::File {
             what: "cannot read the records for",
             path: target.to_owned(),
             source,

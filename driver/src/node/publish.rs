@@ -14,6 +14,7 @@ use super::records::{MountRequest, Reached, Record};
 use super::recovery::let_go;
 use super::request::{Mode, PublishRequest};
 use super::{Published, State, target};
+use crate::blocking::Dependency;
 use crate::mount::client_name::client_name;
 use crate::mount::mountinfo::{self, MountEntry};
 use crate::mount::{Job, JobError, WorkerError};
@@ -41,9 +42,9 @@ pub(super) async fn publish(state: &State, request: &csi::NodePublishVolumeReque
     };
     let target = target::resolve(&request.target).await?;
     let _claim = state.claim(&target, &request.volume)?;
-    let mounts = mountinfo::table().map_err(|source| mountinfo_error(&target, source))?;
+    let mounts = state.mounts().await.map_err(|source| mountinfo_error(&target, source))?;
     state.adopt_at(&target, &mounts).await;
-    if state.is_published(&request, &target, &mounts)? {
+    if state.is_published(&request, &target, &mounts).await? {
         return Ok(());
     }
     state.allow_second_target(&request, &target)?;
@@ -58,7 +59,12 @@ pub(super) async fn publish(state: &State, request: &csi::NodePublishVolumeReque
 
 impl State {
     /// Whether the target holds exactly what is asked for; an error if it holds anything else.
-    fn is_published(&self, request: &PublishRequest, target: &Path, mounts: &[MountEntry]) -> Result<bool, NodeError> {
+    async fn is_published(
+        &self,
+        request: &PublishRequest,
+        target: &Path,
+        mounts: &[MountEntry],
+    ) -> Result<bool, NodeError> {
         let mount = mounts.iter().rev().find(|entry| entry.mount_point == target);
         let published = self.published().get(target).map(|published| published.record.clone());
         match (mount, published) {
@@ -66,7 +72,7 @@ impl State {
             (None, Some(record)) => {
                 // Somebody unmounted it behind our back.
                 tracing::warn!(target = %target.display(), volume = record.volume, "the mount has vanished, mounting again");
-                self.forget(target)?;
+                self.forget(target).await?;
                 Ok(false)
             }
             (Some(mount), Some(record)) if mount.is_nfs() && record.volume != request.volume => {
@@ -204,12 +210,14 @@ impl State {
     /// Writes the record and has the kernel mount it.
     async fn mount(&self, record: &Record, directory_id: Option<u64>) -> Result<(), NodeError> {
         // Written first: should we die between the two, the next start finds the record and sees what became of the mount.
-        self.records.store(record).map_err(|source| NodeError::File {
+        let written = record.clone();
+        let stored = self.on_disk("writing a record", move |records| records.store(&written)).await;
+        stored.map_err(|source| NodeError::File {
             what: "cannot write the record of",
             path: record.target.clone(),
             source,
         })?;
-        self.check_only_port(record)?;
+        self.check_only_port(record).await?;
         let (address, port, direct) = match record.reached {
             Reached::Tunnel(port) => (IpAddr::V4(Ipv4Addr::LOCALHOST), port, None),
             Reached::Direct(address, port) => (address, port, Some(SocketAddr::new(address, port))),
@@ -245,29 +253,32 @@ impl State {
                 }
             }
         }
-        read_ahead(&record.target, options.read_size());
+        self.read_ahead(&record.target, options.read_size()).await;
         Ok(())
     }
 
     /// Undoes a failed mount: a mount that came about after all, the record, the tunnel.
     async fn take_back(&self, target: &Path, lease: Option<TunnelLease>) {
-        let mounted = mountinfo::at(target).map_or(true, |layers| !layers.is_empty());
+        let mounted = self.mounts_at(target).await.map_or(true, |layers| !layers.is_empty());
         if mounted && let Err(error) = self.unmount_all(target).await {
             // The record stays with the mount; unpublish or the next start deals with both.
             tracing::error!(target = %target.display(), %error, "a failed mount can't be undone");
             return;
         }
         if let Some(lease) = lease {
-            let_go(lease);
+            let_go(&self.blocking, lease).await;
         }
-        if let Err(error) = self.records.remove(target) {
+        let gone = target.to_owned();
+        if let Err(error) = self.on_disk("removing a record", move |records| records.remove(&gone)).await {
             tracing::warn!(target = %target.display(), %error, "the record of a failed mount stays");
         }
     }
 
     /// Forgets a published target whose mount is gone.
-    pub(super) fn forget(&self, target: &Path) -> Result<(), NodeError> {
-        self.records.remove(target).map_err(|source| NodeError::File {
+    pub(super) async fn forget(&self, target: &Path) -> Result<(), NodeError> {
+        let gone = target.to_owned();
+        let removed = self.on_disk("removing a record", move |records| records.remove(&gone)).await;
+        removed.map_err(|source| NodeError::File {
             what: "cannot remove the record of",
             path: target.to_owned(),
             source,
@@ -278,10 +289,24 @@ impl State {
                 self.release_port(port);
             }
             if let Some(lease) = removed.lease {
-                let_go(lease);
+                let_go(&self.blocking, lease).await;
             }
         }
         Ok(())
+    }
+
+    /// AWS recommends a read-ahead of 15 transfers; the kernel's default is a small fraction of that. Best effort.
+    async fn read_ahead(&self, target: &Path, read_size: u32) {
+        let at = target.to_owned();
+        let set = move || -> std::io::Result<()> {
+            let mounts = mountinfo::at(&at)?;
+            let Some(mount) = mounts.last() else { return Ok(()) };
+            let path = PathBuf::from("/sys/class/bdi").join(&mount.device).join("read_ahead_kb");
+            std::fs::write(path, (u64::from(read_size) * 15 / 1024).to_string())
+        };
+        if let Err(error) = self.blocking.run(Dependency::MountTable, "setting the read-ahead", set).await {
+            tracing::debug!(target = %target.display(), %error, "cannot set the read-ahead");
+        }
     }
 }
 
@@ -299,19 +324,6 @@ fn difference(record: &Record, request: &PublishRequest) -> Option<String> {
         Some("other volume attributes".to_owned())
     } else {
         None
-    }
-}
-
-/// AWS recommends a read-ahead of 15 transfers; the kernel's default is a small fraction of that. Best effort.
-fn read_ahead(target: &Path, read_size: u32) {
-    let set = || -> std::io::Result<()> {
-        let mounts = mountinfo::at(target)?;
-        let Some(mount) = mounts.last() else { return Ok(()) };
-        let path = PathBuf::from("/sys/class/bdi").join(&mount.device).join("read_ahead_kb");
-        std::fs::write(path, (u64::from(read_size) * 15 / 1024).to_string())
-    };
-    if let Err(error) = set() {
-        tracing::debug!(target = %target.display(), %error, "cannot set the read-ahead");
     }
 }
 

@@ -16,7 +16,8 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::records::{Record, UNFINISHED_FOR};
-use super::{Published, State};
+use super::{Published, State, kernel_ports};
+use crate::blocking::{Blocking, Dependency};
 use crate::mount::mountinfo::{self, MountEntry};
 use crate::tunnel::TunnelLease;
 use crate::tunnel::keeper::Inherited;
@@ -38,19 +39,28 @@ pub(super) enum RecoverError {
 impl State {
     /// Serves the mounts that the state directory and the mount table agree on; drops records of mounts that are gone. Answers
     /// the records that another process may still be working on. `sockets` are all that the process before left.
-    pub(super) fn recover(&self, mut sockets: Inherited) -> Result<Vec<Record>, RecoverError> {
-        let records = self.records.load().map_err(RecoverError::Records)?;
-        let mounts = mountinfo::table().map_err(RecoverError::Mountinfo)?;
+    pub(super) async fn recover(&self, mut sockets: Inherited) -> Result<Vec<Record>, RecoverError> {
+        let directory = self.records.clone();
+        let read = move || {
+            let records = directory.load()?;
+            let young: HashSet<PathBuf> =
+                records.keys().filter(|target| directory.is_younger(target, UNFINISHED_FOR)).cloned().collect();
+            Ok((records, young))
+        };
+        let records = self.blocking.run_patiently(Dependency::StateDirectory, "reading the records", read);
+        let (records, young) = records.await.map_err(RecoverError::Records)?;
+        let mounts = self.blocking.run_patiently(Dependency::MountTable, "reading it", mountinfo::table);
+        let mounts = mounts.await.map_err(RecoverError::Mountinfo)?;
         let mut unfinished = Vec::new();
         let mut served = 0_usize;
         for (target, record) in records {
             if mounted(&record, &mounts) {
                 self.serve_mounted(record, &mut sockets);
                 served += 1;
-            } else if self.records.is_younger(&target, UNFINISHED_FOR) {
+            } else if young.contains(&target) {
                 unfinished.push(record);
             } else {
-                self.drop_unmounted(&record, &mounts, &mut sockets).map_err(RecoverError::Records)?;
+                self.drop_unmounted(&record, &mounts, &mut sockets).await.map_err(RecoverError::Records)?;
             }
         }
         for port in sockets.into_keys() {
@@ -71,30 +81,33 @@ impl State {
     }
 
     /// Removes a record whose mount isn't there; serves the port for as long as the kernel asks for it all the same.
-    fn drop_unmounted(&self, record: &Record, mounts: &[MountEntry], sockets: &mut Inherited) -> io::Result<()> {
+    async fn drop_unmounted(&self, record: &Record, mounts: &[MountEntry], sockets: &mut Inherited) -> io::Result<()> {
         let target = record.target.display();
         tracing::info!(%target, volume = record.volume, "dropping the record of a mount that is gone");
-        if let Some(port) = record.port().filter(|port| mountinfo::nfs_ports(mounts).contains(port)) {
+        let mut ports: HashSet<u16> = mounts.iter().filter_map(MountEntry::tunnel_port).collect();
+        ports.extend(self.kernel_ports().await?);
+        if let Some(port) = record.port().filter(|port| ports.contains(port)) {
             match self.tunnels.reopen(&record.mount.spec, port, sockets.remove(&port)) {
-                Ok(lease) => let_go(lease),
+                Ok(lease) => let_go(&self.blocking, lease).await,
                 Err(error) => tracing::warn!(port, %error, "the kernel asks for a tunnel that can't be opened"),
             }
         }
-        self.records.remove(&record.target)
+        let target = record.target.clone();
+        self.on_disk("removing a record", move |records| records.remove(&target)).await
     }
 
     /// Takes on the mounts that another process has finished since this one started.
     async fn adopt(&self) -> io::Result<()> {
-        let young = self.records.younger_than(UNFINISHED_FOR)?;
+        let young = self.on_disk("reading the records", |records| records.younger_than(UNFINISHED_FOR)).await?;
         if young.iter().all(|record| self.published().contains_key(&record.target)) {
             return Ok(());
         }
-        let mounts = mountinfo::table()?;
+        let mounts = self.mounts().await?;
         let (mut claims, mut finished) = (Vec::new(), Vec::new());
         for record in young {
             // A call of this process in progress knows better.
             let Ok(claim) = self.claim(&record.target, "") else { continue };
-            if let Some(record) = self.adoptable(&record.target, &mounts) {
+            if let Some(record) = self.adoptable(&record.target, &mounts).await {
                 claims.push(claim);
                 finished.push(record);
             }
@@ -105,17 +118,19 @@ impl State {
 
     /// Takes on the mount at a target that this process works on, if another process has finished it.
     pub(super) async fn adopt_at(&self, target: &Path, mounts: &[MountEntry]) {
-        if let Some(record) = self.adoptable(target, mounts) {
+        if let Some(record) = self.adoptable(target, mounts).await {
             self.take_on(vec![record]).await;
         }
     }
 
     /// The record of a mount that another process has finished and nobody here serves.
-    fn adoptable(&self, target: &Path, mounts: &[MountEntry]) -> Option<Record> {
+    async fn adoptable(&self, target: &Path, mounts: &[MountEntry]) -> Option<Record> {
         if self.published().contains_key(target) || mounts.iter().all(|mount| mount.mount_point != target) {
             return None;
         }
-        self.records.get(target).filter(|record| mounted(record, mounts))
+        let there = target.to_owned();
+        let record = self.on_disk("reading a record", move |records| Ok(records.get(&there))).await.ok().flatten();
+        record.filter(|record| mounted(record, mounts))
     }
 
     /// Serves mounts of another process, all with one question to the keeper.
@@ -140,17 +155,20 @@ impl State {
     }
 
     /// Drops the records that nobody can be working on any more and that never got their mounts.
-    fn give_up(&self, unfinished: Vec<Record>) -> io::Result<()> {
+    async fn give_up(&self, unfinished: &mut Vec<Record>) -> io::Result<()> {
         // Called every second; the mount table of a busy node is long.
         if unfinished.is_empty() {
             return Ok(());
         }
-        let mounts = mountinfo::table()?;
-        for record in unfinished {
-            let Ok(_claim) = self.claim(&record.target, "") else { continue };
-            if !self.published().contains_key(&record.target) {
-                self.drop_unmounted(&record, &mounts, &mut Inherited::new())?;
+        let mounts = self.mounts().await?;
+        // What can't be removed now is tried again.
+        while let Some(record) = unfinished.last().cloned() {
+            if let Ok(_claim) = self.claim(&record.target, "")
+                && !self.published().contains_key(&record.target)
+            {
+                self.drop_unmounted(&record, &mounts, &mut Inherited::new()).await?;
             }
+            unfinished.pop();
         }
         Ok(())
     }
@@ -203,8 +221,8 @@ impl State {
 
     /// Forgets targets that were unmounted behind our back. `suspects` are those that were missing the last time already;
     /// the new suspects are returned.
-    fn reconcile(&self, suspects: &HashSet<PathBuf>) -> io::Result<HashSet<PathBuf>> {
-        let mounts = mountinfo::table()?;
+    async fn reconcile(&self, suspects: &HashSet<PathBuf>) -> io::Result<HashSet<PathBuf>> {
+        let mounts = self.mounts().await?;
         let missing: Vec<PathBuf> = {
             let published = self.published();
             published.values().filter(|p| !mounted(&p.record, &mounts)).map(|p| p.record.target.clone()).collect()
@@ -218,7 +236,7 @@ impl State {
                 continue;
             }
             tracing::warn!(target = %target.display(), "forgetting a volume that somebody else unmounted");
-            if let Err(error) = self.forget(&target) {
+            if let Err(error) = self.forget(&target).await {
                 tracing::warn!(%error, "cannot forget a volume");
             }
         }
@@ -230,13 +248,15 @@ impl State {
 ///
 /// A mount that is broken off may leave a thread of the kernel that recovers the client's state, and that goes on for as long
 /// as nobody answers. Every other mount of the same access point waits for it.
-pub(super) fn let_go(lease: TunnelLease) {
-    let port = lease.port();
-    if !mountinfo::nfs_ports(&[]).contains(&port) {
+pub(super) async fn let_go(blocking: &Blocking, lease: TunnelLease) {
+    let (blocking, port) = (blocking.clone(), lease.port());
+    // A list that can't be read proves nothing.
+    let knows = async move || kernel_ports(&blocking).await.map_or(true, |ports| ports.contains(&port));
+    if !knows().await {
         return;
     }
     tokio::spawn(async move {
-        while mountinfo::nfs_ports(&[]).contains(&port) {
+        while knows().await {
             sleep(RETRY).await;
         }
         drop(lease);
@@ -267,7 +287,7 @@ pub(super) async fn keep_in_step(state: Arc<State>, mut unfinished: Vec<Record>,
                 let adopted = if started.elapsed() < UNFINISHED_FOR {
                     state.adopt().await
                 } else {
-                    state.give_up(std::mem::take(&mut unfinished))
+                    state.give_up(&mut unfinished).await
                 };
                 if let Err(error) = adopted {
                     tracing::warn!(%error, "cannot take on what another process has mounted");
@@ -276,7 +296,7 @@ pub(super) async fn keep_in_step(state: Arc<State>, mut unfinished: Vec<Record>,
                 let keeper = state.keeper.clone();
                 tokio::task::spawn_blocking(move || keeper.revive());
             }
-            _ = minute.tick() => match state.reconcile(&suspects) {
+            _ = minute.tick() => match state.reconcile(&suspects).await {
                 Ok(next) => {
                     suspects = next;
                     state.published().values().filter_map(|p| p.lease.as_ref()).for_each(|lease| state.keep_port(lease));

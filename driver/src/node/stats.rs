@@ -12,7 +12,7 @@ use super::request::target_path;
 use super::target;
 use super::walker::Totals;
 use crate::mount::kernel::Usage;
-use crate::mount::mountinfo;
+use crate::mount::mountinfo::MountEntry;
 
 /// A healthy server answers in milliseconds; a call that takes longer than this is reported as the volume's condition.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -39,19 +39,23 @@ pub(super) async fn stats(
     if published.is_none() {
         match state.claim(&path, &request.volume_id) {
             Ok(_claim) => {
-                let mounts = mountinfo::at(&path).map_err(|source| mountinfo_error(&path, source))?;
+                let mounts = state.mounts_at(&path).await.map_err(|source| mountinfo_error(&path, source))?;
                 state.adopt_at(&path, &mounts).await;
                 published = find();
             }
             // Somebody is just publishing it, or taking it on from the process before.
-            Err(busy) if state.records.get(&path).is_some_and(|record| record.volume == request.volume_id) => {
-                return Err(busy);
+            Err(busy) => {
+                let there = path.clone();
+                let record = state.on_disk("reading a record", move |records| Ok(records.get(&there))).await;
+                if record.is_ok_and(|record| record.is_some_and(|record| record.volume == request.volume_id)) {
+                    return Err(busy);
+                }
             }
-            Err(_) => {}
         }
     }
     let published = published.filter(|p| p.record.volume == request.volume_id).ok_or_else(|| not_published(&path))?;
-    if !is_mounted(&path)? {
+    let layers = state.mounts_at(&path).await.map_err(|source| mountinfo_error(&path, source))?;
+    if !layers.last().is_some_and(MountEntry::is_nfs) {
         return Ok(unwell(format!("nothing is mounted at {} any more", path.display())));
     }
     let usage = state.worker.usage(path.clone(), ANSWER_WITHIN).await;
@@ -73,11 +77,6 @@ pub(super) async fn stats(
         }
         (Err(error), None) => unwell(format!("no answer from the server: {error}")),
     })
-}
-
-fn is_mounted(path: &Path) -> Result<bool, NodeError> {
-    let layers = mountinfo::at(path).map_err(|source| mountinfo_error(path, source))?;
-    Ok(layers.last().is_some_and(mountinfo::MountEntry::is_nfs))
 }
 
 fn unwell(message: String) -> csi::NodeGetVolumeStatsResponse {

@@ -11,7 +11,6 @@ use super::errors::NodeError;
 use super::publish::mountinfo_error;
 use super::request::target_path;
 use super::{State, target};
-use crate::mount::mountinfo;
 use crate::mount::{Job, JobError, WorkerError};
 
 /// The forced unmount has this long. It does not wait for the server.
@@ -31,7 +30,7 @@ pub(super) async fn unpublish(state: &State, request: &csi::NodeUnpublishVolumeR
     let target = target_path("target_path", &request.target_path)?;
     let target = target::resolve(&target).await?;
     let _claim = state.claim(&target, &request.volume_id)?;
-    let mounts = mountinfo::table().map_err(|source| mountinfo_error(&target, source))?;
+    let mounts = state.mounts().await.map_err(|source| mountinfo_error(&target, source))?;
     state.adopt_at(&target, &mounts).await;
     let record = state.published().get(&target).map(|published| published.record.clone());
     if record.is_some_and(|record| record.volume != request.volume_id) {
@@ -46,18 +45,20 @@ pub(super) async fn unpublish(state: &State, request: &csi::NodeUnpublishVolumeR
         state.unmount_all(&target).await?;
     }
     target::remove(&target).await?;
-    state.forget(&target)
+    state.forget(&target).await
 }
 
 impl State {
     /// Unmounts every layer at `target`.
     pub(super) async fn unmount_all(&self, target: &Path) -> Result<(), NodeError> {
-        let count =
-            || mountinfo::at(target).map(|layers| layers.len()).map_err(|source| mountinfo_error(target, source));
-        let mut left = count()?;
+        let count = async || {
+            let layers = self.mounts_at(target).await;
+            layers.map(|layers| layers.len()).map_err(|source| mountinfo_error(target, source))
+        };
+        let mut left = count().await?;
         while left > 0 {
             self.unmount_one(target, left).await?;
-            let now = count()?;
+            let now = count().await?;
             if now >= left {
                 return Err(NodeError::StillMounted { target: target.to_owned(), after: self.config.unmount_timeout });
             }
@@ -74,7 +75,7 @@ impl State {
     }
 
     async fn unmount_one(&self, target: &Path, layers: usize) -> Result<(), NodeError> {
-        let gone = || mountinfo::at(target).is_ok_and(|now| now.len() < layers);
+        let gone = async || self.mounts_at(target).await.is_ok_and(|now| now.len() < layers);
         let started = Instant::now();
         let polite = Job::Unmount { target: target.to_owned(), force: false };
         let failure = loop {
@@ -86,7 +87,7 @@ impl State {
             }
         };
         // With a dead server the mount vanishes at once and the call goes on waiting for the server's farewell.
-        if gone() {
+        if gone().await {
             tracing::warn!(target = %target.display(), %failure, "unmounted without the server's answer");
             return Ok(());
         }
@@ -97,7 +98,7 @@ impl State {
         let force = Job::Unmount { target: target.to_owned(), force: true };
         match self.worker.run(&force, FORCE_WITHIN).await {
             Ok(()) => Ok(()),
-            Err(_) if gone() => Ok(()),
+            Err(_) if gone().await => Ok(()),
             Err(WorkerError::Timeout(_)) => {
                 Err(NodeError::StillMounted { target: target.to_owned(), after: started.elapsed() })
             }

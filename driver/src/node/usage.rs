@@ -20,8 +20,10 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::walker::{self, Options, Order, Report, Totals};
+use crate::blocking::Blocking;
 use crate::config::VolumeMetrics;
 use crate::mount::worker::reap;
+use crate::starter;
 
 /// Walks at once on this node, over all file systems.
 const AT_ONCE: usize = 8;
@@ -41,6 +43,7 @@ pub struct Walks {
     settings: VolumeMetrics,
     options: Options,
     inner: Arc<Mutex<Inner>>,
+    blocking: Blocking,
     stop: CancellationToken,
 }
 
@@ -97,7 +100,13 @@ impl Drop for Pause {
 impl Walks {
     /// Walks by `program volume-walker`, until `stop`.
     pub fn new(program: PathBuf, settings: VolumeMetrics, options: Options, stop: CancellationToken) -> Self {
-        Self { program, settings, options, inner: Arc::default(), stop }
+        Self { program, settings, options, inner: Arc::default(), blocking: Blocking::default(), stop }
+    }
+
+    /// The same, with every start of a process among the calls of `blocking`.
+    #[must_use]
+    pub fn with_blocking(self, blocking: Blocking) -> Self {
+        Self { blocking, ..self }
     }
 
     /// The last numbers of a volume that is mounted at `target`, if there are any. Starts a walk when it is due and there is
@@ -165,14 +174,15 @@ impl Walks {
     async fn walk(&self, volume: &str, target: PathBuf, stop: &CancellationToken) -> Result<Totals, String> {
         let order = Order { root: target, options: self.options };
         let order = serde_json::to_vec(&order).map_err(|error| error.to_string())?;
-        let child = Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        command
             .arg(walker::COMMAND)
             .env_clear()
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
-            .kill_on_drop(true)
-            .spawn();
+            .kill_on_drop(true);
+        let child = starter::start(&self.blocking, command).await;
         let mut child = child.map_err(|error| format!("cannot start a walker: {error}"))?;
         let outcome = tokio::select! {
             () = stop.cancelled() => Err("cancelled".to_owned()),

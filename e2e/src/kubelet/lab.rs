@@ -40,6 +40,18 @@ pub struct PodLab {
     settings: String,
 }
 
+/// What is different from the chart's defaults on a usual node.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Setup<'a> {
+    /// Values of the chart (YAML).
+    pub values: &'a str,
+    /// Whether the state directory has a disk of its own, which can be frozen.
+    pub state_on_disk: bool,
+}
+
+/// Where the chart keeps its state on the host.
+pub const STATE: &str = "/var/lib/efs-csi";
+
 /// A volume that pods of the node use.
 #[derive(Clone, Debug)]
 pub struct PodVolume {
@@ -52,9 +64,8 @@ pub struct PodVolume {
 }
 
 impl PodLab {
-    /// Starts everything below `dir`, with the executables of `bin_dir` and the chart's defaults; `values` (YAML) change them. `None`
-    /// when a tool is missing: a container runtime, or helm.
-    pub async fn start(bin_dir: &Path, dir: &Path, values: &str) -> anyhow::Result<Option<Self>> {
+    /// Starts everything below `dir`, with the executables of `bin_dir`. `None` when a tool is missing: a container runtime, or helm.
+    pub async fn start(bin_dir: &Path, dir: &Path, setup: Setup<'_>) -> anyhow::Result<Option<Self>> {
         let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
         let target = bin_dir.parent().context("the executables are in a folder of target/")?;
         let (Some(runtime), Some(helm)) = (Runtime::find(&dir.join("runtime")).await, chart::find_helm(target)) else {
@@ -66,8 +77,12 @@ impl PodLab {
         let authority = std::fs::read(&fake.ready.ca_file)?;
         let logs = dir.join("logs");
         std::fs::create_dir_all(&logs)?;
+        let host = HostRoot::new(&dir.join("host")).await?;
+        if setup.state_on_disk {
+            host.put_on_disk(STATE, &dir.join("disk")).await?;
+        }
         let node = Arc::new(Node {
-            host: HostRoot::new(&dir.join("host")).await?,
+            host,
             runtime,
             images: HashMap::from([("efs-csi-driver".to_owned(), rootfs)]),
             config_maps: HashMap::from([(CA.to_owned(), BTreeMap::from([("ca.crt".to_owned(), authority)]))]),
@@ -76,7 +91,7 @@ impl PodLab {
         });
         let plugins = Plugins::watch(Arc::clone(&node));
         let settings = settings(&fake);
-        let object = render(&helm, &checkout, &settings, values).await?;
+        let object = render(&helm, &checkout, &settings, setup.values).await?;
         let pods = NodePods::start(Arc::clone(&node), object, READY_WITHIN).await?;
         Ok(Some(Self { fake, node, pods, plugins, file_system, helm, checkout, settings }))
     }

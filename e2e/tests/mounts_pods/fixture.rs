@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use efs_csi_e2e::kubelet::lab::{PodLab, PodVolume};
+use efs_csi_e2e::kubelet::lab::{PodLab, PodVolume, Setup};
 use efs_csi_e2e::pulse::{Beats, Pulse};
 use tempfile::TempDir;
 
@@ -25,11 +25,15 @@ pub(crate) struct Fixture {
 impl Fixture {
     /// Starts with the chart's defaults, changed by `values`; `None`, and the reason on standard output, where containers can't run.
     pub(crate) async fn start(values: &str) -> Option<Self> {
+        Self::start_with(Setup { values, ..Setup::default() }).await
+    }
+
+    pub(crate) async fn start_with(setup: Setup<'_>) -> Option<Self> {
         let kernel = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
         let mut reason = "no root or no NFS client in this kernel; run it in the lab: just mounts";
         if rustix::process::geteuid().is_root() && kernel.contains("nfs4") {
             let dir = tempfile::tempdir().unwrap();
-            if let Some(lab) = PodLab::start(&binaries(), dir.path(), values).await.unwrap() {
+            if let Some(lab) = PodLab::start(&binaries(), dir.path(), setup).await.unwrap() {
                 return Some(Self { lab, dir });
             }
             reason = "no container runtime (crun) or no helm; ./bootstrap installs both";

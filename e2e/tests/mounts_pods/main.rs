@@ -3,4 +3,5 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic; the allowance for tests does not reach their helpers")]
 
 mod fixture;
+mod frozen_disk;
 mod replacement;

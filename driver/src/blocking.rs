@@ -1,0 +1,223 @@
+//! Calls into the system that may not come back: on threads of their own, with a deadline, and seen by whoever looks.
+//!
+//! A disk that is frozen, or gone, holds up the thread that touches it. On a thread of the runtime that would be every tunnel and
+//! every probe. Here such a call costs one thread of the pool; its caller gets an error that names what hangs, and so does everybody
+//! who comes while it still does.
+//!
+//! A call that was given up goes on, and has its effect when the system answers at last. No later call to the same thing is begun
+//! before that, so effects come in the order of the calls.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Local disks answer in milliseconds, busy ones in a second; kubelets wait two minutes for a call.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// What takes longer is told to those who ask for the driver's health.
+const SLOW_AFTER: Duration = Duration::from_secs(1);
+
+/// What a call needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Dependency {
+    /// The directory of `--state-dir`.
+    StateDirectory,
+    /// `/proc/self/mountinfo` and the kernel's list of NFS servers.
+    MountTable,
+    /// The disk with this program, of which helpers are started.
+    Program,
+}
+
+impl fmt::Display for Dependency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::StateDirectory => "the state directory (--state-dir)",
+            Self::MountTable => "the kernel's mount table",
+            Self::Program => "the disk of this program",
+        })
+    }
+}
+
+/// A call that has not come back.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{on} has not answered for {seconds} s ({doing}); see whether its disk is frozen, full of errors or gone", seconds = for_.as_secs())]
+pub struct Hanging {
+    /// What it needs.
+    pub on: Dependency,
+    /// What is being done.
+    pub doing: &'static str,
+    /// For how long.
+    pub for_: Duration,
+}
+
+/// The calls of this process.
+#[derive(Clone, Debug, Default)]
+pub struct Blocking {
+    running: Arc<Mutex<Running>>,
+}
+
+#[derive(Debug, Default)]
+struct Running {
+    calls: BTreeMap<u64, Call>,
+    next: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Call {
+    on: Dependency,
+    doing: &'static str,
+    since: Instant,
+}
+
+/// A call that counts as running as long as this lives.
+#[derive(Debug)]
+pub struct Entry {
+    blocking: Blocking,
+    number: u64,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let ended = self.blocking.lock().calls.remove(&self.number);
+        if let Some(call) = ended.filter(|call| call.since.elapsed() >= ANSWER_WITHIN) {
+            let seconds = call.since.elapsed().as_secs();
+            tracing::info!(dependency = %call.on, doing = call.doing, seconds, "answers again");
+        }
+    }
+}
+
+impl Blocking {
+    /// Does `work`, which needs `on`. Fails after ten seconds, and at once while an earlier call to the same hangs.
+    ///
+    /// # Errors
+    /// What `work` answers; or [`Hanging`] as [`io::ErrorKind::TimedOut`].
+    pub async fn run<T: Send + 'static>(
+        &self,
+        on: Dependency,
+        doing: &'static str,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let entry = self.begin(on, doing)?;
+        let answer = tokio::task::spawn_blocking(move || {
+            let _entry = entry;
+            work()
+        });
+        within(on, doing, async { answer.await.unwrap_or_else(|error| Err(io::Error::other(error))) }).await
+    }
+
+    /// The same for as long as it takes: for a start that nothing can go on without.
+    ///
+    /// # Errors
+    /// What `work` answers.
+    pub async fn run_patiently<T: Send + 'static>(
+        &self,
+        on: Dependency,
+        doing: &'static str,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let entry = self.enter(on, doing);
+        let answer = tokio::task::spawn_blocking(move || {
+            let _entry = entry;
+            work()
+        });
+        answer.await.unwrap_or_else(|error| Err(io::Error::other(error)))
+    }
+
+    /// Begins a call, unless an earlier one to the same hangs.
+    ///
+    /// # Errors
+    /// [`Hanging`].
+    pub fn begin(&self, on: Dependency, doing: &'static str) -> io::Result<Entry> {
+        match self.longest(|call| call.on == on && call.since.elapsed() >= ANSWER_WITHIN) {
+            Some(hanging) => Err(io::Error::new(io::ErrorKind::TimedOut, hanging)),
+            None => Ok(self.enter(on, doing)),
+        }
+    }
+
+    /// The longest call of each dependency that keeps its callers waiting.
+    pub fn hanging(&self) -> Vec<Hanging> {
+        [Dependency::StateDirectory, Dependency::MountTable, Dependency::Program]
+            .into_iter()
+            .filter_map(|on| self.longest(|call| call.on == on && call.since.elapsed() >= SLOW_AFTER))
+            .collect()
+    }
+
+    fn longest(&self, wanted: impl Fn(&Call) -> bool) -> Option<Hanging> {
+        let running = self.lock();
+        let call = running.calls.values().filter(|call| wanted(call)).min_by_key(|call| call.since)?;
+        Some(Hanging { on: call.on, doing: call.doing, for_: call.since.elapsed() })
+    }
+
+    fn enter(&self, on: Dependency, doing: &'static str) -> Entry {
+        let mut running = self.lock();
+        let number = running.next;
+        running.next += 1;
+        running.calls.insert(number, Call { on, doing, since: Instant::now() });
+        Entry { blocking: self.clone(), number }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits for the answer of a call that was begun, not longer than callers should.
+///
+/// # Errors
+/// What it answers; or [`Hanging`] as [`io::ErrorKind::TimedOut`].
+pub async fn within<T>(
+    on: Dependency,
+    doing: &'static str,
+    answer: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
+    tokio::time::timeout(ANSWER_WITHIN, answer).await.unwrap_or_else(|_| {
+        let hanging = Hanging { on, doing, for_: ANSWER_WITHIN };
+        tracing::error!(%hanging, "gave a call up; it goes on when it can");
+        Err(io::Error::new(io::ErrorKind::TimedOut, hanging))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_that_hangs_is_named_and_holds_up_only_its_own_kind() {
+        let blocking = Blocking::default();
+        let (release, held) = mpsc::channel::<()>();
+        let (on, doing) = (Dependency::StateDirectory, "writing a record");
+        let task = tokio::spawn({
+            let blocking = blocking.clone();
+            async move { blocking.run(on, doing, move || held.recv().map_err(io::Error::other)).await }
+        });
+        while blocking.lock().calls.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(blocking.hanging(), [], "not yet");
+        let long_ago = Instant::now().checked_sub(ANSWER_WITHIN).expect("a clock that runs for so long");
+        blocking.lock().calls.values_mut().for_each(|call| call.since = long_ago);
+        let hanging = blocking.hanging();
+        assert_eq!(hanging.iter().map(|it| (it.on, it.doing)).collect::<Vec<_>>(), [(on, doing)]);
+        assert!(hanging[0].to_string().starts_with("the state directory (--state-dir) has not answered for 10 s"));
+        // Nobody joins the queue, which would only grow, and nothing overtakes what was given up.
+        let error = blocking.run(on, "another", || Ok(())).await.expect_err("it hangs");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(error.to_string().contains("writing a record"), "{error}");
+        blocking.run(Dependency::MountTable, "reading it", || Ok(())).await.expect("another thing");
+        release.send(()).expect("the call waits");
+        task.await.expect("task").expect("it is done in the end");
+        blocking.run(on, "another", || Ok(())).await.expect("it answers again");
+        assert_eq!(blocking.hanging(), []);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_waits_for_ten_seconds() {
+        let begin = tokio::time::Instant::now();
+        let never = std::future::pending::<io::Result<()>>();
+        let error = within(Dependency::MountTable, "reading it", never).await.expect_err("never");
+        assert_eq!((error.kind(), begin.elapsed()), (io::ErrorKind::TimedOut, ANSWER_WITHIN));
+    }
+}
