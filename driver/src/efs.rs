@@ -1,6 +1,7 @@
 //! The AWS side: the EFS API as a narrow trait, the AWS SDK behind it, and what its errors mean.
 
 pub mod api;
+mod authorities;
 pub mod aws;
 pub mod clients;
 pub mod endpoints;

@@ -29,6 +29,7 @@ pub mod open_files;
 pub mod orphans;
 pub mod probe;
 pub mod process;
+pub mod proxy;
 pub mod recent;
 pub mod rpc;
 pub mod server;

@@ -17,7 +17,6 @@ use super::api::{
     AccessPoint, AccessPointPage, EfsApi, FileSystem, LifeCycle, MountTarget, NewAccessPoint, Owner, PosixUser,
 };
 use super::errors::{EfsError, EfsErrorKind};
-use super::http_client::with_advice;
 use super::lost_attempts::LostAttempts;
 use crate::causes::causes;
 use crate::open_files::OutOfFiles;
@@ -348,7 +347,7 @@ where
                 SdkError::DispatchFailure(_) => EfsErrorKind::Connection,
                 _ => EfsErrorKind::Other("a client error".to_owned()),
             };
-            (kind, with_advice(causes(other)))
+            (kind, causes(other))
         }
     };
     EfsError { operation, kind, message, request_id }
@@ -366,8 +365,7 @@ fn credentials_failure(operation: &'static str, error: &(dyn StdError + 'static)
             return refused;
         }
         if error.is::<aws_credential_types::provider::error::CredentialsError>() {
-            let message = with_advice(causes(error));
-            credentials = Some(failure(operation, EfsErrorKind::Unauthenticated, message));
+            credentials = Some(failure(operation, EfsErrorKind::Unauthenticated, causes(error)));
         }
         cause = error.source();
     }

@@ -1,54 +1,196 @@
-//! The HTTP client of all AWS calls.
+//! The HTTP client of all AWS calls: proxies and certificate authorities from the environment, TLS by rustls and aws-lc.
 //!
-//! The SDK's default client insists on the system's certificate authorities: with debug assertions it panics where there are
-//! none, even if nothing but plain HTTP is asked for (a fake, the metadata service). This one looks whether there are any.
-//! Without them plain HTTP works, and TLS fails with an error that says what is missing.
+//! The SDK's own client makes a connector, with all of the system's certificate authorities, for every SDK client that is built. This
+//! one makes a connector when the first request needs it: plain HTTP (a fake, the metadata service) reads no certificate.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
-use aws_smithy_http_client::{Builder, ConnectorBuilder};
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
-use tokio_rustls::rustls::RootCertStore;
+use aws_smithy_http_client::tls::{Provider, TlsContext};
+use aws_smithy_http_client::{Connector, ConnectorBuilder};
+use aws_smithy_runtime_api::client::connector_metadata::ConnectorMetadata;
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use http::Uri;
 
-/// What to do when nobody vouches for an endpoint's certificate.
-const ADVICE: &str = "the endpoint's certificate is signed by none of this system's certificate authorities: install the package \
-    ca-certificates, or name a PEM file with the right authority in SSL_CERT_FILE";
+use super::authorities::Authorities;
+use crate::causes::{InContext, causes};
+use crate::proxy::{Proxies, Proxy, ProxyError};
 
-/// A client like the SDK's default one: TLS by rustls and aws-lc, proxies from the environment. Its connections are its own, so
-/// share it. The certificate authorities are read when the first connection is made.
+/// A client with connections of its own, so share it. The certificate authorities are read when the first connection with TLS is
+/// made.
 pub fn http_client() -> SharedHttpClient {
-    client(system_has_authorities)
+    client(Proxies::of_process(), Authorities::of_process())
 }
 
-fn client(has_authorities: fn() -> bool) -> SharedHttpClient {
-    Builder::new().build_with_connector_fn(move |settings, components| {
-        let store = TrustStore::empty().with_native_roots(has_authorities());
-        let context = TlsContext::builder().with_trust_store(store).build();
-        let mut connector = ConnectorBuilder::default()
-            .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-            .tls_context(context.expect("a trust store without PEM texts has nothing that could be wrong"));
-        connector.set_connector_settings(settings.cloned());
-        connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
-        connector.set_proxy_config(Some(ProxyConfig::from_env()));
-        connector.build()
-    })
+fn client(proxies: Proxies, authorities: Authorities) -> SharedHttpClient {
+    let network = Arc::new(Network { proxies, authorities });
+    SharedHttpClient::new(Client { network, connectors: Mutex::default() })
 }
 
-/// Whether the system has certificate authorities that can be used.
-fn system_has_authorities() -> bool {
-    let found = rustls_native_certs::load_native_certs().certs;
-    RootCertStore::empty().add_parsable_certificates(found).0 > 0
+/// What is to be known about the network before a connection can be made.
+#[derive(Debug)]
+struct Network {
+    proxies: Proxies,
+    authorities: Authorities,
 }
 
-/// Adds what to do to the text of a TLS failure, if it is about trust.
-pub(super) fn with_advice(failure: String) -> String {
-    if failure.contains("UnknownIssuer") { format!("{failure}; {ADVICE}") } else { failure }
+/// Limits of a connect and of the first byte of an answer.
+type Limits = (Option<Duration>, Option<Duration>);
+
+#[derive(Debug)]
+struct Client {
+    network: Arc<Network>,
+    /// One for all SDK clients with the same limits, so that they share connections.
+    connectors: Mutex<HashMap<Limits, SharedHttpConnector>>,
+}
+
+impl HttpClient for Client {
+    fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
+        let mut connectors = self.connectors.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || {
+            let mut template = ConnectorBuilder::default();
+            template.set_connector_settings(Some(settings.clone()));
+            template.set_sleep_impl(components.sleep_impl());
+            SharedHttpConnector::new(Connectors(Arc::new(Ways {
+                network: Arc::clone(&self.network),
+                template,
+                made: Mutex::default(),
+            })))
+        };
+        connectors.entry((settings.connect_timeout(), settings.read_timeout())).or_insert_with(make).clone()
+    }
+
+    fn connector_metadata(&self) -> Option<ConnectorMetadata> {
+        // The SDK's words for its own client; they are part of the User-Agent.
+        Some(ConnectorMetadata::new("hyper", Some("1.x".into())))
+    }
+}
+
+/// How a request reaches its endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Way {
+    tls: bool,
+    proxy: Option<Proxy>,
+}
+
+#[derive(Debug)]
+struct Connectors(Arc<Ways>);
+
+/// A connector for each way, made when first needed.
+#[derive(Debug)]
+struct Ways {
+    network: Arc<Network>,
+    template: ConnectorBuilder,
+    made: Mutex<Vec<(Way, SharedHttpConnector)>>,
+}
+
+impl HttpConnector for Connectors {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let ways = Arc::clone(&self.0);
+        HttpConnectorFuture::new(async move { ways.send(request).await })
+    }
+}
+
+impl Ways {
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
+        let target: Uri = request.uri().parse().map_err(|error| ConnectorError::user(Box::new(error)))?;
+        let way = self.way(&target).map_err(|error| ConnectorError::user(error.into()))?;
+        let connector = self.connector(&way).await?;
+        match connector.call(request).await {
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(self.explain(way, error).await),
+        }
+    }
+
+    fn way(&self, target: &Uri) -> Result<Way, ProxyError> {
+        let proxy = self.network.proxies.proxy_for(target)?.cloned();
+        match &proxy {
+            Some(proxy) if !matches!(proxy.scheme(), "http" | "https") => {
+                let (what, schemes) = ("calls to AWS", "http:// or https://");
+                Err(ProxyError::Protocol { proxy: proxy.to_string(), what, schemes })
+            }
+            _ => {
+                let to_proxy = proxy.as_ref().is_some_and(|proxy| proxy.scheme() == "https");
+                Ok(Way { tls: to_proxy || target.scheme_str() == Some("https"), proxy })
+            }
+        }
+    }
+
+    async fn connector(&self, way: &Way) -> Result<SharedHttpConnector, ConnectorError> {
+        let made = || self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let find =
+            |made: &[(Way, SharedHttpConnector)]| made.iter().find(|(it, _)| it == way).map(|(_, it)| it.clone());
+        if let Some(connector) = find(&made()) {
+            return Ok(connector);
+        }
+        let new = SharedHttpConnector::new(self.make(way).await?);
+        // Calls that come at the same time share one connector, and so its connections.
+        let mut made = made();
+        let connector = find(&made);
+        Ok(connector.unwrap_or_else(|| {
+            made.push((way.clone(), new.clone()));
+            new
+        }))
+    }
+
+    async fn make(&self, way: &Way) -> Result<Connector, ConnectorError> {
+        let user = |error: Box<dyn std::error::Error + Send + Sync>| ConnectorError::user(error);
+        let proxy = match &way.proxy {
+            Some(proxy) => ProxyConfig::all(proxy.url()).map_err(|error| user(error.into()))?,
+            None => ProxyConfig::disabled(),
+        };
+        let template = self.template.clone().proxy_config(proxy);
+        if !way.tls {
+            return Ok(template.build_http());
+        }
+        let trust = self.network.authorities.trust().await.map_err(|error| user(error.into()))?;
+        let context = TlsContext::builder().with_trust_store(trust.store.clone()).build();
+        let context = context.map_err(|error| user(error.into()))?;
+        Ok(template.tls_provider(Provider::Rustls(CryptoMode::AwsLc)).tls_context(context).build())
+    }
+
+    /// Adds to a failure which proxy it went through, and which authorities were believed if it is about trust.
+    async fn explain(&self, way: Way, error: ConnectorError) -> ConnectorError {
+        let mut context: Vec<String> = way.proxy.iter().map(|proxy| format!("through {proxy}")).collect();
+        let text = causes(&error);
+        // An authority of the same name with another key signs badly.
+        if ["UnknownIssuer", "BadSignature"].iter().any(|word| text.contains(word))
+            && let Ok(trust) = self.network.authorities.trust().await
+        {
+            context.push(trust.to_string());
+        }
+        if context.is_empty() {
+            return error;
+        }
+        // The kind decides whether the SDK tries again.
+        let (is_timeout, is_io, is_user) = (error.is_timeout(), error.is_io(), error.is_user());
+        let (other, connection) = (error.as_other(), error.connection_metadata().cloned());
+        let source = Box::new(InContext { context: context.join("; "), source: error.into_source() });
+        let explained = match () {
+            () if is_timeout => ConnectorError::timeout(source),
+            () if is_io => ConnectorError::io(source),
+            () if is_user => ConnectorError::user(source),
+            () => ConnectorError::other(source, other),
+        };
+        match connection {
+            Some(connection) => explained.with_connection(connection),
+            None => explained,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::efs::authorities::tests::none;
     use crate::efs::{AwsClients, EfsClients, EfsErrorKind};
     use crate::metrics::Metrics;
     use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig};
@@ -63,7 +205,7 @@ mod tests {
             .credentials_provider(Credentials::new("AKIAEXAMPLE", "secret", None, None, "test"))
             .retry_config(RetryConfig::disabled())
             .endpoint_url(url)
-            .http_client(client(|| false))
+            .http_client(client(Proxies::new(|_| None), none()))
             .load()
             .await
     }
@@ -100,6 +242,8 @@ mod tests {
         let error = api.access_points(None, 1, None).await.unwrap_err();
         server.abort();
         assert_eq!(error.kind, EfsErrorKind::Connection);
-        assert!(error.message.ends_with(ADVICE), "{error}");
+        let advice =
+            "none of this system's certificate authorities: install the package ca-certificates, or name a PEM file";
+        assert!(error.message.contains(advice), "{error}");
     }
 }

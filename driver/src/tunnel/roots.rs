@@ -1,4 +1,4 @@
-//! Whom we believe to be EFS: Amazon's own roots, or the authorities of `--tls-ca-file`.
+//! Whom we believe: for EFS Amazon's own roots, or the authorities of a PEM file.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ pub enum RootsError {
     /// The file can't be read or isn't PEM.
     #[error("cannot read certificate authorities from {path}: {source}")]
     File {
-        /// The file of `--tls-ca-file`.
+        /// The file.
         path: PathBuf,
         /// What is wrong with it.
         source: rustls_pki_types::pem::Error,
@@ -20,7 +20,7 @@ pub enum RootsError {
     /// A certificate in the file isn't one.
     #[error("{path} holds a certificate that is no certificate authority: {source}")]
     Certificate {
-        /// The file of `--tls-ca-file`.
+        /// The file.
         path: PathBuf,
         /// What is wrong with it.
         source: tokio_rustls::rustls::Error,
@@ -28,7 +28,7 @@ pub enum RootsError {
     /// Nothing to trust.
     #[error("{path} holds no certificate; it must be a PEM file with at least one certificate authority")]
     Empty {
-        /// The file of `--tls-ca-file`.
+        /// The file.
         path: PathBuf,
     },
 }
@@ -42,10 +42,19 @@ pub fn amazon() -> RootCertStore {
 }
 
 /// The authorities of a PEM file; they replace Amazon's.
+///
+/// # Errors
+/// When it can't be read, or holds anything that is no authority, or nothing.
 pub fn from_file(path: &Path) -> Result<RootCertStore, RootsError> {
+    Ok(read(path)?.0)
+}
+
+/// The authorities of a PEM file, and its text.
+pub(crate) fn read(path: &Path) -> Result<(RootCertStore, Vec<u8>), RootsError> {
     let file_error = |source| RootsError::File { path: path.to_owned(), source };
+    let text = std::fs::read(path).map_err(|error| file_error(rustls_pki_types::pem::Error::Io(error)))?;
     let mut store = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(file_error)? {
+    for certificate in CertificateDer::pem_slice_iter(&text) {
         store
             .add(certificate.map_err(file_error)?)
             .map_err(|source| RootsError::Certificate { path: path.to_owned(), source })?;
@@ -53,7 +62,7 @@ pub fn from_file(path: &Path) -> Result<RootCertStore, RootsError> {
     if store.is_empty() {
         return Err(RootsError::Empty { path: path.to_owned() });
     }
-    Ok(store)
+    Ok((store, text))
 }
 
 #[cfg(test)]
