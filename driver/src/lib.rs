@@ -20,6 +20,7 @@ pub mod fips;
 mod hand_over;
 pub mod health;
 pub mod identity;
+mod kubernetes;
 pub mod locks;
 mod logging;
 pub mod metrics;

@@ -480,8 +480,7 @@ impl Node for NodeService {
         request: Request<csi::NodeGetInfoRequest>,
     ) -> Result<Response<csi::NodeGetInfoResponse>, Status> {
         let call = async {
-            let unknown = |error: crate::efs::metadata::UnknownError| NodeError::Unknown(error.to_string());
-            let node_id = self.node.metadata.node_id().await.map_err(unknown)?;
+            let node_id = self.node.metadata.node_id().await.map_err(NodeError::Unknown)?;
             let zone = self.node.metadata.zone().await;
             Ok(csi::NodeGetInfoResponse {
                 node_id,

@@ -75,6 +75,10 @@ pub fn answer_to(kind: &EfsErrorKind) -> Answer {
         EfsErrorKind::NoRegion => {
             (Code::FailedPrecondition, "say the region in one of the ways that the message names")
         }
+        EfsErrorKind::RegionNotNow => (
+            Code::Unavailable,
+            "say the region in one of the ways that the message names, or wait for the API server; the call is repeated",
+        ),
         EfsErrorKind::OutOfFiles => {
             (Code::ResourceExhausted, "raise the limit that the message names; the provisioner repeats the call")
         }
@@ -167,6 +171,7 @@ mod tests {
             EfsErrorKind::Timeout,
             EfsErrorKind::Connection,
             EfsErrorKind::NoRegion,
+            EfsErrorKind::RegionNotNow,
             EfsErrorKind::OutOfFiles,
             EfsErrorKind::Unreadable,
             EfsErrorKind::AfterLostAttempt(Box::new(EfsErrorKind::Other("any error after a lost answer".to_owned()))),

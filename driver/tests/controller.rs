@@ -27,6 +27,8 @@ mod lifecycle;
 mod listing;
 #[path = "controller/model.rs"]
 mod model;
+#[path = "controller/network.rs"]
+mod network;
 #[path = "controller/no_authorities.rs"]
 mod no_authorities;
 #[path = "controller/numbers.rs"]
@@ -35,6 +37,8 @@ mod numbers;
 mod ownership;
 #[path = "controller/parameters.rs"]
 mod parameters;
+#[path = "controller/process.rs"]
+mod process;
 #[path = "controller/properties.rs"]
 mod properties;
 #[path = "controller/provisioner.rs"]

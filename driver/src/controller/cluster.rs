@@ -17,6 +17,7 @@ use super::uses::Used;
 use crate::causes::causes;
 use crate::cli::parse_go_bool;
 use crate::identity::PLUGIN_NAME;
+use crate::kubernetes::{self, Deadline, Unanswered};
 use crate::volume::AccessPointId;
 
 /// PersistentVolumes asked for at once.
@@ -24,6 +25,9 @@ const PAGE: u32 = 500;
 
 /// Limit of one question to the API server, or of one page of a list. Its client repeats what failed for longer than callers wait.
 const ANSWER: Duration = Duration::from_secs(8);
+
+/// Limit of the lists of one question, all pages. csi-provisioner gives a call up after 15 s by default.
+const LISTS: Duration = Duration::from_secs(12);
 
 /// The parameter keys (with this beginning) by which a StorageClass names the Secret for the provisioner.
 const PROVISIONER_SECRET: &str = "csi.storage.k8s.io/provisioner-secret";
@@ -161,9 +165,15 @@ pub trait Cluster: std::fmt::Debug + Send + Sync + 'static {
 }
 
 /// [`Cluster`] through the API server, by the pod's service account or a kubeconfig; looked for when first needed.
-#[derive(Default)]
 pub struct KubeCluster {
     client: OnceCell<Client>,
+    deadline: Deadline,
+}
+
+impl Default for KubeCluster {
+    fn default() -> Self {
+        Self { client: OnceCell::new(), deadline: Deadline::new(ANSWER) }
+    }
 }
 
 impl std::fmt::Debug for KubeCluster {
@@ -173,15 +183,37 @@ impl std::fmt::Debug for KubeCluster {
 }
 
 impl KubeCluster {
-    async fn client(&self, what: &str) -> Result<&Client, ControllerError> {
-        let made = self.client.get_or_try_init(Client::try_default).await;
-        made.map_err(|error| ControllerError::Cluster {
-            what: what.to_owned(),
-            reason: format!("no way to the API server: {error}"),
-            transient: false,
-            forbidden: false,
-        })
+    /// Asks the API server under a deadline.
+    async fn ask<T, F>(&self, what: &str, verb: &str, question: impl FnOnce(Client) -> F) -> Result<T, ControllerError>
+    where
+        F: Future<Output = Result<T, kube::Error>>,
+    {
+        let asked = async {
+            let client = self.client.get_or_try_init(kubernetes::client).await?.clone();
+            Ok::<_, Unanswered>(question(client).await?)
+        };
+        match self.deadline.ask(asked, Unanswered::is_told).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(Unanswered::Kube(error))) => Err(failed(what, verb, &error)),
+            Ok(Err(Unanswered::NoWay(error))) => Err(ControllerError::Cluster {
+                what: what.to_owned(),
+                reason: format!("no way to the API server: {}", causes(&error)),
+                transient: false,
+                forbidden: false,
+            }),
+            Err(silent) => Err(unanswered(what, silent.to_string())),
+        }
     }
+}
+
+fn unanswered(what: &str, reason: String) -> ControllerError {
+    ControllerError::Cluster { what: what.to_owned(), reason, transient: true, forbidden: false }
+}
+
+/// Ends lists that the API server tells too slowly.
+async fn in_time<T>(what: &str, lists: impl Future<Output = Result<T, ControllerError>>) -> Result<T, ControllerError> {
+    let slow = |_| unanswered(what, format!("the API server did not list all within {} s", LISTS.as_secs()));
+    tokio::time::timeout(LISTS, lists).await.map_err(slow)?
 }
 
 fn failed(what: &str, verb: &str, error: &kube::Error) -> ControllerError {
@@ -199,21 +231,6 @@ fn failed(what: &str, verb: &str, error: &kube::Error) -> ControllerError {
         other => causes(other),
     };
     ControllerError::Cluster { what: what.to_owned(), reason: format!("{reason}{hint}"), transient, forbidden }
-}
-
-/// Runs one question to the API server under its deadline.
-async fn within<T>(
-    what: &str,
-    verb: &str,
-    question: impl Future<Output = Result<T, kube::Error>>,
-) -> Result<T, ControllerError> {
-    let silent = || ControllerError::Cluster {
-        what: what.to_owned(),
-        reason: format!("the API server gave no answer within {} s", ANSWER.as_secs()),
-        transient: true,
-        forbidden: false,
-    };
-    tokio::time::timeout(ANSWER, question).await.map_err(|_| silent())?.map_err(|error| failed(what, verb, &error))
 }
 
 impl KubeCluster {
@@ -244,8 +261,8 @@ impl KubeCluster {
     /// When the API server can't be asked.
     pub async fn uid(&self) -> Result<Option<String>, ControllerError> {
         const WHAT: &str = "Namespace kube-system";
-        let api: Api<Namespace> = Api::all(self.client(WHAT).await?.clone());
-        let found = within(WHAT, "get", api.get("kube-system")).await?;
+        let get = async |client| Api::<Namespace>::all(client).get("kube-system").await;
+        let found = self.ask(WHAT, "get", get).await?;
         Ok(found.metadata.uid)
     }
 
@@ -254,11 +271,11 @@ impl KubeCluster {
     where
         K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
     {
-        let api: Api<K> = Api::all(self.client(what).await?.clone());
         let mut picked = Vec::new();
         let mut params = ListParams::default().limit(PAGE);
         loop {
-            let page = within(what, "list", api.list(&params)).await?;
+            let list = async |client| Api::<K>::all(client).list(&params).await;
+            let page = self.ask(what, "list", list).await?;
             picked.extend(page.items.into_iter().filter_map(pick));
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params = params.continue_token(&token),
@@ -276,15 +293,15 @@ fn is_in_cluster() -> bool {
 impl Cluster for KubeCluster {
     async fn config_map(&self, at: &ObjectKey) -> Result<Option<String>, ControllerError> {
         let what = format!("ConfigMap {}/{}", at.namespace, at.name);
-        let api: Api<ConfigMap> = Api::namespaced(self.client(&what).await?.clone(), &at.namespace);
-        let object = within(&what, "get", api.get(&at.name)).await?;
+        let get = async |client| Api::<ConfigMap>::namespaced(client, &at.namespace).get(&at.name).await;
+        let object = self.ask(&what, "get", get).await?;
         Ok(object.data.and_then(|mut data| data.remove(&at.key)))
     }
 
     async fn secret(&self, at: &ObjectKey) -> Result<Option<String>, ControllerError> {
         let what = format!("Secret {}/{}", at.namespace, at.name);
-        let api: Api<Secret> = Api::namespaced(self.client(&what).await?.clone(), &at.namespace);
-        let object = within(&what, "get", api.get(&at.name)).await?;
+        let get = async |client| Api::<Secret>::namespaced(client, &at.namespace).get(&at.name).await;
+        let object = self.ask(&what, "get", get).await?;
         let value = object.data.and_then(|mut data| data.remove(&at.key));
         Ok(value.map(|bytes| String::from_utf8_lossy(&bytes.0).into_owned()))
     }
@@ -293,14 +310,14 @@ impl Cluster for KubeCluster {
         if !is_in_cluster() {
             return Ok(None);
         }
-        self.all_claimants().await.map(Some)
+        in_time("PersistentVolumes", self.all_claimants()).await.map(Some)
     }
 
     async fn waiting_claims(&self) -> Result<Option<Vec<WaitingClaim>>, ControllerError> {
         if !is_in_cluster() {
             return Ok(None);
         }
-        self.all_waiting_claims().await.map(Some)
+        in_time("PersistentVolumeClaims", self.all_waiting_claims()).await.map(Some)
     }
 
     async fn id(&self) -> Result<Option<String>, ControllerError> {
@@ -314,15 +331,18 @@ impl Cluster for KubeCluster {
         if !is_in_cluster() {
             return Ok(None);
         }
-        let classes = self.list("StorageClasses", class_facts).await?;
-        let volumes = self.list("PersistentVolumes", volume_facts).await?;
-        Ok(Some(ClusterFacts { classes, volumes }))
+        let lists = async {
+            let classes = self.list("StorageClasses", class_facts).await?;
+            let volumes = self.list("PersistentVolumes", volume_facts).await?;
+            Ok(Some(ClusterFacts { classes, volumes }))
+        };
+        in_time("StorageClasses and PersistentVolumes", lists).await
     }
 
     async fn secret_values(&self, name: &SecretName) -> Result<HashMap<String, String>, ControllerError> {
         let what = format!("Secret {}/{}", name.namespace, name.name);
-        let api: Api<Secret> = Api::namespaced(self.client(&what).await?.clone(), &name.namespace);
-        let object = within(&what, "get", api.get(&name.name)).await?;
+        let get = async |client| Api::<Secret>::namespaced(client, &name.namespace).get(&name.name).await;
+        let object = self.ask(&what, "get", get).await?;
         let text = |(key, value): (String, k8s_openapi::ByteString)| Some((key, String::from_utf8(value.0).ok()?));
         Ok(object.data.unwrap_or_default().into_iter().filter_map(text).collect())
     }
@@ -386,6 +406,10 @@ mod tests {
     use http::{Request, Response};
     use kube::client::Body;
 
+    fn with_client(client: Client) -> KubeCluster {
+        KubeCluster { client: OnceCell::new_with(Some(client)), ..KubeCluster::default() }
+    }
+
     /// A cluster whose API server gives one answer.
     fn cluster(status: u16, body: serde_json::Value) -> KubeCluster {
         let service = tower::service_fn(move |_: Request<Body>| {
@@ -393,7 +417,7 @@ mod tests {
                 Response::builder().status(status).body(Body::from(serde_json::to_vec(&body).unwrap())).unwrap();
             async move { Ok::<_, std::convert::Infallible>(answer) }
         });
-        KubeCluster { client: OnceCell::new_with(Some(Client::new(service, "default"))) }
+        with_client(Client::new(service, "default"))
     }
 
     fn at() -> ObjectKey {
@@ -435,12 +459,37 @@ mod tests {
         let service = tower::service_fn(|_: Request<Body>| {
             std::future::pending::<Result<Response<Body>, std::convert::Infallible>>()
         });
-        let silent = KubeCluster { client: OnceCell::new_with(Some(Client::new(service, "default"))) };
+        let silent = with_client(Client::new(service, "default"));
         let begin = tokio::time::Instant::now();
-        for refused in [silent.secret(&at()).await.unwrap_err(), silent.all_claimants().await.unwrap_err()] {
+        let name = SecretName { namespace: "ns".into(), name: "x".into() };
+        for refused in [
+            silent.secret(&at()).await.unwrap_err(),
+            silent.config_map(&at()).await.unwrap_err(),
+            silent.secret_values(&name).await.unwrap_err(),
+            silent.all_claimants().await.unwrap_err(),
+            silent.all_waiting_claims().await.unwrap_err(),
+            silent.uid().await.unwrap_err(),
+        ] {
+            assert!(refused.to_string().ends_with("gave no answer within 8 s"), "{refused}");
             assert_eq!(tonic::Status::from(refused).code(), tonic::Code::Unavailable);
         }
-        assert_eq!(begin.elapsed(), 2 * ANSWER);
+        assert_eq!(begin.elapsed(), ANSWER);
+    }
+
+    /// Each page comes in time, and there is always another one.
+    #[tokio::test(start_paused = true)]
+    async fn a_list_without_end_is_given_up() {
+        let service = tower::service_fn(|_: Request<Body>| async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            let page = serde_json::json!({"metadata": {"continue": "more"}, "items": []});
+            Ok::<_, std::convert::Infallible>(Response::new(Body::from(serde_json::to_vec(&page).unwrap())))
+        });
+        let slow = with_client(Client::new(service, "default"));
+        let begin = tokio::time::Instant::now();
+        let refused = in_time("PersistentVolumes", slow.all_claimants()).await.unwrap_err();
+        assert!(refused.to_string().contains("did not list all within 12 s"), "{refused}");
+        assert_eq!(tonic::Status::from(refused).code(), tonic::Code::Unavailable);
+        assert_eq!(begin.elapsed(), LISTS);
     }
 
     #[tokio::test]

@@ -202,12 +202,8 @@ async fn load(config: &AwsConfig, node: Option<&dyn NodeObject>) -> Result<SdkCo
         loader = loader.region(Region::new(region.clone()));
     }
     let mut loaded = loader.load().await;
-    let wrong = |message: String| EfsError {
-        operation: "AWS configuration",
-        kind: EfsErrorKind::NoRegion,
-        message,
-        request_id: None,
-    };
+    let refused = |kind, message: String| EfsError { operation: "AWS configuration", kind, message, request_id: None };
+    let mut kind = EfsErrorKind::NoRegion;
     let mut reason = "there is no node object to ask".to_owned();
     if let (None, Some(node)) = (loaded.region(), node) {
         match node.facts().await {
@@ -215,16 +211,22 @@ async fn load(config: &AwsConfig, node: Option<&dyn NodeObject>) -> Result<SdkCo
                 loaded = loaded.to_builder().region(Region::new(region)).build();
             }
             Ok(_) => reason = "the node has no label topology.kubernetes.io/region".to_owned(),
-            Err(error) => reason = format!("the node object can't be read: {error}"),
+            Err(error) => {
+                if error.is_away {
+                    kind = EfsErrorKind::RegionNotNow;
+                }
+                reason = format!("the node object can't be read: {}", error.reason);
+            }
         }
     }
     let Some(region) = loaded.region() else {
         let ways = "give --region, AWS_REGION, or access to the instance metadata service";
-        return Err(wrong(format!("{ways}; {reason}")));
+        return Err(refused(kind, format!("{ways}; {reason}")));
     };
     let has_fips = region.as_ref().starts_with("us-") || region.as_ref().starts_with("ca-");
     if loaded.use_fips() == Some(true) && !has_fips {
-        return Err(wrong(format!("AWS_USE_FIPS_ENDPOINT=true, but region {region} has no FIPS endpoint; unset it")));
+        let message = format!("AWS_USE_FIPS_ENDPOINT=true, but region {region} has no FIPS endpoint; unset it");
+        return Err(refused(EfsErrorKind::NoRegion, message));
     }
     Ok(loaded)
 }
@@ -288,6 +290,7 @@ impl Intercept for AttemptMetrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::efs::metadata::NoFacts;
 
     /// A node with this region in its label, or without one.
     #[derive(Debug)]
@@ -295,7 +298,7 @@ mod tests {
 
     #[async_trait]
     impl NodeObject for Labelled {
-        async fn facts(&self) -> Result<NodeFacts, String> {
+        async fn facts(&self) -> Result<NodeFacts, NoFacts> {
             Ok(NodeFacts { region: self.0.map(str::to_owned), ..NodeFacts::default() })
         }
     }

@@ -35,6 +35,8 @@ pub enum EfsErrorKind {
     Connection,
     /// No region can be found, or none that fits what is asked for.
     NoRegion,
+    /// The region can't be found out just now: Kubernetes, which may know it, is away.
+    RegionNotNow,
     /// No connection can be made because too many files are open on this side.
     OutOfFiles,
     /// An answer that cannot be read; the outcome of a mutation is unknown.
@@ -85,6 +87,7 @@ impl EfsErrorKind {
             | Self::AccessDenied
             | Self::Unauthenticated
             | Self::NoRegion
+            | Self::RegionNotNow
             | Self::OutOfFiles
             | Self::Other(_) => true,
         }
@@ -107,6 +110,7 @@ impl EfsErrorKind {
             Self::Timeout => "timeout",
             Self::Connection => "connection failure",
             Self::NoRegion => "no usable region",
+            Self::RegionNotNow => "no region yet",
             Self::OutOfFiles => "too many open files",
             Self::Unreadable => "an unreadable answer",
             Self::AfterLostAttempt(last) => last.name(),

@@ -46,11 +46,20 @@ pub struct NodeFacts {
     pub zone_id: Option<String>,
 }
 
+/// Why a node object can't be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoFacts {
+    /// The reason.
+    pub reason: String,
+    /// Whether the API server can't be reached, or is out of order.
+    pub is_away: bool,
+}
+
 /// Reads the node object.
 #[async_trait]
 pub trait NodeObject: std::fmt::Debug + Send + Sync {
     /// What it says now, or why it can't be read. Must answer or give up within seconds.
-    async fn facts(&self) -> Result<NodeFacts, String>;
+    async fn facts(&self) -> Result<NodeFacts, NoFacts>;
 }
 
 /// A value that nobody knows.
@@ -61,6 +70,17 @@ pub struct UnknownError {
     flag: &'static str,
     variable: &'static str,
     reason: String,
+    /// Whether the API server, which may know it, is away.
+    pub(crate) is_away: bool,
+}
+
+#[cfg(test)]
+impl UnknownError {
+    /// An unknown region.
+    pub(crate) fn for_test(is_away: bool) -> Self {
+        let reason = if is_away { "the API server is away" } else { "nobody knows it" }.to_owned();
+        Self { what: "region", flag: "--region", variable: "AWS_REGION", reason, is_away }
+    }
 }
 
 /// One value that can be looked up.
@@ -122,11 +142,12 @@ impl Metadata {
         if let Some(id) = &self.given.node_id {
             return Ok(id.clone());
         }
-        self.ask(&self.node_id, &NODE_ID).await.map_err(|reason| UnknownError {
+        self.ask(&self.node_id, &NODE_ID).await.map_err(|NoFacts { reason, is_away }| UnknownError {
             what: "node id",
             flag: "--node-id",
             variable: "CSI_NODE_NAME",
             reason,
+            is_away,
         })
     }
 
@@ -135,11 +156,12 @@ impl Metadata {
         if let Some(region) = self.given.region.as_ref().or(self.region_variable.as_ref()) {
             return Ok(region.clone());
         }
-        self.ask(&self.region, &REGION).await.map_err(|reason| UnknownError {
+        self.ask(&self.region, &REGION).await.map_err(|NoFacts { reason, is_away }| UnknownError {
             what: "region",
             flag: "--region",
             variable: "AWS_REGION",
             reason,
+            is_away,
         })
     }
 
@@ -165,17 +187,20 @@ impl Metadata {
         self.ask(cell, value).await.ok()
     }
 
-    async fn ask(&self, cell: &OnceCell<String>, value: &Value) -> Result<String, String> {
+    async fn ask(&self, cell: &OnceCell<String>, value: &Value) -> Result<String, NoFacts> {
         let asked = async {
             let imds = match self.imds.ask(value.path).await {
                 Ok(answer) => return Ok(answer),
                 Err(reason) => format!("the instance metadata service says: {reason}"),
             };
-            let Some(object) = &self.node_object else { return Err(imds) };
+            let told = |reason| Err(NoFacts { reason, is_away: false });
+            let Some(object) = &self.node_object else { return told(imds) };
             match object.facts().await.map(|facts| (value.pick)(&facts)) {
                 Ok(Some(answer)) => Ok(answer),
-                Ok(None) => Err(format!("{imds}, and the node object has no label for it")),
-                Err(reason) => Err(format!("{imds}, and the node object can't be read: {reason}")),
+                Ok(None) => told(format!("{imds}, and the node object has no label for it")),
+                Err(NoFacts { reason, is_away }) => {
+                    Err(NoFacts { reason: format!("{imds}, and the node object can't be read: {reason}"), is_away })
+                }
             }
         };
         cell.get_or_try_init(|| asked).await.cloned()
@@ -232,19 +257,19 @@ mod tests {
     /// A node object that counts how often it is read.
     #[derive(Debug)]
     struct Object {
-        facts: Result<NodeFacts, String>,
+        facts: Result<NodeFacts, NoFacts>,
         reads: AtomicUsize,
     }
 
     #[async_trait]
     impl NodeObject for Object {
-        async fn facts(&self) -> Result<NodeFacts, String> {
+        async fn facts(&self) -> Result<NodeFacts, NoFacts> {
             self.reads.fetch_add(1, Ordering::Relaxed);
             self.facts.clone()
         }
     }
 
-    fn object(facts: Result<NodeFacts, String>) -> Arc<Object> {
+    fn object(facts: Result<NodeFacts, NoFacts>) -> Arc<Object> {
         Arc::new(Object { facts, reads: AtomicUsize::new(0) })
     }
 
@@ -321,7 +346,8 @@ mod tests {
         let error = metadata.region().await.expect_err("unknown").to_string();
         let want = "unknown region: no --region, no AWS_REGION, the instance metadata service says: switched off";
         assert_eq!(error, want);
-        let refusing = metadata.with_node_object(Some(object(Err("forbidden".to_owned()))));
+        let refusing =
+            metadata.with_node_object(Some(object(Err(NoFacts { reason: "forbidden".to_owned(), is_away: false }))));
         let error = refusing.node_id().await.expect_err("unknown").to_string();
         assert!(error.ends_with("and the node object can't be read: forbidden"), "{error}");
         let bare = NodeFacts { node_id: "n".to_owned(), ..NodeFacts::default() };

@@ -8,9 +8,10 @@ use k8s_openapi::api::storage::v1::CSINode;
 use kube::{Api, Client};
 use serde_json::json;
 use tokio::sync::OnceCell;
-use tokio::time::timeout;
 
-use crate::efs::metadata::{NodeFacts, NodeObject};
+use crate::causes::causes;
+use crate::efs::metadata::{NoFacts, NodeFacts, NodeObject};
+use crate::kubernetes::{self, Deadline, Unanswered};
 
 /// The API server answers in milliseconds, or is away.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -25,12 +26,15 @@ const REGION_LABEL: &str = "topology.kubernetes.io/region";
 pub struct ClusterError {
     what: String,
     reason: String,
+    /// Whether the API server can't be reached, or is out of order.
+    pub(crate) is_away: bool,
 }
 
 /// This node's objects, read through the API server by the pod's service account or a kubeconfig.
 pub struct ThisNode {
     name: String,
     client: OnceCell<Client>,
+    deadline: Deadline,
 }
 
 impl std::fmt::Debug for ThisNode {
@@ -42,12 +46,12 @@ impl std::fmt::Debug for ThisNode {
 impl ThisNode {
     /// The node called `name`. The API server is looked for when it is first needed.
     pub fn new(name: String) -> Self {
-        Self { name, client: OnceCell::new() }
+        Self { name, client: OnceCell::new(), deadline: Deadline::new(ANSWER_WITHIN) }
     }
 
     /// The same through a client that exists.
     pub fn with_client(name: String, client: Client) -> Self {
-        Self { name, client: OnceCell::new_with(Some(client)) }
+        Self { client: OnceCell::new_with(Some(client)), ..Self::new(name) }
     }
 
     /// The node's name.
@@ -61,8 +65,8 @@ impl ThisNode {
     /// When it can't be read in time.
     pub async fn node(&self) -> Result<Node, ClusterError> {
         let what = format!("node {}", self.name);
-        let read = async { Api::<Node>::all(self.client().await?).get(&self.name).await };
-        within(what, "allow get on nodes", read).await
+        let read = async |client| Api::<Node>::all(client).get(&self.name).await;
+        self.ask(what, "allow get on nodes", read).await
     }
 
     /// The drivers that the kubelet has registered on this node, each with the limit of volumes that it announced.
@@ -71,8 +75,8 @@ impl ThisNode {
     /// When the CSINode object can't be read in time. A missing one has no drivers.
     pub async fn drivers(&self) -> Result<Vec<(String, Option<i32>)>, ClusterError> {
         let what = format!("CSINode {}", self.name);
-        let read = async { Api::<CSINode>::all(self.client().await?).get_opt(&self.name).await };
-        let found = within(what, "allow get on csinodes", read).await?;
+        let read = async |client| Api::<CSINode>::all(client).get_opt(&self.name).await;
+        let found = self.ask(what, "allow get on csinodes", read).await?;
         let drivers = found.map(|node| node.spec.drivers).unwrap_or_default();
         Ok(drivers.into_iter().map(|driver| (driver.name, driver.allocatable.and_then(|it| it.count))).collect())
     }
@@ -87,43 +91,48 @@ impl ThisNode {
             {"op": "replace", "path": "/spec/taints", "value": new},
         ]);
         let what = format!("taints of node {}", self.name);
-        let write = async {
+        let write = async |client: Client| {
             let request = http::Request::patch(format!("/api/v1/nodes/{}", self.name))
                 .header(http::header::CONTENT_TYPE, "application/json-patch+json")
                 .body(patch.to_string().into_bytes())
                 .map_err(kube::Error::HttpError)?;
-            self.client().await?.request::<Node>(request).await
+            client.request::<Node>(request).await
         };
-        within(what, "allow patch on nodes", write).await
+        self.ask(what, "allow patch on nodes", write).await
     }
 
-    async fn client(&self) -> Result<Client, kube::Error> {
-        self.client.get_or_try_init(Client::try_default).await.cloned()
+    /// Asks under a deadline and explains a failure.
+    async fn ask<T, F>(
+        &self,
+        what: String,
+        permission: &str,
+        question: impl FnOnce(Client) -> F,
+    ) -> Result<T, ClusterError>
+    where
+        F: Future<Output = Result<T, kube::Error>>,
+    {
+        // Boxed: the client's futures are large, and callers would carry them.
+        let asked = Box::pin(async {
+            let client = self.client.get_or_try_init(kubernetes::client).await?.clone();
+            Ok::<_, Unanswered>(question(client).await?)
+        });
+        let (reason, is_away) = match self.deadline.ask(asked, Unanswered::is_told).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(Unanswered::Kube(kube::Error::Api(status)))) if status.code == 403 => {
+                (format!("{}; {permission} in the RBAC of the node's service account", status.message), false)
+            }
+            Ok(Err(error)) => (causes(&error), error.is_away()),
+            Err(silent) => (silent.to_string(), true),
+        };
+        Err(ClusterError { what, reason, is_away })
     }
-}
-
-/// Runs a request under a deadline and explains its failure.
-async fn within<T>(
-    what: String,
-    permission: &str,
-    request: impl Future<Output = Result<T, kube::Error>>,
-) -> Result<T, ClusterError> {
-    // Boxed: the client's futures are large, and callers would carry them.
-    let reason = match timeout(ANSWER_WITHIN, Box::pin(request)).await {
-        Ok(Ok(answer)) => return Ok(answer),
-        Ok(Err(kube::Error::Api(status))) if status.code == 403 => {
-            format!("{}; {permission} in the RBAC of the node's service account", status.message)
-        }
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("the API server didn't answer within {} s", ANSWER_WITHIN.as_secs()),
-    };
-    Err(ClusterError { what, reason })
 }
 
 #[async_trait]
 impl NodeObject for ThisNode {
-    async fn facts(&self) -> Result<NodeFacts, String> {
-        let node = self.node().await.map_err(|error| error.to_string())?;
+    async fn facts(&self) -> Result<NodeFacts, NoFacts> {
+        let unread = |error: ClusterError| NoFacts { reason: error.to_string(), is_away: error.is_away };
+        let node = self.node().await.map_err(unread)?;
         let labels = node.metadata.labels.unwrap_or_default();
         let label = |key: &str| labels.get(key).filter(|value| !value.is_empty()).cloned();
         let provider_id = node.spec.and_then(|spec| spec.provider_id).unwrap_or_default();
@@ -214,8 +223,8 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn a_missing_permission_names_itself() {
         let this = node(|_, _, _| refusal(403, "nodes \"node-a\" is forbidden"));
-        let error = this.facts().await.unwrap_err();
-        assert!(error.contains("forbidden") && error.contains("allow get on nodes"), "{error}");
+        let NoFacts { reason: error, is_away } = this.facts().await.unwrap_err();
+        assert!(!is_away && error.contains("forbidden") && error.contains("allow get on nodes"), "{error}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -223,8 +232,12 @@ pub(crate) mod tests {
         let service =
             tower::service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, Infallible>>());
         let this = ThisNode::with_client("node-a".to_owned(), Client::new(service, "default"));
-        let error = this.facts().await.unwrap_err();
-        assert!(error.contains("didn't answer within 5 s"), "{error}");
+        let begun = tokio::time::Instant::now();
+        for _ in 0..3 {
+            let NoFacts { reason, is_away } = this.facts().await.unwrap_err();
+            assert!(is_away && reason.ends_with("the API server gave no answer within 5 s"), "{reason}");
+        }
+        assert_eq!(begun.elapsed(), ANSWER_WITHIN);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use tonic::{Code, Status};
 
 use super::prerequisites::Missing;
+use crate::efs::metadata::UnknownError;
 use crate::mount::{JobError, WorkerError};
 use crate::open_files::OutOfFiles;
 use crate::tunnel::{DialError, OpenError};
@@ -93,8 +94,8 @@ pub enum NodeError {
     #[error(transparent)]
     Missing(#[from] Missing),
     /// The node doesn't know something about itself.
-    #[error("{0}")]
-    Unknown(String),
+    #[error(transparent)]
+    Unknown(#[from] UnknownError),
     /// No tunnel.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -181,6 +182,7 @@ impl NodeError {
             Self::InProgress(_) | Self::TooManyMounts(_) => Code::Aborted,
             Self::Incompatible { .. } | Self::OtherVolume { .. } => Code::AlreadyExists,
             Self::ForeignMount { .. } => Code::AlreadyExists,
+            Self::Unknown(error) if error.is_away => Code::Unavailable,
             Self::SingleNode { .. } | Self::Target { .. } | Self::Unknown(_) | Self::Missing(_) => {
                 Code::FailedPrecondition
             }
@@ -321,7 +323,8 @@ mod tests {
             file(io::ErrorKind::StorageFull),
             file(io::ErrorKind::PermissionDenied),
             NodeError::File { what: "cannot create", path: "/pods/a".into(), source: Errno::MFILE.into() },
-            NodeError::Unknown("unknown region".to_owned()),
+            UnknownError::for_test(false).into(),
+            UnknownError::for_test(true).into(),
             Missing::Privilege.into(),
             Missing::Propagation(target.clone()).into(),
             Missing::Distinction("reason".to_owned()).into(),

@@ -68,7 +68,7 @@ impl PublishRequest {
         }
         let region = match (&parsed.efs.region, node_region) {
             (Some(region), _) | (None, Ok(region)) => region.as_str(),
-            (None, Err(error)) => return Err(NodeError::Unknown(error.to_string())),
+            (None, Err(error)) => return Err(NodeError::Unknown(error.clone())),
         };
         if !endpoints::is_region(region) {
             return Err(NodeError::request("region", format!("{region:?} is not the name of a region")));
