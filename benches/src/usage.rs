@@ -70,6 +70,24 @@ pub fn cpu_time(pid: u32) -> anyhow::Result<CpuTime> {
     Ok(CpuTime { user: time(user), system: time(system) })
 }
 
+/// Processor time of a process's threads that exist, in nanoseconds and so fit for a single call. What ended threads have used is not
+/// in it.
+pub fn run_time(pid: u32) -> anyhow::Result<Duration> {
+    let tasks = format!("/proc/{pid}/task");
+    let mut total = Duration::ZERO;
+    for task in std::fs::read_dir(&tasks).with_context(|| format!("reading {tasks}"))? {
+        let path = task?.path().join("schedstat");
+        let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        total += parse_run_time(&text).with_context(|| format!("{} reads {text:?}", path.display()))?;
+    }
+    Ok(total)
+}
+
+/// The first of three fields.
+fn parse_run_time(text: &str) -> Option<Duration> {
+    Some(Duration::from_nanos(text.split_whitespace().next()?.parse().ok()?))
+}
+
 /// Fields 14 and 15. The second field, the program's name, is in brackets and may hold anything.
 fn parse_ticks(text: &str) -> Option<(u64, u64)> {
     let (_, rest) = text.rsplit_once(')')?;
@@ -93,6 +111,15 @@ mod tests {
     fn ticks_are_found_behind_any_program_name() {
         let text = "7 (a) b (c) S 1 7 7 0 -1 4194560 1 0 0 0 250 30 0 0 20 0 1 0 9 1 1";
         assert_eq!(parse_ticks(text), Some((250, 30)));
+    }
+
+    #[test]
+    fn run_time_is_the_first_field_and_grows_with_work() {
+        assert_eq!(parse_run_time("5081 11 3\n"), Some(Duration::from_nanos(5081)));
+        assert_eq!(parse_run_time("\n"), None);
+        let before = run_time(std::process::id()).unwrap();
+        assert!(std::hint::black_box((0..1_000_000_u64).fold(0, |sum, it| sum ^ std::hint::black_box(it))) < u64::MAX);
+        assert!(run_time(std::process::id()).unwrap() > before);
     }
 
     #[test]
