@@ -119,9 +119,9 @@ pub const KNOWN: [Documented; 18] = [
         default: "`false`",
         rule: "use the access point that an earlier claim of the same name and namespace had on this file system, with its \
                directory below `basePath`. Access points made by the Go driver's rule (name alone) are recognised, unless a \
-               PersistentVolume shows that they are another namespace's. While the earlier PersistentVolume is being deleted, \
-               or where another cluster's tag is on the access point, the new claim waits for half a minute, for another controller \
-               may just be about to delete it",
+               PersistentVolume shows that they are another namespace's. Unless a PersistentVolume that is not being deleted \
+               has the access point, the new claim waits for half a minute, for another controller may just be about to delete \
+               it",
     },
     Documented {
         name: "adoptDirectory",
