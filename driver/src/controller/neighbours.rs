@@ -233,18 +233,9 @@ impl Controller {
         own: &AccessPointId,
         is_shareable: bool,
     ) -> Result<Option<Neighbour>, ControllerError> {
-        let user = self.user_of(api, file_system, path, Whose::AccessPoint(own)).await?;
-        if user.is_some() || !is_shareable {
-            return Ok(user);
-        }
-        let claimants = self.claimants_afresh().await?;
-        let points = self.points_around(api, file_system, path).await?;
-        let lost = claimants.iter().flatten().filter(|volume| !volume.is_leaving).find(|volume| {
-            let used = volume.uses.as_ref().filter(|used| used.file_system == *file_system);
-            let point = used.and_then(|used| used.access_point.as_ref()).filter(|id| *id != own);
-            point.is_some_and(|id| points.iter().all(|point| point.id != *id))
-        });
-        Ok(lost.map(|volume| Neighbour::Lost(volume.name.clone())))
+        let seen = self.look_around(api, file_system, path).await?;
+        let user = seen.user(path, Whose::AccessPoint(own));
+        Ok(if is_shareable { user.or_else(|| seen.lost(own)) } else { user })
     }
 
     /// Somebody who would lose files if the directory were removed.
@@ -255,15 +246,50 @@ impl Controller {
         path: &DirectoryPath,
         whose: Whose<'_>,
     ) -> Result<Option<Neighbour>, ControllerError> {
-        let points = self.points_around(api, file_system, path).await?;
-        if let Some(point) = point_at(&points, path, whose) {
-            return Ok(Some(point));
-        }
+        Ok(self.look_around(api, file_system, path).await?.user(path, whose))
+    }
+
+    async fn look_around(
+        &self,
+        api: &dyn EfsApi,
+        file_system: &FileSystemId,
+        path: &DirectoryPath,
+    ) -> Result<Seen, ControllerError> {
+        // In this order: an access point is made before its PersistentVolume is stored, so that one which is missing is gone.
         let claimants = self.claimants_afresh().await?;
-        Ok(claimants.iter().flatten().find_map(|volume| {
-            let used = volume.uses.as_ref().filter(|used| used.file_system == *file_system)?;
-            volume_at(volume, used, &points, path, whose)
-        }))
+        let points = self.points_around(api, file_system, path).await?;
+        Ok(Seen { file_system: file_system.clone(), claimants, points })
+    }
+}
+
+/// The access points of a file system, and the PersistentVolumes.
+struct Seen {
+    file_system: FileSystemId,
+    claimants: Arc<Option<Vec<Claimant>>>,
+    points: Vec<Point>,
+}
+
+impl Seen {
+    /// Those who use the file system, and what of it.
+    fn users(&self) -> impl Iterator<Item = (&Claimant, &Used)> {
+        let volumes = self.claimants.iter().flatten();
+        volumes
+            .filter_map(|volume| Some((volume, volume.uses.as_ref().filter(|it| it.file_system == self.file_system)?)))
+    }
+
+    fn user(&self, path: &DirectoryPath, whose: Whose<'_>) -> Option<Neighbour> {
+        let volume = || self.users().find_map(|(volume, used)| volume_at(volume, used, &self.points, path, whose));
+        point_at(&self.points, path, whose).or_else(volume)
+    }
+
+    /// A PersistentVolume whose access point is gone.
+    fn lost(&self, own: &AccessPointId) -> Option<Neighbour> {
+        let is_lost = |used: &Used| {
+            let point = used.access_point.as_ref().filter(|id| *id != own);
+            point.is_some_and(|id| self.points.iter().all(|point| point.id != *id))
+        };
+        let lost = self.users().find(|(volume, used)| !volume.is_leaving && is_lost(used));
+        lost.map(|(volume, _)| Neighbour::Lost(volume.name.clone()))
     }
 }
 
