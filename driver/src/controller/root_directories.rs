@@ -34,6 +34,18 @@ pub(super) struct Going {
     _sharers: Option<KeyedGuard<String>>,
 }
 
+impl Going {
+    /// A directory that stays, as long as nothing is noted.
+    fn new(session: Session, path: DirectoryPath, claim: Option<Claim>) -> Self {
+        Self { session, path, noted: None, claim, _sharers: None }
+    }
+
+    /// Nothing goes with an access point whose directory stays and has no claim.
+    fn if_claimed(self) -> Option<Self> {
+        self.claim.is_some().then_some(self)
+    }
+}
+
 /// For whom a root directory is claimed.
 pub(super) struct RootOwner<'a> {
     pub(super) token: &'a str,
@@ -64,48 +76,39 @@ impl Controller {
             return Ok(None);
         };
         let session = self.session(api, &access_point.file_system, role).await?;
-        let claim = match whose(&session, access_point, &path).await? {
-            Verdict::Own(claim) => claim,
-            Verdict::Stays(reason, claim) => {
-                tracing::warn!(access_point = %id, %path, reason, "the root directory stays");
-                return Ok(claim.map(|claim| Going { session, path, noted: None, claim: Some(claim), _sharers: None }));
-            }
+        let (claim, stays) = match whose(&session, access_point, &path).await? {
+            Verdict::Own(claim) => (claim, None),
+            Verdict::Stays(reason, claim) => (claim, Some(reason)),
         };
-        // Of two volumes that share a directory and are deleted at once, the second must see that the first is gone.
-        let sharers = match &claim {
-            Some(_) => Some(self.lock(&format!("root {} {path}", access_point.file_system)).await?),
-            None => None,
-        };
-        if let Some(user) = self.user_of_root(api, &access_point.file_system, &path, id, claim.is_some()).await? {
-            tracing::warn!(access_point = %id, %path, %user, "the root directory stays");
-            return Ok(claim.map(|claim| Going { session, path, noted: None, claim: Some(claim), _sharers: sharers }));
+        let mut going = Going::new(session, path, claim);
+        if let Some(reason) = stays {
+            tracing::warn!(access_point = %id, path = %going.path, reason, "the root directory stays");
+            return Ok(going.if_claimed());
         }
-        let node = match look(session.files(), &path).await {
-            Ok(Place::Directory { node, .. }) => match &claim {
-                Some(claim) if claim.file_id != Some(node.file_id) => {
-                    tracing::warn!(access_point = %id, %path, "what has the directory's name now is something else; it stays");
-                    // Given up when AWS has deleted the access point: until then it tells a repeated call so.
-                    let claim = Some(claim.clone());
-                    return Ok(Some(Going { session, path, noted: None, claim, _sharers: sharers }));
-                }
-                _ => node,
-            },
+        // Of two volumes that share a directory and are deleted at once, the second must see that the first is gone.
+        if going.claim.is_some() {
+            going._sharers = Some(self.lock(&format!("root {} {}", access_point.file_system, going.path)).await?);
+        }
+        let Going { session, path, claim, .. } = &going;
+        if let Some(user) = self.user_of_root(api, &access_point.file_system, path, id, claim.is_some()).await? {
+            tracing::warn!(access_point = %id, %path, %user, "the root directory stays");
+            return Ok(going.if_claimed());
+        }
+        let node = match look(session.files(), path).await {
+            Ok(Place::Directory { node, .. }) => node,
             // The access point was never used.
-            Ok(Place::Free { .. }) => {
-                return Ok(claim.map(|claim| Going {
-                    session,
-                    path,
-                    noted: None,
-                    claim: Some(claim),
-                    _sharers: sharers,
-                }));
-            }
+            Ok(Place::Free { .. }) => return Ok(going.if_claimed()),
             Err(error @ (DirectoryError::Link { .. } | DirectoryError::NotDirectory { .. })) => {
                 tracing::warn!(access_point = %id, %error, "nothing is removed");
                 return Ok(None);
             }
             Err(error) => return Err(error.into()),
         };
+        if claim.as_ref().is_some_and(|claim| claim.file_id != Some(node.file_id)) {
+            tracing::warn!(access_point = %id, %path, "what has the directory's name now is something else; it stays");
+            // Its claim is given up when AWS has deleted the access point: until then it tells a repeated call so.
+            return Ok(Some(going));
+        }
         let keeper = self.trash_keeper().await;
         let intent = Intent {
             path: path.clone(),
@@ -116,8 +119,8 @@ impl Controller {
             cluster: keeper.cluster,
             retention: Some(keeper.retention),
         };
-        let noted = Some(session.trash().intend(id.as_str(), intent).await?);
-        Ok(Some(Going { session, path, noted, claim, _sharers: sharers }))
+        going.noted = Some(session.trash().intend(id.as_str(), intent).await?);
+        Ok(Some(going))
     }
 
     /// The access point was not deleted, so its directory must not go.
@@ -199,8 +202,7 @@ impl Controller {
         for volume in self.claimants_afresh().await?.iter().flatten().filter(|volume| volume.has(id)) {
             let claim = session.ledger().claim_of(&client_token(&volume.name)).await?;
             if let Some(claim) = claim.filter(|claim| !claim.is_directory_volume()) {
-                let path = claim.path.clone();
-                let going = Going { session: session.clone(), path, noted: None, claim: Some(claim), _sharers: None };
+                let going = Going::new(session.clone(), claim.path.clone(), Some(claim));
                 self.unclaim_kept(api, file_system, id, &going).await?;
             }
         }
@@ -225,14 +227,13 @@ impl Controller {
         // What was nobody else's then may be somebody's now.
         let other = session.ledger().owner_of(&path).await?.filter(|(_, owner)| claim.as_ref() != Some(owner));
         let user = self.user_of_root(api, file_system, &path, &id, claim.is_some()).await?;
+        let going = Going::new(session.clone(), path, claim);
         if other.is_some() || user.is_some() {
             session.trash().put_back(&noted).await?;
-            tracing::warn!(access_point = %id, %path, user = user.map(|user| user.to_string()), owner = other.map(|(_, it)| it.volume), "the root directory stays");
-            let going = Going { session: session.clone(), path, noted: None, claim, _sharers: None };
+            tracing::warn!(access_point = %id, path = %going.path, user = user.map(|user| user.to_string()), owner = other.map(|(_, it)| it.volume), "the root directory stays");
             return self.unclaim_kept(api, file_system, &id, &going).await;
         }
-        let going = Going { session: session.clone(), path, noted: Some(noted), claim, _sharers: None };
-        self.remove_root(api, file_system, role, &id, &going).await
+        self.remove_root(api, file_system, role, &id, &Going { noted: Some(noted), ..going }).await
     }
 
     /// Claims the directory of an access point whose class does not make it unique, or that will carry no tag, so that a later deletion

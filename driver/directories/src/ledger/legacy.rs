@@ -202,9 +202,7 @@ impl Ledger {
         // Another path may have the name already: earlier drivers kept one note a name, and overwrote it.
         self.take_name(&held).await?;
         let known = self.folder(Folder::Known).await?;
-        let text = serde_json::to_string(&NameNote { path: held.path.clone(), claim: held.id.clone() });
-        let text = text.expect("a path and an id are always JSON");
-        match self.files.make_link(&known, &path_hash, &text).await {
+        match self.files.make_link(&known, &path_hash, &NameNote::text(&held)).await {
             Ok(_) | Err(FilesError::Exists) => {}
             Err(error) => return Err(DirectoryError::files("note that a note is taken over")(error)),
         }

@@ -15,6 +15,14 @@ pub(crate) struct NameNote {
     pub(crate) claim: ClaimId,
 }
 
+impl NameNote {
+    /// The text of a note that stands for this claim.
+    pub(super) fn text(claim: &Claim) -> String {
+        let note = Self { path: claim.path.clone(), claim: claim.id.clone() };
+        serde_json::to_string(&note).expect("a path and an id are always JSON")
+    }
+}
+
 /// The SHA-256 of a text, 64 hex digits.
 pub(super) fn sha256_hex(text: &str) -> String {
     hex::encode(Sha256::digest(text.as_bytes()))
@@ -39,9 +47,7 @@ impl Ledger {
     /// Takes the name for a claim that is about to be made. False when it is taken already.
     pub(crate) async fn take_name(&self, claim: &Claim) -> Result<bool, DirectoryError> {
         let names = self.folder(Folder::Names).await?;
-        let note = NameNote { path: claim.path.clone(), claim: claim.id.clone() };
-        let text = serde_json::to_string(&note).expect("a path and an id are always JSON");
-        match self.files.make_link(&names, &sha256_hex(&claim.volume), &text).await {
+        match self.files.make_link(&names, &sha256_hex(&claim.volume), &NameNote::text(claim)).await {
             Ok(_) => Ok(true),
             Err(FilesError::Exists) => Ok(false),
             Err(error) => Err(DirectoryError::files(format!("note the name of volume {:?}", claim.volume))(error)),
