@@ -302,22 +302,6 @@ impl Ledger {
         }
         Ok(())
     }
-
-    /// Removes all folders of the tree in which nothing is claimed.
-    ///
-    /// # Errors
-    /// When the file system can't be asked.
-    pub async fn tidy_all(&self) -> Result<(), DirectoryError> {
-        let Some(tree) = self.find_folder(Folder::Tree).await? else { return Ok(()) };
-        let listed =
-            found(self.files.list(&tree, usize::MAX).await).map_err(DirectoryError::files("list the claims"))?;
-        for entry in listed.unwrap_or_default() {
-            if entry.kind == Some(Kind::Directory) {
-                self.tidy(&tree, &entry.name).await?;
-            }
-        }
-        Ok(())
-    }
 }
 
 /// How long others wait for somebody who tidies up.

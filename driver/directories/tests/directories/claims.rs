@@ -195,7 +195,6 @@ async fn empty_folders_of_the_ledger_stand_in_nobodys_way() {
     disk.0.remove(disk.0.root(), b"a").unwrap();
     create(&disk.ledger(), &wanted("pvc-2", "/a")).await.unwrap();
     assert!(disk.find("/.efs-csi-volumes/tidying").is_none(), "the lock is given back");
-    disk.ledger().tidy_all().await.unwrap();
     assert_eq!(disk.ledger().claims(&mut Kept::new()).await.unwrap().len(), 1);
 }
 
