@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::DirectoryError;
 use crate::files::{Files, FilesError, Handle, Kind, Node, found};
-use crate::ledger::{ClaimId, Ledger, private_folder};
+use crate::ledger::{Claim, ClaimId, Ledger, private_folder};
 use crate::path::DirectoryPath;
 use crate::walk::{Place, look, make_way};
 
@@ -51,6 +51,11 @@ const KEPT: &str = "kept-";
 
 /// Names that are tried for one volume; more than one is needed only when its directory was made anew after an earlier deletion.
 const NAMES: usize = 16;
+
+/// Names the directory volume of a claim among all that were ever deleted.
+pub fn label(claim: &Claim) -> String {
+    format!("dir-{}", claim.id)
+}
 
 /// A directory that is to be deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

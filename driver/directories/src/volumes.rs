@@ -4,10 +4,13 @@
 //! its file id; then it is moved there in one step. So at no time does anything stand at the place that the claim doesn't describe, and
 //! a call that finds the claim of one that was cut off knows its own directory by its number.
 
+use std::sync::Arc;
+
 use crate::error::DirectoryError;
 use crate::files::{FilesError, found};
 use crate::ledger::{Claim, ClaimId, Ledger, Origin, Owner, Put};
 use crate::path::{DirectoryPath, Relation};
+use crate::trash::{Trash, label};
 use crate::walk::{Place, look, make_way};
 
 /// How often a creation begins anew because it meets the left-overs of others.
@@ -108,10 +111,13 @@ async fn try_begin(ledger: &Ledger, wanted: &Wanted) -> Result<Option<Begun>, Di
     let path = &wanted.path;
     if let Some(note) = ledger.name_note(&wanted.volume).await? {
         match ledger.claim_at(&note.path).await? {
-            Some(claim) if claim.volume == wanted.volume && claim.path == *path && wanted.is_for(&claim) => {
-                return go_on(ledger, claim).await;
+            Some(claim) if claim.volume == wanted.volume => {
+                put_back_moved(ledger, &claim).await?;
+                return match claim.path == *path && wanted.is_for(&claim) {
+                    true => go_on(ledger, claim).await,
+                    false => Err(DirectoryError::Elsewhere(Box::new(claim))),
+                };
             }
-            Some(claim) if claim.volume == wanted.volume => return Err(DirectoryError::Elsewhere(Box::new(claim))),
             // A creation or deletion was cut off after it noted, or before it forgot the name.
             _ => ledger.forget_name(&wanted.volume, &note.claim).await?,
         }
@@ -180,6 +186,17 @@ async fn try_begin(ledger: &Ledger, wanted: &Wanted) -> Result<Option<Begun>, Di
             Err(error)
         }
     }
+}
+
+/// A deletion that was cut off behind the move has left the volume's files in the trash.
+async fn put_back_moved(ledger: &Ledger, claim: &Claim) -> Result<(), DirectoryError> {
+    if claim.is_directory_volume() {
+        let trash = Trash::new(Arc::clone(ledger.files()));
+        for noted in trash.unsettled(&label(claim)).await? {
+            trash.put_back(&noted).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Goes on with a claim of the same volume. Nothing when it has to begin anew.

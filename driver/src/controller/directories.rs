@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use efs_directories::ledger::{Kept, Origin, Owner};
-use efs_directories::trash::{Intent, Outcome};
+use efs_directories::trash::{Intent, Outcome, label};
 use efs_directories::volumes::{self, Begun, Purpose, Standing, Wanted};
 use efs_directories::{Claim, DirectoryError, DirectoryPath, PathError};
 
@@ -134,102 +134,17 @@ impl Controller {
         api: &dyn EfsApi,
         file_system: &FileSystemId,
         role: Option<&Role>,
-        wanted: WantedDirectory<'_>,
+        asked: WantedDirectory<'_>,
     ) -> Result<MadeDirectory, ControllerError> {
-        let WantedDirectory { name, root, parameters, capacity } = wanted;
-        let refused =
-            |reason: String| ControllerError::Invalid(format!("volume {name:?}: directory {:?} {reason}", root.path));
-        let Some(path) = root.own() else {
-            return Err(refused(
-                "is the base path itself, which no volume can own; give subPathPattern a name".to_owned(),
-            ));
-        };
-        if root.path.contains(':') {
-            return Err(refused("must not contain a colon, which volume handles are divided by".to_owned()));
-        }
-        let wanted = Wanted {
-            volume: name.to_owned(),
-            path: path.clone(),
-            uid: parameters.uid.unwrap_or(0),
-            gid: parameters.gid.unwrap_or(0),
-            permissions: parameters.permissions.clone(),
-            capacity: capacity.required,
-            purpose: if parameters.adopt { Purpose::Adopt } else { Purpose::Own },
-            cluster: self.name_for_new().await?,
-        };
+        let wanted = wanted(&asked)?;
+        let wanted = Wanted { cluster: self.name_for_new().await?, ..wanted };
         let session = self.session(api, file_system, role).await?;
-        let ledger = session.ledger();
-        if let Some(claim) = ledger.claim_of(name).await? {
-            // A deletion that was cut off behind the move has left the volume's files in the trash.
-            for noted in session.trash().unsettled(&label(&claim)).await? {
-                session.trash().put_back(&noted).await?;
-            }
-        }
-        let begun = match volumes::begin(ledger, &wanted).await {
-            // An earlier driver may have made it since its notes were taken over.
-            Err(DirectoryError::Exists { .. } | DirectoryError::Taken { .. })
-                if ledger.legacy_note(path).await?.is_some() =>
-            {
-                ledger.take_over(is_named_after).await?;
-                volumes::begin(ledger, &wanted).await?
-            }
-            Err(DirectoryError::Taken { owner, .. }) if ledger.is_deleted_by_earlier(&owner).await? => {
-                ledger.take_over(is_named_after).await?;
-                volumes::begin(ledger, &wanted).await?
-            }
-            Err(DirectoryError::Taken { owner, .. })
-                if self.is_given_up(api, file_system, &session, &owner).await? =>
-            {
-                volumes::release(ledger, &owner).await?;
-                volumes::begin(ledger, &wanted).await?
-            }
-            begun => begun?,
-        };
-        let handle = directory_handle(file_system.clone(), &root.path);
-        let other = || self.access_point_at(api, file_system, path, Whose::Directory(&handle));
-        let in_use = |other: Neighbour| ControllerError::InUse {
-            what: format!("directory {path}"),
-            by: other.to_string(),
-            advice: "choose another directory",
-            creating: true,
-        };
-        // From here on something may have been made: no failure may be told as final, or the caller would forget it.
-        let claim = match begun {
-            // A directory that was there is ready as soon as it is claimed. The call that made the claim may still be looking who else uses it,
-            // and give it up.
-            Begun::Ready(claim) if claim.origin == Origin::Adopted => {
-                if let Some(other) = other().await.map_err(ControllerError::unfinished)? {
-                    let age = session.trash().now().await.map_err(unfinished)?;
-                    let age = ledger.age(&claim, age).await.map_err(unfinished)?;
-                    let claimants = self.claimants_afresh().await.map_err(ControllerError::unfinished)?;
-                    let is_stored = claimants.iter().flatten().any(|volume| volume.handle == handle);
-                    if age <= NOT_STORED_YET || is_stored {
-                        return Err(in_use(other).unfinished());
-                    }
-                    // Nobody is looking any more, and nobody has the volume.
-                    volumes::release(ledger, &claim).await.map_err(unfinished)?;
-                    return Err(in_use(other));
-                }
-                let held = ledger.claim_at(path).await.map_err(unfinished)?;
-                held.filter(|held| held.id == claim.id).ok_or_else(|| {
-                    ControllerError::Busy(format!("another call for volume {name:?} has given up directory {path}"))
-                })?
-            }
-            Begun::Ready(claim) => claim,
-            Begun::Claimed(claim) => {
-                if let Some(other) = other().await.map_err(ControllerError::unfinished)? {
-                    volumes::release(ledger, &claim).await.map_err(unfinished)?;
-                    return Err(in_use(other));
-                }
-                match volumes::place(ledger, &claim).await {
-                    Ok(()) => claim,
-                    Err(error @ DirectoryError::Exists { .. }) => return Err(error.into()),
-                    Err(error) => return Err(ControllerError::from(error).unfinished()),
-                }
-            }
-        };
-        let has = ledger.size(&claim).await.map_err(unfinished)?;
-        match difference(&claim, &wanted, has, capacity) {
+        let begun = self.begin_directory(api, file_system, &session, &wanted).await?;
+        let handle = directory_handle(file_system.clone(), &asked.root.path);
+        let claim = self.finish_directory(api, file_system, &session, &handle, begun).await?;
+        // Something may have been made by now: no failure may be told as final, or the caller would forget it.
+        let has = session.ledger().size(&claim).await.map_err(unfinished)?;
+        match difference(&claim, &wanted, has, asked.capacity) {
             None => Ok(MadeDirectory {
                 handle: directory_handle(file_system.clone(), &claim.path.to_string()),
                 capacity: has,
@@ -237,9 +152,118 @@ impl Controller {
             }),
             Some(difference) => {
                 let existing = format!("directory {:?}", claim.path.to_string());
-                Err(ControllerError::Conflict { name: name.to_owned(), existing, difference })
+                Err(ControllerError::Conflict { name: wanted.volume, existing, difference })
             }
         }
+    }
+
+    /// Claims a directory, once more where the first attempt has met what keeps it for nobody.
+    async fn begin_directory(
+        &self,
+        api: &dyn EfsApi,
+        file_system: &FileSystemId,
+        session: &Session,
+        wanted: &Wanted,
+    ) -> Result<Begun, ControllerError> {
+        let error = match volumes::begin(session.ledger(), wanted).await {
+            Ok(begun) => return Ok(begun),
+            Err(error) => error,
+        };
+        if self.clear_away(api, file_system, session, &wanted.path, &error).await? {
+            Ok(volumes::begin(session.ledger(), wanted).await?)
+        } else {
+            Err(error.into())
+        }
+    }
+
+    /// Whether what was in a creation's way may be there for nobody, and has been looked after.
+    async fn clear_away(
+        &self,
+        api: &dyn EfsApi,
+        file_system: &FileSystemId,
+        session: &Session,
+        path: &DirectoryPath,
+        met: &DirectoryError,
+    ) -> Result<bool, ControllerError> {
+        let ledger = session.ledger();
+        let owner = match met {
+            DirectoryError::Exists { .. } => None,
+            DirectoryError::Taken { owner, .. } => Some(owner),
+            _ => return Ok(false),
+        };
+        // An earlier driver may have made or deleted it since its notes were taken over.
+        let is_of_earlier = ledger.legacy_note(path).await?.is_some()
+            || match owner {
+                Some(owner) => ledger.is_deleted_by_earlier(owner).await?,
+                None => false,
+            };
+        if is_of_earlier {
+            ledger.take_over(is_named_after).await?;
+            return Ok(true);
+        }
+        match owner {
+            Some(owner) if self.is_given_up(api, file_system, session, owner).await? => {
+                volumes::release(ledger, owner).await?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Brings a claimed directory to its place, after a look at who else uses it. The claim is given up where somebody does.
+    async fn finish_directory(
+        &self,
+        api: &dyn EfsApi,
+        file_system: &FileSystemId,
+        session: &Session,
+        handle: &str,
+        begun: Begun,
+    ) -> Result<Claim, ControllerError> {
+        let ledger = session.ledger();
+        let (claim, is_new) = match begun {
+            Begun::Claimed(claim) => (claim, true),
+            // A directory that was there is ready as soon as it is claimed. The call that made the claim may still be looking who else uses it,
+            // and give it up.
+            Begun::Ready(claim) if claim.origin == Origin::Adopted => (claim, false),
+            Begun::Ready(claim) => return Ok(claim),
+        };
+        // From here on something may have been made: no failure may be told as final, or the caller would forget it.
+        let other = self.access_point_at(api, file_system, &claim.path, Whose::Directory(handle)).await;
+        if let Some(other) = other.map_err(ControllerError::unfinished)? {
+            let in_use = ControllerError::InUse {
+                what: format!("directory {}", claim.path),
+                by: other.to_string(),
+                advice: "choose another directory",
+                creating: true,
+            };
+            if !is_new && self.is_wanted(session, &claim, handle).await? {
+                return Err(in_use.unfinished());
+            }
+            volumes::release(ledger, &claim).await.map_err(unfinished)?;
+            return Err(in_use);
+        }
+        if is_new {
+            return match volumes::place(ledger, &claim).await {
+                Ok(()) => Ok(claim),
+                Err(error @ DirectoryError::Exists { .. }) => Err(error.into()),
+                Err(error) => Err(ControllerError::from(error).unfinished()),
+            };
+        }
+        let held = ledger.claim_at(&claim.path).await.map_err(unfinished)?;
+        held.filter(|held| held.id == claim.id).ok_or_else(|| {
+            ControllerError::Busy(format!(
+                "another call for volume {:?} has given up directory {}",
+                claim.volume, claim.path
+            ))
+        })
+    }
+
+    /// Whether somebody may still be looking whether a claim can stay, or has its volume.
+    async fn is_wanted(&self, session: &Session, claim: &Claim, handle: &str) -> Result<bool, ControllerError> {
+        let now = session.trash().now().await.map_err(unfinished)?;
+        let age = session.ledger().age(claim, now).await.map_err(unfinished)?;
+        let claimants = self.claimants_afresh().await.map_err(ControllerError::unfinished)?;
+        Ok(age <= NOT_STORED_YET || claimants.iter().flatten().any(|volume| volume.handle == handle))
     }
 
     /// Whether a claim is that of access points which are all gone, so that it keeps a directory for nobody.
@@ -452,14 +476,32 @@ async fn standing(session: &Session, path: &DirectoryPath) -> Result<Standing, C
     Ok(volumes::standing(ledger, path).await?)
 }
 
+/// What a CreateVolume call asks of the file system, for whichever cluster.
+fn wanted(asked: &WantedDirectory<'_>) -> Result<Wanted, ControllerError> {
+    let WantedDirectory { name, root, parameters, capacity } = asked;
+    let refused =
+        |reason: &str| Err(ControllerError::Invalid(format!("volume {name:?}: directory {:?} {reason}", root.path)));
+    let Some(path) = root.own() else {
+        return refused("is the base path itself, which no volume can own; give subPathPattern a name");
+    };
+    if root.path.contains(DIRECTORY_MARK) {
+        return refused("must not contain a colon, which volume handles are divided by");
+    }
+    Ok(Wanted {
+        volume: (*name).to_owned(),
+        path: path.clone(),
+        uid: parameters.uid.unwrap_or(0),
+        gid: parameters.gid.unwrap_or(0),
+        permissions: parameters.permissions.clone(),
+        capacity: capacity.required,
+        purpose: if parameters.adopt { Purpose::Adopt } else { Purpose::Own },
+        cluster: None,
+    })
+}
+
 /// A failure to ask the file system after a creation may have made something there.
 fn unfinished(error: DirectoryError) -> ControllerError {
     ControllerError::from(error).unfinished()
-}
-
-/// Names a directory volume among all that were ever deleted.
-fn label(claim: &Claim) -> String {
-    format!("dir-{}", claim.id)
 }
 
 fn path_of(volume: &VolumeId) -> Result<DirectoryPath, PathError> {
