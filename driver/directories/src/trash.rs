@@ -20,7 +20,7 @@
 
 mod purge;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -175,6 +175,9 @@ impl Entry {
         }
     }
 }
+
+/// Notes as they were last read, by file id, each with the version that it was read from.
+pub type Notes = HashMap<u64, ((u64, u32), Intent)>;
 
 /// The trash of one file system.
 #[derive(Debug)]
@@ -441,15 +444,31 @@ impl Trash {
     /// # Errors
     /// When the file system can't be asked.
     pub async fn entries(&self) -> Result<Vec<Entry>, DirectoryError> {
+        self.entries_afresh(&mut Notes::new()).await
+    }
+
+    /// The same for whoever looks several times: of the notes in `read`, only what has changed is read again; `read` is brought up to date.
+    ///
+    /// # Errors
+    /// When the file system can't be asked.
+    pub async fn entries_afresh(&self, read: &mut Notes) -> Result<Vec<Entry>, DirectoryError> {
         let Some(folder) = self.find_folder().await? else { return Ok(Vec::new()) };
         let listed = self.files.list(&folder, usize::MAX).await.map_err(DirectoryError::files("list the trash"))?;
-        let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
+        let (mut entries, mut notes) = (BTreeMap::<String, Entry>::new(), Notes::new());
         for listed in listed {
             let changed = listed.version.map_or(0, |(_, (seconds, _))| seconds);
             // Whoever is root may put other things here; they are entries like those of earlier drivers.
             let note = listed.name.strip_suffix(NOTE).filter(|_| listed.kind.is_none_or(|kind| kind == Kind::Link));
             if let Some(name) = note {
-                let Some((intent, since)) = self.read_note(&folder, name).await? else { continue };
+                let known = listed.version.and_then(|(id, version)| read.remove(&id).filter(|(of, _)| *of == version));
+                let note = match known {
+                    Some(((since, _), intent)) => Some((intent, since)),
+                    None => self.read_note(&folder, name).await?,
+                };
+                let Some((intent, since)) = note else { continue };
+                if let Some((id, version)) = listed.version {
+                    notes.insert(id, (version, intent.clone()));
+                }
                 let fresh = || Entry { name: name.to_owned(), state: State::Intended, intent: None, since };
                 let entry = entries.entry(name.to_owned()).or_insert_with(fresh);
                 entry.intent = Some(intent);
@@ -472,6 +491,7 @@ impl Trash {
                 entry.since = entry.since.max(changed);
             }
         }
+        *read = notes;
         Ok(entries.into_values().collect())
     }
 

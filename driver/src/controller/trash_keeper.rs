@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use efs_directories::Trash;
-use efs_directories::trash::{Entry, Keeper, Noted, State};
+use efs_directories::trash::{Entry, Keeper, Noted, Notes, State};
 use futures::{FutureExt, StreamExt};
 use tokio::sync::{Notify, Semaphore};
 
@@ -125,63 +125,61 @@ impl Controller {
         file_system: &FileSystemId,
         role: Option<&Role>,
     ) -> Result<Option<Duration>, ControllerError> {
-        let removed = self.empty_trash(file_system, role).await?;
-        if removed > 0 {
-            tracing::info!(%file_system, removed, "emptied the trash");
-        }
-        let api = self.efs(role).await?;
-        let session = self.session(api.as_ref(), file_system, role).await?;
-        let entries = session.trash().entries().await?;
-        let keeper = self.trash_keeper().await;
-        let left: Vec<&Entry> = entries.iter().filter(|entry| entry.state != State::Kept).collect();
-        if left.is_empty() {
-            return Ok(None);
-        }
-        let now = session.trash().now().await?;
-        let until = |entry: &&Entry| match entry.state {
-            State::Waiting => entry.kept_until(&keeper).saturating_sub(now),
-            _ => ROUND.as_secs(),
-        };
-        // What is due by now could not be emptied, or came in meanwhile; neither is tried again at once.
-        let next = left.iter().map(until).map(|seconds| if seconds == 0 { ROUND.as_secs() } else { seconds + 1 }).min();
-        Ok(next.map(Duration::from_secs))
-    }
-
-    /// One look at the trash of a file system; gives the number of files and directories that were removed.
-    pub(super) async fn empty_trash(
-        &self,
-        file_system: &FileSystemId,
-        role: Option<&Role>,
-    ) -> Result<u64, ControllerError> {
         let api = self.efs(role).await?;
         let session = self.session(api.as_ref(), file_system, role).await?;
         let trash = session.trash();
         trash.take_over().await?;
-        if trash.entries().await?.is_empty() {
+        let mut notes = Notes::new();
+        let entries = trash.entries_afresh(&mut notes).await?;
+        if entries.is_empty() {
             self.metrics.trash(file_system.as_str(), TrashCount::default());
-            return Ok(0);
+            return Ok(None);
         }
         let keeper = self.trash_keeper().await;
+        let removed = self.empty_trash(file_system, role, &session, entries, &keeper).await?;
+        if removed > 0 {
+            tracing::info!(%file_system, removed, "emptied the trash");
+        }
+        let (entries, now) = (trash.entries_afresh(&mut notes).await?, trash.now().await?);
+        self.metrics.trash(file_system.as_str(), count(&entries, now, &keeper));
+        let until = |entry: &Entry| match entry.state {
+            State::Waiting => entry.kept_until(&keeper).saturating_sub(now),
+            _ => ROUND.as_secs(),
+        };
+        let left = entries.iter().filter(|entry| entry.state != State::Kept);
+        // What is due by now could not be emptied, or came in meanwhile; neither is tried again at once.
+        let next = left.map(until).map(|seconds| if seconds == 0 { ROUND.as_secs() } else { seconds + 1 }).min();
+        Ok(next.map(Duration::from_secs))
+    }
+
+    /// Looks at what is not settled, and empties what is due; gives the number of files and directories that were removed.
+    async fn empty_trash(
+        &self,
+        file_system: &FileSystemId,
+        role: Option<&Role>,
+        session: &Session,
+        entries: Vec<Entry>,
+        keeper: &Keeper,
+    ) -> Result<u64, ControllerError> {
+        let trash = session.trash();
         let now = trash.now().await?;
-        let entries = trash.entries().await?;
         for entry in entries.iter().filter(|entry| matches!(entry.state, State::Intended | State::Moved)) {
             let age = now.saturating_sub(entry.since);
-            let seen = match entry.is_anothers(&keeper) {
+            let seen = match entry.is_anothers(keeper) {
                 _ if age <= RUNNING => Ok(()),
-                false => self.look_at_unsettled(role, &session, entry, age).await,
+                false => self.look_at_unsettled(role, session, entry, age).await,
                 // What another cluster has begun, it goes on with. If it is gone for good, its files stay.
                 true if age <= LEFT_OVER => Ok(()),
-                true => self.abandon(&session, entry).await,
+                true => self.abandon(session, entry).await,
             };
             if let Err(error) = seen {
                 tracing::warn!(%file_system, entry = entry.name, %error, "a deletion that was cut off can't be looked at yet");
             }
         }
-        let due = entries.into_iter().filter(|entry| entry.is_due(now, &keeper));
+        let due = entries.into_iter().filter(|entry| entry.is_due(now, keeper));
         let purges = due.map(|entry| self.purge(file_system, trash, entry).boxed());
         let removed = futures::stream::iter(purges).buffer_unordered(PURGES).fold(0, async |sum, one| sum + one).await;
         session.ledger().sweep(now, LEFT_OVER).await?;
-        self.metrics.trash(file_system.as_str(), count(&trash.entries().await?, now, &keeper));
         Ok(removed)
     }
 
