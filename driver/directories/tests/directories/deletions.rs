@@ -1,6 +1,6 @@
 //! What goes to the trash, what stays, and what comes back.
 
-use efs_directories::trash::{Entry, Intent, Keeper, Outcome, State};
+use efs_directories::trash::{Entry, Intent, Keeper, Noted, Notes, Outcome, State, label};
 use efs_directories::volumes::{self, Standing};
 use efs_directories::{Claim, DirectoryError, Trash};
 
@@ -22,6 +22,39 @@ fn keeper(cluster: Option<&str>, retention: u64) -> Keeper {
     Keeper { cluster: cluster.map(str::to_owned), retention }
 }
 
+/// The volume at `/x` with a file in it, whose deletion is intended.
+struct Intended {
+    disk: Disk,
+    trash: Trash,
+    claim: Claim,
+    noted: Noted,
+}
+
+impl Intended {
+    async fn new() -> Self {
+        let disk = Disk::new();
+        let claim = create(&disk.ledger(), &wanted("pvc-1", "/x")).await.unwrap();
+        disk.file("/x/file");
+        let trash = disk.trash();
+        let noted = trash.intend("dir-1", intent(&claim)).await.unwrap();
+        Self { disk, trash, claim, noted }
+    }
+
+    /// The same, moved and not settled.
+    async fn moved() -> Self {
+        let it = Self::new().await;
+        assert_eq!(it.trash.carry_out(&it.noted).await.unwrap(), Outcome::Moved);
+        it
+    }
+
+    /// The only entry of the trash.
+    async fn entry(&self) -> Entry {
+        let mut entries = self.trash.entries().await.unwrap();
+        assert_eq!(entries.len(), 1);
+        entries.remove(0)
+    }
+}
+
 /// A whole deletion, as the controller does it.
 async fn delete(disk: &Disk, at: &str) {
     let (ledger, trash) = (disk.ledger(), disk.trash());
@@ -29,13 +62,13 @@ async fn delete(disk: &Disk, at: &str) {
         Standing::Unclaimed => {}
         Standing::Kept(claim) | Standing::Replaced(claim) => volumes::release(&ledger, &claim).await.unwrap(),
         Standing::Gone(claim) => {
-            for noted in trash.unsettled(&format!("dir-{}", claim.id)).await.unwrap() {
+            for noted in trash.unsettled(&label(&claim)).await.unwrap() {
                 trash.settle(&noted).await.unwrap();
             }
             volumes::release(&ledger, &claim).await.unwrap();
         }
         Standing::Present(claim) => {
-            let noted = trash.intend(&format!("dir-{}", claim.id), intent(&claim)).await.unwrap();
+            let noted = trash.intend(&label(&claim), intent(&claim)).await.unwrap();
             if trash.carry_out(&noted).await.unwrap() == Outcome::Moved {
                 trash.settle(&noted).await.unwrap();
             }
@@ -227,10 +260,9 @@ async fn entries_without_a_note_are_emptied_when_their_time_has_come() {
 /// Two clusters on one file system keep what was deleted for different times.
 #[tokio::test]
 async fn nobody_empties_what_another_cluster_keeps() {
-    let disk = Disk::new();
-    let claim = create(&disk.ledger(), &wanted("pvc-1", "/x")).await.unwrap();
-    let trash = disk.trash();
-    let asked = Intent { cluster: Some("blue".to_owned()), retention: Some(3600), ..intent(&claim) };
+    let it = Intended::new().await;
+    let trash = &it.trash;
+    let asked = Intent { cluster: Some("blue".to_owned()), retention: Some(3600), ..it.noted.intent.clone() };
     let noted = trash.intend("dir-1", asked.clone()).await.unwrap();
     // Its own controller, with another flag by now, knows the intent again, and what it says now counts.
     let changed = trash.intend("dir-1", Intent { retention: Some(0), ..asked.clone() }).await.unwrap();
@@ -238,7 +270,7 @@ async fn nobody_empties_what_another_cluster_keeps() {
     assert_eq!(trash.intend("dir-1", asked).await.unwrap(), noted);
     trash.carry_out(&noted).await.unwrap();
     trash.settle(&noted).await.unwrap();
-    let (entry, now) = (trash.entries().await.unwrap().remove(0), trash.now().await.unwrap());
+    let (entry, now) = (it.entry().await, trash.now().await.unwrap());
     for (cluster, retention, until) in
         [(Some("blue"), 10, 10), (Some("green"), 0, 3600), (None, 0, 3600), (Some("green"), 9000, 3600)]
     {
@@ -251,15 +283,11 @@ async fn nobody_empties_what_another_cluster_keeps() {
 /// Whoever looks after the trash meets a directory that was just moved, while it is looked whether somebody has come to use it.
 #[tokio::test]
 async fn what_is_not_settled_is_not_emptied() {
-    let disk = Disk::new();
-    let claim = create(&disk.ledger(), &wanted("pvc-1", "/x")).await.unwrap();
-    disk.file("/x/file");
-    let trash = disk.trash();
-    let noted = trash.intend("dir-1", intent(&claim)).await.unwrap();
-    assert_eq!(trash.carry_out(&noted).await.unwrap(), Outcome::Moved);
-    let entry = trash.entries().await.unwrap().remove(0);
+    let it = Intended::moved().await;
+    let entry = it.entry().await;
     assert_eq!(entry.state, State::Moved);
     assert!(!entry.is_due(u64::MAX, &keeper(None, 0)));
+    let Intended { disk, trash, noted, .. } = it;
     assert!(trash.purge(&entry).await.unwrap_err().to_string().contains("under way"));
     assert_eq!(trash.unsettled("dir-1").await.unwrap(), std::slice::from_ref(&noted));
     trash.put_back(&noted).await.unwrap();
@@ -270,64 +298,49 @@ async fn what_is_not_settled_is_not_emptied() {
 /// A process dies between the move and the look at what was moved.
 #[tokio::test]
 async fn what_was_moved_by_mistake_is_given_back_by_the_next_call() {
-    let disk = Disk::new();
-    let claim = create(&disk.ledger(), &wanted("pvc-1", "/x")).await.unwrap();
-    let trash = disk.trash();
-    let noted = trash.intend("dir-1", intent(&claim)).await.unwrap();
+    let Intended { disk, trash, noted, .. } = Intended::new().await;
     disk.rename("/x", "/mine");
     disk.directory("/x");
     disk.file("/x/theirs");
     disk.rename("/x", "/.efs-csi-deleted/moved-dir-1-0");
     assert_eq!(trash.carry_out(&noted).await.unwrap(), Outcome::Replaced);
-    assert_eq!(disk.all(), ["/mine", "/x", "/x/theirs"]);
+    assert_eq!(disk.all(), ["/mine", "/mine/file", "/x", "/x/theirs"]);
     assert!(trash.entries().await.unwrap().is_empty());
 }
 
 /// An administrator may be rid of what is kept for good, by its name.
 #[tokio::test]
 async fn a_kept_entry_is_emptied_when_it_is_named() {
-    let disk = Disk::new();
-    let claim = create(&disk.ledger(), &wanted("pvc-1", "/x")).await.unwrap();
-    disk.file("/x/file");
-    let trash = disk.trash();
-    let noted = trash.intend("dir-1", intent(&claim)).await.unwrap();
-    trash.carry_out(&noted).await.unwrap();
-    disk.directory("/x");
-    trash.put_back(&noted).await.unwrap();
-    let entry = trash.entries().await.unwrap().remove(0);
+    let it = Intended::moved().await;
+    it.disk.directory("/x");
+    it.trash.put_back(&it.noted).await.unwrap();
+    let entry = it.entry().await;
     assert_eq!((entry.name.as_str(), entry.state), ("kept-dir-1-0", State::Kept));
     assert!(!entry.is_due(u64::MAX, &keeper(None, 0)));
-    assert_eq!(trash.purge(&entry).await.unwrap(), 2);
-    assert!(trash.entries().await.unwrap().is_empty());
+    assert_eq!(it.trash.purge(&entry).await.unwrap(), 2);
+    assert!(it.trash.entries().await.unwrap().is_empty());
 }
 
 /// The first call was refused, and its intent stayed. What the last one has moved is kept from then on.
 #[tokio::test]
 async fn retention_begins_with_the_move() {
-    let disk = Disk::new();
-    let claim = create(&disk.ledger(), &wanted("pvc-1", "/x")).await.unwrap();
-    let trash = disk.trash();
-    let noted = trash.intend("dir-1", intent(&claim)).await.unwrap();
-    let intended = trash.entries().await.unwrap().remove(0).since;
-    while trash.now().await.unwrap() == intended {
+    let it = Intended::new().await;
+    let intended = it.entry().await.since;
+    while it.trash.now().await.unwrap() == intended {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
-    trash.carry_out(&noted).await.unwrap();
-    trash.settle(&noted).await.unwrap();
-    assert!(trash.entries().await.unwrap().remove(0).since > intended);
+    it.trash.carry_out(&it.noted).await.unwrap();
+    it.trash.settle(&it.noted).await.unwrap();
+    assert!(it.entry().await.since > intended);
 }
 
 /// Whoever looks after the trash takes an intent back beneath a call that has waited for long.
 #[tokio::test]
 async fn a_deletion_that_was_taken_back_is_not_done() {
-    let disk = Disk::new();
-    let claim = create(&disk.ledger(), &wanted("pvc-1", "/x")).await.unwrap();
-    let trash = disk.trash();
-    let noted = trash.intend("dir-1", intent(&claim)).await.unwrap();
-    trash.carry_out(&noted).await.unwrap();
+    let Intended { disk, trash, claim, noted } = Intended::moved().await;
     trash.abandon(&noted).await.unwrap();
     assert!(matches!(trash.settle(&noted).await, Err(DirectoryError::Contended { .. })));
-    assert_eq!(disk.all(), ["/x"]);
+    assert_eq!(disk.all(), ["/x", "/x/file"]);
     // What is settled is not taken back.
     let noted = trash.intend("dir-1", intent(&claim)).await.unwrap();
     trash.carry_out(&noted).await.unwrap();
@@ -340,4 +353,22 @@ async fn a_deletion_that_was_taken_back_is_not_done() {
     // Nobody knows whose it is: the longer retention counts.
     let kept = Entry { intent: Some(Intent { retention: Some(50), ..intent(&claim) }), ..entry };
     assert!(!kept.is_due(kept.since + 49, &keeper(Some("green"), 0)) && kept.is_due(kept.since + 50, &keeper(None, 0)));
+}
+
+#[tokio::test]
+async fn a_note_is_read_once_and_again_when_it_was_written_anew() {
+    let it = Intended::new().await;
+    let mut notes = Notes::new();
+    it.trash.entries_afresh(&mut notes).await.unwrap();
+    for (_, intent) in notes.values_mut() {
+        intent.volume = "as it was read".to_owned();
+    }
+    let look = async |notes: &mut Notes| it.trash.entries_afresh(notes).await.unwrap().remove(0).intent.unwrap();
+    assert_eq!(look(&mut notes).await.volume, "as it was read");
+    assert_eq!(look(&mut notes).await.volume, "as it was read");
+    let anew = Intent { retention: Some(5), ..it.noted.intent.clone() };
+    it.trash.intend("dir-1", anew.clone()).await.unwrap();
+    assert_eq!(look(&mut notes).await, anew);
+    it.trash.cancel(&it.noted).await.unwrap();
+    assert!(it.trash.entries_afresh(&mut notes).await.unwrap().is_empty() && notes.is_empty());
 }

@@ -22,6 +22,14 @@ fn note(disk: &Disk, name: &str, at: &str) {
     }
 }
 
+/// A directory that an earlier driver has made and noted for the volume `pvc-1`.
+fn noted() -> Disk {
+    let disk = Disk::new();
+    disk.directory("/pvc-1");
+    note(&disk, "pvc-1", "/pvc-1");
+    disk
+}
+
 fn bears_its_name(volume: &str, path: &DirectoryPath) -> bool {
     path.name() == volume
 }
@@ -29,10 +37,8 @@ fn bears_its_name(volume: &str, path: &DirectoryPath) -> bool {
 #[tokio::test]
 async fn notes_are_taken_over_however_often_that_is_cut_off() {
     for polls in 0.. {
-        let disk = Disk::new();
-        disk.directory("/pvc-1");
+        let disk = noted();
         disk.directory("/shared");
-        note(&disk, "pvc-1", "/pvc-1");
         note(&disk, "pvc-2", "/shared");
         note(&disk, "pvc-3", "/gone");
         let finished = cut_off(disk.ledger().take_over(bears_its_name), polls).is_some();
@@ -64,10 +70,8 @@ async fn notes_are_taken_over_however_often_that_is_cut_off() {
 /// Earlier drivers let volumes overlap. The one that is taken over later can't be deleted before the other.
 #[tokio::test]
 async fn overlapping_notes_are_told_apart() {
-    let disk = Disk::new();
-    disk.directory("/pvc-1");
+    let disk = noted();
     disk.directory("/pvc-1/pvc-2");
-    note(&disk, "pvc-1", "/pvc-1");
     note(&disk, "pvc-2", "/pvc-1/pvc-2");
     let ledger = disk.ledger();
     assert_eq!(ledger.take_over(bears_its_name).await.unwrap(), 1);
@@ -101,9 +105,7 @@ fn notes(disk: &Disk) -> Vec<String> {
 #[tokio::test]
 async fn notes_stay_as_long_as_their_volumes() {
     for polls in 0.. {
-        let disk = Disk::new();
-        disk.directory("/pvc-1");
-        note(&disk, "pvc-1", "/pvc-1");
+        let disk = noted();
         assert_eq!(disk.ledger().take_over(bears_its_name).await.unwrap(), 0);
         assert_eq!(notes(&disk).len(), 2);
         let claim = disk.ledger().claim_at(&path("/pvc-1")).await.unwrap().unwrap();
@@ -127,9 +129,7 @@ async fn notes_stay_as_long_as_their_volumes() {
 
 #[tokio::test]
 async fn what_an_earlier_driver_deletes_is_deleted() {
-    let disk = Disk::new();
-    disk.directory("/pvc-1");
-    note(&disk, "pvc-1", "/pvc-1");
+    let disk = noted();
     disk.ledger().take_over(bears_its_name).await.unwrap();
     let top = disk.find("/.efs-csi-volumes").unwrap();
     for file in notes(&disk) {
