@@ -219,7 +219,24 @@ fn words(context: &OwnedFd) -> Vec<String> {
 /// Follow no symbolic links (include/uapi/linux/mount.h), from Linux 5.10 on.
 const MS_NOSYMFOLLOW: u32 = 256;
 
-/// mount(2), for kernels before 5.2. Its option text is joined with commas, so values must not hold any.
+/// Options as one text, joined with commas, so that values must not hold any.
+fn option_text(options: &[(String, Option<String>)]) -> Result<String, JobError> {
+    let mut words = Vec::with_capacity(options.len());
+    for (key, value) in options {
+        match value {
+            // The security module reads its labels from the text first, and knows quotes.
+            Some(value) if LABELS.contains(&key.as_str()) => words.push(format!("{key}=\"{value}\"")),
+            Some(value) if value.contains(',') => {
+                return Err(JobError::new(format!("mount option {key}={value} holds a comma"), Errno::INVAL));
+            }
+            Some(value) => words.push(format!("{key}={value}")),
+            None => words.push(key.clone()),
+        }
+    }
+    Ok(words.join(","))
+}
+
+/// mount(2), for kernels before 5.2.
 fn mount_old_style(
     source: &str,
     target: &Path,
@@ -227,18 +244,6 @@ fn mount_old_style(
     attributes: MountAttrFlags,
     directory_id: Option<u64>,
 ) -> Result<(), JobError> {
-    let mut data = Vec::with_capacity(options.len());
-    for (key, value) in options {
-        match value {
-            // The security module reads its labels from the text first, and knows quotes.
-            Some(value) if LABELS.contains(&key.as_str()) => data.push(format!("{key}=\"{value}\"")),
-            Some(value) if value.contains(',') => {
-                return Err(JobError::new(format!("mount option {key}={value} holds a comma"), Errno::INVAL));
-            }
-            Some(value) => data.push(format!("{key}={value}")),
-            None => data.push(key.clone()),
-        }
-    }
     let pairs = [
         (MountAttrFlags::MOUNT_ATTR_RDONLY, MountFlags::RDONLY),
         (MountAttrFlags::MOUNT_ATTR_NOSUID, MountFlags::NOSUID),
@@ -253,7 +258,7 @@ fn mount_old_style(
         .into_iter()
         .filter(|(attribute, _)| attributes.contains(*attribute))
         .fold(MountFlags::empty(), |flags, (_, flag)| flags | flag);
-    let data = std::ffi::CString::new(data.join(","))
+    let data = std::ffi::CString::new(option_text(options)?)
         .map_err(|_| JobError::new("mount option with a NUL byte", Errno::INVAL))?;
     mount(source, target, "nfs4", flags, data.as_c_str())
         .map_err(|errno| JobError::new(format!("mount {source}"), errno).asked_server())?;
@@ -278,6 +283,16 @@ mod tests {
             error.to_string(),
             "mount option bogus: Invalid argument (os error 22) (kernel: nfs4: Unknown parameter 'bogus')"
         );
+    }
+
+    #[test]
+    fn no_value_smuggles_in_an_option_where_options_are_one_text() {
+        let option = |key: &str, value: Option<&str>| (key.to_owned(), value.map(str::to_owned));
+        let label = option("context", Some("u:r:t:s0:c1,c2"));
+        let text = option_text(&[option("hard", None), option("fsc", Some("x")), label]).expect("a text");
+        assert_eq!(text, "hard,fsc=x,context=\"u:r:t:s0:c1,c2\"");
+        let error = option_text(&[option("fsc", Some("x,port=22"))]).expect_err("a second option").to_string();
+        assert!(error.contains("fsc=x,port=22 holds a comma"), "{error}");
     }
 
     #[test]

@@ -146,6 +146,15 @@ mod tests {
         assert_eq!(entry.super_option("por"), None);
     }
 
+    /// The kernel leaves out the port of NFS itself.
+    #[test]
+    fn a_mount_that_names_no_port_has_the_default_one() {
+        let entry = &parse(&NFS.replace("port=20049,", ""))[0];
+        assert_eq!((entry.super_option("port"), entry.tunnel_port()), (None, Some(2049)));
+        assert!(nfs_ports(std::slice::from_ref(entry)).contains(&2049));
+        assert_eq!(parse(&NFS.replace("port=20049", "port=x"))[0].tunnel_port(), None);
+    }
+
     #[test]
     fn mounts_of_other_servers_have_no_tunnel_port() {
         let elsewhere = NFS.replace("addr=127.0.0.1", "addr=10.0.0.1");

@@ -273,6 +273,21 @@ mod tests {
         assert!(message.contains("fsap-[0-9a-f]{8,40}"), "{message}");
     }
 
+    /// A comma would end a mount option and begin another.
+    #[test]
+    fn nothing_but_hex_digits_makes_an_id() {
+        for c in (0..=0x17f).filter_map(char::from_u32) {
+            let is_digit = matches!(c, '0'..='9' | 'a'..='f');
+            assert_eq!(format!("fs-0123456{c}").parse::<FileSystemId>().is_ok(), is_digit, "{c:?}");
+            assert_eq!(format!("fsap-{c}0123456").parse::<AccessPointId>().is_ok(), is_digit, "{c:?}");
+            let handle = format!("fs-01234567::fsap-0123456{c}");
+            assert_eq!(handle.parse::<VolumeId>().is_ok(), is_digit, "{c:?}");
+        }
+        for (digits, is_id) in [(0, false), (7, false), (8, true), (40, true), (41, false)] {
+            assert_eq!(format!("fs-{}", "0".repeat(digits)).parse::<FileSystemId>().is_ok(), is_id, "{digits}");
+        }
+    }
+
     #[test]
     fn paths_are_cleaned_like_go_does() {
         for (path, clean) in [
