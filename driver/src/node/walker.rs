@@ -139,29 +139,9 @@ struct Limits {
 }
 
 fn walk_within(root: &Path, options: &Options, progress: &Progress, limits: Limits) -> Result<Totals, WalkError> {
-    let fail = |errno| WalkError::System { path: root.to_owned(), errno };
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let top = rustix::fs::openat(CWD, root, flags, Mode::empty()).map_err(fail)?;
-    let device = device(&look(&top, c"", AtFlags::EMPTY_PATH).map_err(fail)?);
-    let threads = options.threads.max(1);
-    let walk = Walk {
-        root,
-        top,
-        device,
-        limits,
-        progress,
-        pace: options.entries_per_second.map(|rate| Pace {
-            rate: rate.max(1),
-            since: Instant::now(),
-            taken: AtomicU64::new(0),
-        }),
-        queue: Mutex::new(Queue { items: vec![Work::Directory(Vec::new())], threads, ..Queue::default() }),
-        changed: Condvar::new(),
-        idle: AtomicUsize::new(0),
-        links: Mutex::default(),
-    };
+    let walk = Walk::new(root, options, progress, limits)?;
     std::thread::scope(|scope| {
-        for _ in 1..threads {
+        for _ in 1..options.threads {
             scope.spawn(|| walk.work());
         }
         walk.work();
@@ -215,6 +195,32 @@ struct Walk<'a> {
     idle: AtomicUsize,
     /// Files with several names that were counted already.
     links: Mutex<HashSet<u64>>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(root: &'a Path, options: &Options, progress: &'a Progress, limits: Limits) -> Result<Self, WalkError> {
+        let fail = |errno| WalkError::System { path: root.to_owned(), errno };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let top = rustix::fs::openat(CWD, root, flags, Mode::empty()).map_err(fail)?;
+        let device = device(&look(&top, c"", AtFlags::EMPTY_PATH).map_err(fail)?);
+        let threads = options.threads.max(1);
+        Ok(Self {
+            root,
+            top,
+            device,
+            limits,
+            progress,
+            pace: options.entries_per_second.map(|rate| Pace {
+                rate: rate.max(1),
+                since: Instant::now(),
+                taken: AtomicU64::new(0),
+            }),
+            queue: Mutex::new(Queue { items: vec![Work::Directory(Vec::new())], threads, ..Queue::default() }),
+            changed: Condvar::new(),
+            idle: AtomicUsize::new(0),
+            links: Mutex::default(),
+        })
+    }
 }
 
 impl Walk<'_> {
@@ -473,16 +479,18 @@ impl Walk<'_> {
 fn open_below(from: BorrowedFd<'_>, path: &[u8], flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
     match rustix::fs::openat2(from, path, flags, Mode::empty(), resolve) {
         // Kernels before 5.6, and sandboxes that don't know the call: one component at a time.
-        Err(Errno::NOSYS | Errno::PERM) => {
-            let mut at: Option<OwnedFd> = None;
-            for part in path.split(|byte| *byte == b'/') {
-                let from = at.as_ref().map_or(from, AsFd::as_fd);
-                at = Some(rustix::fs::openat(from, part, flags, Mode::empty())?);
-            }
-            at.ok_or(Errno::NOENT)
-        }
+        Err(Errno::NOSYS | Errno::PERM) => open_stepwise(from, path, flags),
         opened => opened,
     }
+}
+
+fn open_stepwise(from: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    let mut at: Option<OwnedFd> = None;
+    for part in path.split(|byte| *byte == b'/') {
+        let from = at.as_ref().map_or(from, AsFd::as_fd);
+        at = Some(rustix::fs::openat(from, part, flags, Mode::empty())?);
+    }
+    at.ok_or(Errno::NOENT)
 }
 
 fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
@@ -685,6 +693,51 @@ mod tests {
             let got = walk_within(dir.path(), &Options::default(), &Progress::default(), limits).expect("walk");
             assert_eq!((got.inodes, got.directories, got.unreadable), (52, 51, 0));
         }
+    }
+
+    const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+    fn prepare<'a>(root: &'a Path, progress: &'a Progress) -> Walk<'a> {
+        Walk::new(root, &Options::default(), progress, Limits { queue: QUEUE, batch: BATCH }).expect("walk")
+    }
+
+    /// A tenant exchanges a directory for a link between its listing and its turn, at the end of the path or in its middle.
+    #[test]
+    fn a_directory_that_was_exchanged_for_a_link_is_not_entered() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        fs::create_dir_all(dir.path().join("tree")).expect("mkdir");
+        fs::create_dir_all(dir.path().join("secret/below")).expect("mkdir");
+        for (name, to) in [("out", "../secret"), ("within", "."), ("absolute", "/")] {
+            symlink(to, dir.path().join("tree").join(name)).expect("symlink");
+        }
+        let (root, progress) = (dir.path().join("tree"), Progress::default());
+        let walk = prepare(&root, &progress);
+        for path in ["out", "out/below", "within", "within/within", "absolute", "absolute/tmp"] {
+            let refused = walk.open(path.as_bytes()).expect_err(path);
+            assert!(matches!(refused, Errno::LOOP | Errno::NOTDIR), "{path}: {refused}");
+            let refused = open_stepwise(walk.top.as_fd(), path.as_bytes(), FLAGS).expect_err(path);
+            assert!(matches!(refused, Errno::LOOP | Errno::NOTDIR), "{path}, step by step: {refused}");
+            let frame = Frame { path: path.as_bytes().to_vec(), offset: 0 };
+            assert!(walk.enter(&frame).expect("no failure of the walk").is_none(), "{path}");
+        }
+        // No listing gives such names; the kernel refuses them all the same.
+        for path in ["../secret", "/tmp"] {
+            assert_eq!(walk.open(path.as_bytes()).map(drop), Err(Errno::XDEV), "{path}");
+        }
+        assert_eq!(progress.totals().directories, 0);
+    }
+
+    #[test]
+    fn a_directory_that_was_mounted_on_is_not_entered() {
+        let progress = Progress::default();
+        let walk = prepare(Path::new("/"), &progress);
+        assert_eq!(walk.open(b"proc").map(drop), Err(Errno::XDEV));
+        assert_eq!(walk.open(b"proc/self").map(drop), Err(Errno::XDEV));
+        // Where the kernel has no such check, the device tells.
+        let elsewhere = Walk { device: (u32::MAX, u32::MAX), ..prepare(Path::new("/proc"), &progress) };
+        assert!(elsewhere.enter(&Frame { path: Vec::new(), offset: 0 }).expect("no failure").is_none());
+        elsewhere.files(elsewhere.top.as_fd(), b"version\0").expect("no failure");
+        assert_eq!(progress.totals(), Totals::default());
     }
 
     /// /dev is a file system of its own that others are mounted in.
