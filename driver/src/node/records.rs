@@ -266,6 +266,43 @@ mod tests {
         assert_eq!((records.get(&old.target), records.get(Path::new("/pods/none/mount"))), (Some(old), None));
     }
 
+    /// The clock was set back: what was written before that lies in the future.
+    #[test]
+    fn a_record_of_the_future_is_a_young_one() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let records = Records::open(dir.path()).expect("open");
+        let record = record("/pods/a/mount");
+        records.store(&record).expect("store");
+        let directory = dir.path().join("mounts");
+        fs::write(directory.join(".being-written"), "x").expect("write");
+        for entry in fs::read_dir(&directory).expect("list") {
+            let file = fs::File::open(entry.expect("entry").path()).expect("open");
+            file.set_modified(std::time::SystemTime::now() + Duration::from_secs(3600)).expect("set the time");
+        }
+        assert!(records.is_younger(&record.target, UNFINISHED_FOR));
+        assert_eq!(records.younger_than(UNFINISHED_FOR).expect("list"), [record]);
+        assert_eq!(records.load().expect("load").len(), 1);
+        assert!(directory.join(".being-written").exists(), "the process before may still rename it");
+    }
+
+    /// A crash in the middle of a write must leave the old record, and nobody else may read either.
+    #[test]
+    fn a_record_is_replaced_and_never_written_over() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().expect("temp dir");
+        let records = Records::open(dir.path()).expect("open");
+        let (path, old) =
+            (dir.path().join("mounts").join(file_name(Path::new("/pods/a/mount"))), dir.path().join("old"));
+        let record = record("/pods/a/mount");
+        records.store(&record).expect("store");
+        fs::hard_link(&path, &old).expect("link");
+        let before = fs::read(&old).expect("read");
+        records.store(&Record { volume: "fs-87654321".to_owned(), ..record }).expect("store");
+        assert_eq!(fs::read(&old).expect("read"), before);
+        assert_ne!(fs::read(&path).expect("read"), before);
+        assert_eq!(fs::metadata(&path).expect("metadata").permissions().mode() & 0o777, 0o600);
+    }
+
     #[test]
     fn torn_foreign_and_hostile_files_are_skipped() {
         let dir = tempfile::tempdir().expect("temp dir");
