@@ -5,6 +5,7 @@ mod support;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -30,6 +31,9 @@ fn a_connection_waits_in_the_kept_socket_and_is_served_by_the_next_driver() {
     let first = Keeper::new(Host::Child(support::driver()), dir.path());
     first.keep(port, Arc::new(OwnedFd::from(socket)));
     assert_eq!(keepers(dir.path()), 1);
+    // Whoever reaches the keeper can take the sockets.
+    let mode = std::fs::metadata(dir.path().join("keeper")).expect("metadata").permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
     // The first driver dies: all it had is gone but what the keeper holds.
     drop(first);
     let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the port must still take connections");

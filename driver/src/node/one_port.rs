@@ -67,3 +67,161 @@ impl State {
         Ok(records.into_iter().filter_map(|record| record.port().map(|port| (record, port))).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use async_trait::async_trait;
+    use aws_credential_types::Credentials;
+    use rand::Rng as _;
+    use tokio_util::sync::CancellationToken;
+
+    use super::super::records::{MountRequest, Reached};
+    use super::super::{NodeDeps, NodeService};
+    use super::*;
+    use crate::config::{Config, Environment};
+    use crate::efs::mount_targets::ListMountTargets;
+    use crate::efs::{EfsError, MountTarget};
+    use crate::metrics::Metrics;
+    use crate::mount::{MountOptions, Worker};
+    use crate::tunnel::{IamSource, OpenError, ProvideCredentials, Route};
+    use crate::volume::{AccessPointId, FileSystemId};
+
+    /// A region without anything.
+    struct Nothing;
+
+    #[async_trait]
+    impl ListMountTargets for Nothing {
+        async fn mount_targets(&self, _: &FileSystemId) -> Result<Vec<MountTarget>, EfsError> {
+            Ok(Vec::new())
+        }
+
+        async fn is_gone(&self, _: &AccessPointId) -> Result<bool, EfsError> {
+            Ok(false)
+        }
+    }
+
+    #[async_trait]
+    impl ProvideCredentials for Nothing {
+        async fn credentials(&self, _: &IamSource, _: &str) -> Result<Credentials, String> {
+            Err("none".to_owned())
+        }
+    }
+
+    /// A node with a single port for tunnels.
+    struct OnePort {
+        node: NodeService,
+        port: u16,
+        stop: CancellationToken,
+        _dir: tempfile::TempDir,
+    }
+
+    impl Drop for OnePort {
+        fn drop(&mut self) {
+            self.stop.cancel();
+        }
+    }
+
+    impl OnePort {
+        async fn start() -> Self {
+            let dir = tempfile::tempdir().expect("temp dir");
+            let state_dir = format!("--state-dir={}", dir.path().display());
+            let flags = ["efs-csi-driver", "--node-id=a", "--region=us-east-1", "--availability-zone=a", &state_dir];
+            let flags = crate::cli::parse(flags.map(std::ffi::OsString::from)).expect("flags").serve;
+            let (port, stop) = (free_port(), CancellationToken::new());
+            let deps = NodeDeps {
+                efs: std::sync::Arc::new(Nothing),
+                credentials: std::sync::Arc::new(Nothing),
+                worker: Worker::new("/nonexistent".into()),
+                ports: port..=port,
+                open_files: None,
+                metrics: Metrics::new(),
+                kubernetes: None,
+                imds: false,
+                remove_taint: false,
+                region_variable: None,
+                tunnels_end: stop.clone(),
+            };
+            let config = Config::new(&flags, Environment::default()).expect("configuration").node;
+            let node = NodeService::start(config, deps, stop.clone()).await.expect("start");
+            Self { node, port, stop, _dir: dir }
+        }
+
+        async fn open(&self, spec: &TunnelSpec, mounts: &[MountEntry]) -> Result<u16, NodeError> {
+            self.node.node.open_tunnel(spec, Path::new("/pods/own/mount"), mounts).await.map(|lease| lease.port())
+        }
+
+        /// What another process has noted.
+        fn noted(&self, record: &Record) {
+            self.node.node.records.store(record).expect("store");
+        }
+    }
+
+    /// A port that nobody has, below those that the system gives out by itself.
+    fn free_port() -> u16 {
+        let mut ports = std::iter::repeat_with(|| rand::rng().random_range(22_000..32_000));
+        ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
+    }
+
+    fn spec(access_point: &str) -> TunnelSpec {
+        TunnelSpec {
+            file_system: "fs-12345678".to_owned(),
+            access_point: Some(access_point.to_owned()),
+            region: "us-east-1".to_owned(),
+            server_name: "fs-12345678.efs.us-east-1.amazonaws.com".to_owned(),
+            iam: None,
+            route: Route::default(),
+        }
+    }
+
+    fn record(target: &str, spec: TunnelSpec, reached: Reached) -> Record {
+        let mount = MountRequest { spec, encrypted: true, path: "/".to_owned(), options: MountOptions::default() };
+        Record::new(target.into(), "fs-12345678".to_owned(), 5, mount, reached)
+    }
+
+    #[tokio::test]
+    async fn a_port_that_the_kernel_still_knows_is_not_given_to_another_volume() {
+        let node = OnePort::start().await;
+        let known = MountEntry {
+            device: "0:43".to_owned(),
+            mount_point: "/pods/other/mount".into(),
+            options: "rw".to_owned(),
+            fs_type: "nfs4".to_owned(),
+            source: "127.0.0.1:/".to_owned(),
+            super_options: format!("rw,vers=4.1,port={},addr=127.0.0.1", node.port),
+        };
+        let refused = node.open(&spec("fsap-00000001"), &[known]).await;
+        assert!(matches!(refused, Err(NodeError::Open(OpenError::NoPort { .. }))), "{refused:?}");
+        assert_eq!(node.open(&spec("fsap-00000001"), &[]).await.expect("open"), node.port);
+    }
+
+    #[tokio::test]
+    async fn a_volume_has_the_port_that_another_process_has_noted_and_no_other_volume_has_it() {
+        let node = OnePort::start().await;
+        let noted = free_port();
+        node.noted(&record("/pods/other/mount", spec("fsap-00000001"), Reached::Tunnel(noted)));
+        assert_eq!(node.open(&spec("fsap-00000001"), &[]).await.expect("open"), noted);
+        node.noted(&record("/pods/third/mount", spec("fsap-00000002"), Reached::Tunnel(node.port)));
+        let refused = node.open(&spec("fsap-00000003"), &[]).await;
+        assert!(matches!(refused, Err(NodeError::Open(OpenError::NoPort { .. }))), "{refused:?}");
+    }
+
+    /// Two processes have written their records at the same time.
+    #[tokio::test]
+    async fn a_second_port_for_one_volume_is_noticed_before_the_mount() {
+        let node = OnePort::start().await;
+        let own = |port| record("/pods/own/mount", spec("fsap-00000001"), Reached::Tunnel(port));
+        node.noted(&own(20_050));
+        node.node.node.check_only_port(&own(20_050)).expect("nobody else");
+        node.noted(&record("/pods/other/mount", spec("fsap-00000001"), Reached::Tunnel(20_051)));
+        let refused = node.node.node.check_only_port(&own(20_050));
+        assert!(matches!(refused, Err(NodeError::InProgress(_))), "{refused:?}");
+        node.noted(&own(20_051));
+        node.node.node.check_only_port(&own(20_051)).expect("the same port");
+        let other = record("/pods/own/mount", spec("fsap-00000002"), Reached::Tunnel(20_050));
+        node.node.node.check_only_port(&other).expect("another volume");
+        let direct = record("/pods/own/mount", spec("fsap-00000001"), Reached::Direct([10, 0, 0, 1].into(), 2049));
+        node.node.node.check_only_port(&direct).expect("no tunnel");
+    }
+}

@@ -267,3 +267,28 @@ fn checked(port: u16, socket: &OwnedFd) -> io::Result<TcpListener> {
     }
     Ok(listener)
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::net::{AddressFamily, SocketType, bind, socket};
+
+    use super::*;
+
+    /// A socket under the wrong port would lead a mount into another volume; one that others can reach would let them in.
+    #[test]
+    fn only_the_ports_own_listener_on_loopback_is_inherited() {
+        let listener = |address: Ipv4Addr| TcpListener::bind((address, 0)).expect("bind");
+        let right = listener(Ipv4Addr::LOCALHOST);
+        let port = right.local_addr().expect("address").port();
+        let right = OwnedFd::from(right);
+        assert!(checked(port, &right).is_ok());
+        assert!(checked(port ^ 1, &right).is_err(), "another port's");
+        let open = listener(Ipv4Addr::UNSPECIFIED);
+        let port = open.local_addr().expect("address").port();
+        assert!(checked(port, &open.into()).is_err(), "everybody's");
+        let silent = socket(AddressFamily::INET, SocketType::STREAM, None).expect("socket");
+        bind(&silent, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("bind");
+        let port = TcpListener::from(silent.try_clone().expect("clone")).local_addr().expect("address").port();
+        assert!(checked(port, &silent).is_err(), "not listening");
+    }
+}
