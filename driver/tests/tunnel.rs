@@ -5,12 +5,12 @@ mod support;
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use efs_csi_driver::tunnel::{
-    Admission, DialError, DialLimits, IamSource, ProvideCredentials, TunnelLease, TunnelSpec,
+    Admission, DialError, DialLimits, IamSource, OpenError, ProvideCredentials, TunnelLease, TunnelSpec,
 };
 use support::{Authority, SERVER_NAME, Server, spec, tunnels, tunnels_with};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -246,8 +246,92 @@ async fn tls_1_2_only_servers_work() {
     assert_eq!(server.certificates.lock().expect("lock").len(), 1);
 }
 
+/// The serial numbers of the certificates that a server was shown.
+fn serials(server: &Server) -> Vec<u64> {
+    let certificates = server.certificates.lock().expect("lock").clone();
+    let serial = |der: &rustls_pki_types::CertificateDer<'_>| {
+        let (_, parsed) = x509_parser::parse_x509_certificate(der).expect("a certificate");
+        parsed.serial.clone().try_into().expect("a small number")
+    };
+    certificates.iter().map(serial).collect()
+}
+
+#[tokio::test]
+async fn a_certificate_serves_for_its_time_and_no_longer() {
+    let authority = Authority::new();
+    for (renew_after, want) in [(Duration::from_secs(3600), [0, 0, 0]), (Duration::ZERO, [0, 1, 2])] {
+        let server = Server::start(authority.server(SERVER_NAME, 0, false), nfs_or_echo).await;
+        let limits = DialLimits { renew_after, ..DialLimits::default() };
+        let tunnels = tunnels(&authority, server.address, limits, CancellationToken::new());
+        let lease = tunnels.open(&spec("fsap-0123456789abcdef0"), &HashSet::new()).expect("open");
+        for _ in want {
+            assert_eq!(ask(&mut connect(&lease).await, b"hello").await, b"hello");
+        }
+        assert_eq!(serials(&server), want, "renewed after {renew_after:?}");
+    }
+}
+
+/// A certificate that was made while the clock was ahead is not good yet when it has been set right, and the server refuses it.
+#[tokio::test]
+async fn after_a_failure_the_certificate_is_made_anew() {
+    let authority = Authority::new();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let server = Server::start(authority.server(SERVER_NAME, 0, false), move |stream| {
+        let is_refused = connections.fetch_add(1, Ordering::Relaxed) == 1;
+        async move {
+            if !is_refused {
+                nfs_or_echo(stream).await;
+            }
+        }
+    })
+    .await;
+    let tunnels = tunnels(&authority, server.address, quick(), CancellationToken::new());
+    let lease = tunnels.open(&spec("fsap-0123456789abcdef0"), &HashSet::new()).expect("open");
+    lease.check().await.expect("check");
+    lease.check().await.expect_err("refused");
+    lease.check().await.expect("check");
+    assert_eq!(serials(&server), [0, 0, 1]);
+}
+
+/// A resumed session keeps the identity that its first connection has shown, whatever certificate the tunnel has by now.
+#[tokio::test]
+async fn no_connection_resumes_the_session_of_an_earlier_one() {
+    use tokio_rustls::rustls::HandshakeKind;
+    use tokio_rustls::rustls::version::{TLS12, TLS13};
+    let authority = Authority::new();
+    for version in [&TLS12, &TLS13] {
+        let kinds = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let seen = Arc::clone(&kinds);
+        let config = authority.server_with(&[version], SERVER_NAME, 0, false);
+        let server = Server::start(config, move |stream| {
+            seen.lock().expect("lock").push(stream.get_ref().1.handshake_kind());
+            nfs_or_echo(stream)
+        })
+        .await;
+        let tunnels = tunnels(&authority, server.address, DialLimits::default(), CancellationToken::new());
+        let lease = tunnels.open(&spec("fsap-0123456789abcdef0"), &HashSet::new()).expect("open");
+        for _ in 0..3 {
+            assert_eq!(ask(&mut connect(&lease).await, b"hello").await, b"hello");
+        }
+        assert_eq!(*kinds.lock().expect("lock"), [Some(HandshakeKind::Full); 3], "{version:?}");
+    }
+}
+
+/// A mount would see another volume's files.
+#[tokio::test]
+async fn a_port_is_opened_again_for_its_own_volume_only() {
+    let authority = Authority::new();
+    let server = Server::start(authority.server(SERVER_NAME, 0, false), nfs_or_echo).await;
+    let tunnels = tunnels(&authority, server.address, DialLimits::default(), CancellationToken::new());
+    let (own, other) = (spec("fsap-0123456789abcdef0"), spec("fsap-0123456789abcdef1"));
+    let lease = tunnels.open(&own, &HashSet::new()).expect("open");
+    assert_eq!(tunnels.reopen(&own, lease.port(), None).expect("its own").port(), lease.port());
+    let refused = tunnels.reopen(&other, lease.port(), None).map(drop).expect_err("another volume's");
+    assert!(matches!(refused, OpenError::OtherTunnel { .. }), "{refused}");
+}
+
 /// Credentials that end after so many seconds; how often they were asked for.
-struct Ending(u64, std::sync::atomic::AtomicUsize);
+struct Ending(u64, AtomicUsize);
 
 #[async_trait::async_trait]
 impl ProvideCredentials for Ending {
@@ -263,8 +347,8 @@ impl ProvideCredentials for Ending {
 async fn new_connections_are_signed_with_credentials_that_have_not_ended() {
     let authority = Authority::new();
     let server = Server::start(authority.server(SERVER_NAME, 0, false), nfs_or_echo).await;
-    for (seconds, asked) in [(30, 3), (15 * 60, 1)] {
-        let credentials = Arc::new(Ending(seconds, std::sync::atomic::AtomicUsize::new(0)));
+    for (seconds, asked) in [(0, 3), (30, 3), (15 * 60, 1)] {
+        let credentials = Arc::new(Ending(seconds, AtomicUsize::new(0)));
         let admission = Admission::OnlyUid(rustix::process::geteuid().as_raw());
         let provider = Arc::<Ending>::clone(&credentials);
         let tunnels = tunnels_with(

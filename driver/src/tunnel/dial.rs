@@ -524,3 +524,27 @@ impl ResolvesClientCert for OneCertificate {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{BufStream, duplex};
+
+    use super::*;
+
+    /// The TLS library may keep what is written until it is flushed.
+    #[tokio::test(start_paused = true)]
+    async fn the_first_call_leaves_a_stream_that_holds_it_back() {
+        let (mut far, near) = duplex(1000);
+        let server = async {
+            let mut call = vec![0; null_request().len()];
+            far.read_exact(&mut call).await?;
+            far.write_all(&null_answer()).await
+        };
+        let mut near = BufStream::new(near);
+        let (answered, served) = tokio::join!(null_exchange(&mut near, Duration::from_secs(8)), async {
+            timeout(Duration::from_secs(9), server).await
+        });
+        answered.expect("an answer");
+        served.expect("a call").expect("served");
+    }
+}

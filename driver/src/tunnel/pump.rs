@@ -263,6 +263,7 @@ mod tests {
     use std::task::Waker;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -486,6 +487,142 @@ mod tests {
         let (said, writes) = moved(&[vec![7; 10]], || Poll::Ready(Ok(())));
         assert_eq!(writes, [[7; 10]]);
         assert!(matches!(said, Poll::Ready(Ok(()))), "{said:?}");
+    }
+
+    /// Holds back what it is given until it is flushed, as TLS does; a flush has to wait once before it is done.
+    #[derive(Default)]
+    struct Holding {
+        held: usize,
+        sent: usize,
+        is_waiting: bool,
+    }
+
+    impl AsyncWrite for Holding {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            self.held += bytes.len();
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.is_waiting = !self.is_waiting && self.held > 0;
+            if self.is_waiting {
+                return Poll::Pending;
+            }
+            self.sent += std::mem::take(&mut self.held);
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.poll_flush(cx)
+        }
+    }
+
+    #[test]
+    fn nothing_is_held_back_when_a_direction_waits() {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut reader = Pieces([vec![7; 100]].into(), || Poll::Pending);
+        let (mut writer, mut direction) = (Holding::default(), Direction::new(Side::Local));
+        for _ in 0..3 {
+            while direction.poll(&mut cx, &mut reader, &mut writer, &AtomicU64::new(0)).is_ready() {}
+        }
+        assert_eq!((writer.held, writer.sent), (0, 100));
+        // An end is passed on behind the bytes.
+        let (mut reader, mut direction) =
+            (Pieces([vec![7; 100]].into(), || Poll::Ready(Ok(()))), Direction::new(Side::Local));
+        let mut writer = Holding::default();
+        for _ in 0..9 {
+            let _ = direction.poll(&mut cx, &mut reader, &mut writer, &AtomicU64::new(0));
+        }
+        assert_eq!((writer.held, writer.sent), (0, 100));
+        assert!(direction.stage == Stage::Finished);
+    }
+
+    /// Has something to say and fails in one of the things that are asked of it.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    enum Failing {
+        Read,
+        Write,
+        /// Takes nothing, and doesn't call that an error.
+        Take,
+        Flush,
+        Shutdown,
+    }
+
+    impl Failing {
+        fn answer(self, asked: Self) -> io::Result<()> {
+            if self == asked { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+        }
+    }
+
+    impl AsyncRead for Failing {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            if *self == Self::Read { Poll::Ready(self.answer(Self::Read)) } else { Poll::Pending }
+        }
+    }
+
+    impl AsyncWrite for Failing {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            let taken = if *self == Self::Take { 0 } else { bytes.len() };
+            Poll::Ready(self.answer(Self::Write).map(|()| taken))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(self.answer(Self::Flush))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(self.answer(Self::Shutdown))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_failure_ends_the_connection_and_names_its_side() {
+        for failing in [Failing::Read, Failing::Write, Failing::Take, Failing::Flush, Failing::Shutdown] {
+            for side in [Side::Local, Side::Upstream] {
+                let (mut far, near) = duplex(100);
+                far.write_all(b"words").await.expect("write");
+                if failing == Failing::Shutdown {
+                    far.shutdown().await.expect("shutdown");
+                }
+                let traffic = Traffic::default();
+                let ended = match side {
+                    Side::Local => timeout(LINGER * 2, pump(failing, near, &traffic)).await,
+                    Side::Upstream => timeout(LINGER * 2, pump(near, failing, &traffic)).await,
+                };
+                let ended = ended.unwrap_or_else(|_| panic!("{failing:?} of {side:?} is swallowed"));
+                let named = matches!(&ended, Err(PumpError::Side { side: found, .. }) if *found == side);
+                assert!(named, "{failing:?} of {side:?}: {ended:?}");
+            }
+        }
+    }
+
+    /// Says a word, then an error, and from then on that it has come to its end, as sockets do.
+    struct Breaking(u8);
+
+    impl AsyncRead for Breaking {
+        fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, space: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            self.0 += 1;
+            match self.0 {
+                1 => space.put_slice(b"word"),
+                2 => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+                _ => {}
+            }
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn an_error_that_is_told_once_is_not_taken_for_an_end() {
+        let mut cx = Context::from_waker(Waker::noop());
+        let (mut reader, mut writer, mut direction) = (Breaking(0), Writes::default(), Direction::new(Side::Upstream));
+        let said = loop {
+            match direction.poll(&mut cx, &mut reader, &mut writer, &AtomicU64::new(0)) {
+                Poll::Ready(Ok(Turn::More)) => {}
+                said => break said,
+            }
+        };
+        assert_eq!(writer.0, [b"word"]);
+        assert!(matches!(said, Poll::Ready(Err(PumpError::Side { side: Side::Upstream, .. }))), "{said:?}");
     }
 
     #[tokio::test(start_paused = true)]
