@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics fails, as it should")]
 
+#[path = "support/log.rs"]
+mod log;
 #[path = "controller/support.rs"]
 mod support;
 
@@ -45,3 +47,5 @@ mod properties;
 mod provisioner;
 #[path = "controller/replicas.rs"]
 mod replicas;
+#[path = "controller/secrets.rs"]
+mod secrets;

@@ -1,5 +1,7 @@
 //! The node service in process: what flags do to its answers. Nothing is mounted here.
 
+#[path = "support/log.rs"]
+mod log;
 mod support;
 
 use std::sync::Arc;
@@ -140,6 +142,20 @@ async fn one_mount_call_more_than_allowed_is_turned_away_at_once() {
     // The place is free again: the next call gets as far as the mount target.
     let third = started.node.node_publish_volume(publish(&started, "third", "127.0.0.1")).await;
     assert_eq!(third.expect_err("nobody listens").code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn a_publication_is_logged_without_its_secrets() {
+    let started = start(&[]).await;
+    log::collect();
+    let mut request = publish(&started, "pod", "127.0.0.1");
+    request.get_mut().secrets = [("password".to_owned(), "hide-this".to_owned())].into();
+    request.get_mut().volume_id = "no volume".to_owned();
+    let status = started.node.node_publish_volume(request).await.expect_err("no such volume");
+    assert_eq!(status.code(), Code::InvalidArgument);
+    let text = log::text();
+    assert!(text.contains("password") && text.contains(efs_csi_driver::rpc::STRIPPED), "{text}");
+    assert!(!text.contains("hide-this"), "{text}");
 }
 
 #[tokio::test]
