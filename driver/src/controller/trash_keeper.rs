@@ -255,3 +255,19 @@ fn count(entries: &[Entry], now: u64, keeper: &Keeper) -> TrashCount {
             .unwrap_or_default(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The server's clock was set back.
+    #[test]
+    fn what_lies_in_the_future_is_not_overdue() {
+        let entry = |state, since| Entry { name: "x".to_owned(), state, intent: None, since };
+        let keeper = Keeper { cluster: None, retention: 10 };
+        let entries = [entry(State::Moved, 2000), entry(State::Waiting, 2000), entry(State::Purging, 2000)];
+        let future = count(&entries, 1000, &keeper);
+        assert_eq!((future.waiting, future.overdue_seconds), (2, 0));
+        assert_eq!(count(&entries, 2015, &keeper).overdue_seconds, 5);
+    }
+}

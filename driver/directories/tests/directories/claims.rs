@@ -198,6 +198,47 @@ async fn empty_folders_of_the_ledger_stand_in_nobodys_way() {
     assert_eq!(disk.ledger().claims(&mut Kept::new()).await.unwrap().len(), 1);
 }
 
+/// They tell the names of volumes, and hold what was deleted: no tenant who mounts the whole file system may look into them.
+#[tokio::test]
+async fn the_drivers_folders_are_roots_alone() {
+    let disk = Disk::new();
+    let claim = create(&disk.ledger(), &wanted("pvc-1", "/team/app")).await.unwrap();
+    disk.ledger().set_size(&claim.id, 5).await.unwrap();
+    disk.trash().now().await.unwrap();
+    let ledger = ["", "/tree", "/tree/team", "/names", "/making", "/sizes"].map(|at| format!("/.efs-csi-volumes{at}"));
+    for at in ledger.iter().map(String::as_str).chain(["/.efs-csi-deleted"]) {
+        let found = disk.0.attributes(disk.find(at).unwrap_or_else(|| panic!("{at} is missing"))).unwrap();
+        assert_eq!((found.mode, found.uid, found.gid), (0o700, 0, 0), "{at}");
+    }
+}
+
+/// The server's clock was set back: what was made before that is young, not old beyond measure.
+#[tokio::test]
+async fn what_lies_in_the_future_is_young() {
+    let disk = Disk::new();
+    let ledger = disk.ledger();
+    let begun = volumes::begin(&ledger, &wanted("pvc-1", "/x")).await.unwrap();
+    let volumes::Begun::Claimed(claim) = begun else { panic!("{begun:?}") };
+    assert_eq!(ledger.age(&claim, 0).await.unwrap(), 0);
+    assert_eq!(ledger.sweep(0, 0).await.unwrap(), 0, "a creation that is under way");
+    volumes::place(&ledger, &claim).await.unwrap();
+    assert_eq!(ledger.sweep(u64::MAX, 0).await.unwrap(), 0, "nothing is left over");
+}
+
+/// A call that was held up gives up its own claim, and not that of the volume that has the place by now.
+#[tokio::test]
+async fn a_late_release_leaves_the_next_volume_its_claim_and_name() {
+    let disk = Disk::new();
+    let ledger = disk.ledger();
+    let first = create(&ledger, &wanted("pvc-1", "/x")).await.unwrap();
+    volumes::release(&ledger, &first).await.unwrap();
+    disk.0.remove(disk.0.root(), b"x").unwrap();
+    let second = create(&ledger, &wanted("pvc-1", "/x")).await.unwrap();
+    volumes::release(&ledger, &first).await.unwrap();
+    assert_eq!(ledger.claim_at(&path("/x")).await.unwrap(), Some(second.clone()));
+    assert_eq!(ledger.claim_of("pvc-1").await.unwrap(), Some(second));
+}
+
 /// Names that a shell, a hash or a URL would take for something else.
 #[tokio::test]
 async fn odd_names_are_names_like_others() {

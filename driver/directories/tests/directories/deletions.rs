@@ -280,6 +280,16 @@ async fn nobody_empties_what_another_cluster_keeps() {
     }
 }
 
+/// The server's clock was set back, or somebody wants to keep what is deleted for ever.
+#[tokio::test]
+async fn what_lies_in_the_future_is_not_due() {
+    let it = Intended::moved().await;
+    it.trash.settle(&it.noted).await.unwrap();
+    let entry = it.entry().await;
+    assert!(!entry.is_due(0, &keeper(None, 0)) && entry.is_due(entry.since, &keeper(None, 0)));
+    assert!(!entry.is_due(u64::MAX - 1, &keeper(None, u64::MAX)));
+}
+
 /// Whoever looks after the trash meets a directory that was just moved, while it is looked whether somebody has come to use it.
 #[tokio::test]
 async fn what_is_not_settled_is_not_emptied() {
@@ -368,6 +378,12 @@ async fn a_note_is_read_once_and_again_when_it_was_written_anew() {
     assert_eq!(look(&mut notes).await.volume, "as it was read");
     let anew = Intent { retention: Some(5), ..it.noted.intent.clone() };
     it.trash.intend("dir-1", anew.clone()).await.unwrap();
+    assert_eq!(look(&mut notes).await, anew);
+    // Another file may have the number of one that is gone.
+    for (version, intent) in notes.values_mut() {
+        version.0 -= 1;
+        intent.volume = "that of another one".to_owned();
+    }
     assert_eq!(look(&mut notes).await, anew);
     it.trash.cancel(&it.noted).await.unwrap();
     assert!(it.trash.entries_afresh(&mut notes).await.unwrap().is_empty() && notes.is_empty());

@@ -7,25 +7,52 @@ use fake_efs::faults::{Effect, Rule};
 use tonic::Code;
 
 use super::{Deleting, directory, is_there, point, precious};
-use crate::support::{Bed, assert_refused, claimant};
+use crate::support::{Bed, assert_refused, claimant, request};
+
+/// Puts down what an earlier driver notes of a volume.
+async fn note(files: &dyn nfs_rs::Mount, name: &str, at: &str) {
+    use sha2::{Digest, Sha256};
+    let note = serde_json::json!({
+        "name": name, "path": at, "uid": 0, "gid": 0, "permissions": "700", "capacity": 42,
+    });
+    for (kind, of) in [("path", at), ("name", name)] {
+        let file = format!("/.efs-csi-volumes/{kind}-{}", hex::encode(Sha256::digest(of)));
+        let file = files.create_path(&file, Some(0o600)).await.unwrap();
+        files.write(file.fh.clone(), 0, note.to_string().into_bytes().into()).await.unwrap();
+        files.close(file.fh).await.unwrap();
+    }
+}
+
+/// An earlier driver is still at work during an upgrade: what it makes is a volume for the next one as soon as it is noted.
+#[tokio::test]
+async fn a_volume_that_an_earlier_driver_makes_meanwhile_is_deleted_like_others() {
+    let Deleting { bed, fs, files } = Deleting::new().await;
+    bed.create(directory("pvc-1", &fs, "/pvc-1")).await.unwrap();
+    precious(&*files, "/pvc-2").await;
+    note(&*files, "pvc-2", "/pvc-2").await;
+    bed.delete(&format!("efs:{fs}:/pvc-2:")).await.unwrap();
+    assert!(!is_there(&*files, "/pvc-2").await);
+    files.umount().await.unwrap();
+}
+
+/// An access point of the usual class makes no claim of its own; it is refused in a directory that a volume has.
+#[tokio::test]
+async fn an_access_point_is_not_made_in_a_directory_volume() {
+    let Deleting { bed, fs, .. } = Deleting::new().await;
+    bed.create(directory("outer", &fs, "/team")).await.unwrap();
+    let inside = request("inner", &fs, &[("basePath", "/team")]);
+    assert_refused(bed.create(inside).await, Code::AlreadyExists, &["/team", "outer", "inside"]);
+    assert!(bed.access_points(&fs).await.is_empty());
+}
 
 /// Notes of an earlier driver, which let volumes overlap. Both are volumes, and both can be deleted, whichever comes first.
 #[tokio::test]
 async fn overlapping_volumes_of_an_earlier_driver_are_volumes() {
-    use sha2::{Digest, Sha256};
     let Deleting { bed, fs, files } = Deleting::new().await;
     precious(&*files, "/team/app").await;
     files.mkdir_path("/.efs-csi-volumes", 0o700).await.unwrap();
     for (name, at) in [("team", "/team"), ("app", "/team/app")] {
-        let note = serde_json::json!({
-            "name": name, "path": at, "uid": 0, "gid": 0, "permissions": "700", "capacity": 42,
-        });
-        for (kind, of) in [("path", at), ("name", name)] {
-            let file = format!("/.efs-csi-volumes/{kind}-{}", hex::encode(Sha256::digest(of)));
-            let file = files.create_path(&file, Some(0o600)).await.unwrap();
-            files.write(file.fh.clone(), 0, note.to_string().into_bytes().into()).await.unwrap();
-            files.close(file.fh).await.unwrap();
-        }
+        note(&*files, name, at).await;
     }
     let handles = [format!("efs:{fs}:/team:"), format!("efs:{fs}:/team/app:")];
     let facts = handles.iter().map(|handle| VolumeFacts { handle: handle.clone(), secret: None }).collect();
