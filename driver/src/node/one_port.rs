@@ -136,6 +136,8 @@ mod tests {
                 worker: Worker::new("/nonexistent".into()),
                 ports: port..=port,
                 open_files: None,
+                blocking: crate::blocking::Blocking::default(),
+                prerequisites: crate::node::prerequisites::Prerequisites::default(),
                 metrics: Metrics::new(),
                 kubernetes: None,
                 imds: false,
@@ -187,6 +189,7 @@ mod tests {
             device: "0:43".to_owned(),
             mount_point: "/pods/other/mount".into(),
             options: "rw".to_owned(),
+            shared: false,
             fs_type: "nfs4".to_owned(),
             source: "127.0.0.1:/".to_owned(),
             super_options: format!("rw,vers=4.1,port={},addr=127.0.0.1", node.port),
@@ -213,15 +216,15 @@ mod tests {
         let node = OnePort::start().await;
         let own = |port| record("/pods/own/mount", spec("fsap-00000001"), Reached::Tunnel(port));
         node.noted(&own(20_050));
-        node.node.node.check_only_port(&own(20_050)).expect("nobody else");
+        node.node.node.check_only_port(&own(20_050)).await.expect("nobody else");
         node.noted(&record("/pods/other/mount", spec("fsap-00000001"), Reached::Tunnel(20_051)));
-        let refused = node.node.node.check_only_port(&own(20_050));
+        let refused = node.node.node.check_only_port(&own(20_050)).await;
         assert!(matches!(refused, Err(NodeError::InProgress(_))), "{refused:?}");
         node.noted(&own(20_051));
-        node.node.node.check_only_port(&own(20_051)).expect("the same port");
+        node.node.node.check_only_port(&own(20_051)).await.expect("the same port");
         let other = record("/pods/own/mount", spec("fsap-00000002"), Reached::Tunnel(20_050));
-        node.node.node.check_only_port(&other).expect("another volume");
+        node.node.node.check_only_port(&other).await.expect("another volume");
         let direct = record("/pods/own/mount", spec("fsap-00000001"), Reached::Direct([10, 0, 0, 1].into(), 2049));
-        node.node.node.check_only_port(&direct).expect("no tunnel");
+        node.node.node.check_only_port(&direct).await.expect("no tunnel");
     }
 }
