@@ -80,7 +80,11 @@ pub struct Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         let ended = self.blocking.lock().calls.remove(&self.number);
-        if let Some(call) = ended.filter(|call| call.since.elapsed() >= ANSWER_WITHIN) {
+        let given_up = |call: &Call| call.since.elapsed() >= ANSWER_WITHIN;
+        // Said once, by the last of those that hung together.
+        if let Some(call) = ended.filter(given_up)
+            && self.blocking.longest(|other| other.on == call.on && given_up(other)).is_none()
+        {
             let seconds = call.since.elapsed().as_secs();
             tracing::info!(dependency = %call.on, doing = call.doing, seconds, "answers again");
         }

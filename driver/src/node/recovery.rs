@@ -279,7 +279,7 @@ pub(super) async fn keep_in_step(state: Arc<State>, mut unfinished: Vec<Record>,
     let mut second = interval(RETRY);
     minute.set_missed_tick_behavior(MissedTickBehavior::Delay);
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut suspects = HashSet::new();
+    let (mut suspects, mut failed) = (HashSet::new(), false);
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
@@ -289,8 +289,14 @@ pub(super) async fn keep_in_step(state: Arc<State>, mut unfinished: Vec<Record>,
                 } else {
                     state.give_up(&mut unfinished).await
                 };
-                if let Err(error) = adopted {
-                    tracing::warn!(%error, "cannot take on what another process has mounted");
+                match adopted {
+                    Ok(()) => failed = false,
+                    // Once a second is once too often.
+                    Err(error) if failed => tracing::debug!(%error, "cannot take on what another process has mounted"),
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot take on what another process has mounted");
+                        failed = true;
+                    }
                 }
                 state.retry_ports().await;
                 let keeper = state.keeper.clone();

@@ -113,7 +113,7 @@ impl PodLab {
             .fake
             .client()
             .create_access_point()
-            .client_token(name)
+            .client_token(format!("{name}-{}", rand::random::<u32>()))
             .file_system_id(&self.file_system)
             .root_directory(directory)
             .send()

@@ -12,7 +12,7 @@ use hyper_util::rt::TokioExecutor;
 use tonic::Code;
 use tonic::transport::Endpoint;
 
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, until};
 
 /// Long after the first call was given up.
 const FROZEN_FOR: Duration = Duration::from_secs(30);
@@ -71,7 +71,8 @@ async fn a_frozen_disk_holds_up_neither_probes_nor_mounts_and_is_named() {
     host.thaw(STATE).await.unwrap();
     let beats = fixture.stop_writing("frozen for 30 s", pulse).await;
     assert!(beats.longest < FROZEN_FOR / 2, "the mount stood still with the disk");
-    let again = fixture.lab.publish("afterwards").await.unwrap();
+    // The calls that were given up are finished first; kubelets try again.
+    let again = until("a volume is published", async || fixture.lab.publish("afterwards").await.ok()).await;
     fixture.lab.unpublish(&again).await.unwrap();
     assert_eq!(fixture.lab.pods.pod().unwrap().container(DRIVER).restarts, 0, "nobody is to be restarted for it");
     fixture.lab.unpublish(&volume).await.unwrap();
