@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use Rule::{AtMost, RatioAtLeast, RatioAtMost};
+use Rule::{AtMost, AtMostMore, RatioAtLeast, RatioAtMost};
 
 use crate::peers::nfs_servers::GANESHA;
 use crate::peers::{moto, stunnel};
 use crate::report::Measurement;
-use crate::scenarios::{api, controller, directories, publish, walker};
+use crate::scenarios::{api, controller, directories, pods, publish, walker};
 use crate::stats::Summary;
 
 /// What a budget limits.
@@ -17,6 +17,8 @@ enum Rule {
     AtMost(f64),
     /// The median ratio to the peer is at most this.
     RatioAtMost(f64, &'static str),
+    /// The median is at most this much more than the peer's.
+    AtMostMore(f64, &'static str),
     /// The median ratio to the peer is at least this.
     RatioAtLeast(f64, &'static str),
 }
@@ -100,6 +102,33 @@ const BUDGETS: &[Budget] = &[
         "minutes, or for ever",
     ),
     budget("stall of running I/O when a successor takes over", "recovery.handover", AtMost(100.0), "–"),
+    budget(
+        "rolling update, 1 volume",
+        "pods.update",
+        AtMostMore(500.0, pods::UNDISTURBED),
+        "4.6 s, this driver before",
+    ),
+    budget("rolling update, 100 volumes", "pods.update.many", AtMostMore(500.0, pods::UNDISTURBED), "–"),
+    budget("update whose pod never gets ready, 1 volume", "pods.failed", RatioAtMost(1.5, pods::UNDISTURBED), "–"),
+    budget(
+        "update whose pod never gets ready, 100 volumes",
+        "pods.failed.many",
+        RatioAtMost(1.5, pods::UNDISTURBED),
+        "–",
+    ),
+    budget(
+        "pod deleted by force, 1 volume",
+        "pods.force",
+        AtMostMore(500.0, pods::UNDISTURBED),
+        "11 s, this driver before",
+    ),
+    budget("pod deleted by force, 100 volumes", "pods.force.many", AtMostMore(500.0, pods::UNDISTURBED), "–"),
+    budget("container out of memory, 1 volume", "pods.memory", AtMostMore(500.0, pods::UNDISTURBED), "–"),
+    budget("container out of memory, 100 volumes", "pods.memory.many", AtMostMore(500.0, pods::UNDISTURBED), "–"),
+    budget("liveness kill, 1 volume", "pods.hung", AtMostMore(500.0, pods::UNDISTURBED), "–"),
+    budget("liveness kill, 100 volumes", "pods.hung.many", AtMostMore(500.0, pods::UNDISTURBED), "–"),
+    budget("/healthz with a frozen state disk", "pods.frozen.health", AtMost(1000.0), "–"),
+    budget("I/O with a frozen state disk", "pods.frozen.stall", AtMostMore(500.0, pods::UNDISTURBED), "–"),
     budget("statistics walker over 1,000,000 files", "walker.tree", RatioAtMost(0.5, walker::DU), "–"),
     budget("image, compressed", "image.size", AtMost(15.0), "more than ten times that"),
     budget("fake-efs, CreateAccessPoint", "api.create", RatioAtLeast(50.0, moto::NAME), "–"),
@@ -176,6 +205,7 @@ impl Budget {
         let text = match self.rule {
             AtMost(limit) => format!("≤ {limit} {unit}").trim_end().to_owned(),
             RatioAtMost(limit, peer) => format!("≤ {limit} × {peer}"),
+            AtMostMore(limit, peer) => format!("≤ {limit} {unit} more than {peer}"),
             RatioAtLeast(limit, peer) => format!("≥ {limit} × {peer}"),
         };
         let value = found.ok_or_else(|| "the scenario did not run".to_owned()).and_then(|m| self.value(m));
@@ -199,21 +229,23 @@ impl Budget {
         let nothing = || ours.missing.clone().unwrap_or_else(|| "no samples".to_owned());
         match self.rule {
             AtMost(_) => ours.summary().ok_or_else(nothing),
-            RatioAtMost(_, name) | RatioAtLeast(_, name) => {
+            RatioAtMost(_, name) | RatioAtLeast(_, name) | AtMostMore(_, name) => {
                 if ours.samples.is_empty() {
                     return Err(nothing());
                 }
                 let peer = measurement.peer(name).ok_or_else(|| format!("{name} was not asked"))?;
-                measurement
-                    .ratio(peer)
-                    .ok_or_else(|| format!("{name}: {}", peer.missing.as_deref().unwrap_or("no samples")))
+                let value = match self.rule {
+                    AtMostMore(..) => measurement.excess(peer),
+                    _ => measurement.ratio(peer),
+                };
+                value.ok_or_else(|| format!("{name}: {}", peer.missing.as_deref().unwrap_or("no samples")))
             }
         }
     }
 
     fn outcome(&self, value: &Summary) -> Outcome {
         let keeps = |number: f64| match self.rule {
-            AtMost(limit) | RatioAtMost(limit, _) => number <= limit,
+            AtMost(limit) | RatioAtMost(limit, _) | AtMostMore(limit, _) => number <= limit,
             RatioAtLeast(limit, _) => number >= limit,
         };
         match (keeps(value.median), keeps(value.low) && keeps(value.high)) {
@@ -253,6 +285,18 @@ mod tests {
         assert_eq!(send(&[168.0, 170.0, 172.0], peer()).outcome, Outcome::Holds);
         assert_eq!(send(&[140.0, 170.0, 180.0], peer()).outcome, Outcome::Close);
         assert_eq!(send(&[140.0, 149.0, 180.0], peer()).outcome, Outcome::Misses);
+    }
+
+    #[test]
+    fn what_is_more_than_the_peer_is_judged_round_by_round() {
+        let judged = |ours: &[f64]| {
+            let peer = Series::of(pods::UNDISTURBED, vec![100.0, 900.0, 200.0]);
+            let verdicts = judge(&[measurement("pods.update", ours, peer)]);
+            verdicts.into_iter().find(|verdict| verdict.measurement == "pods.update").unwrap()
+        };
+        assert_eq!(judged(&[500.0, 1300.0, 600.0]).outcome, Outcome::Holds);
+        assert_eq!(judged(&[601.0, 1401.0, 701.0]).outcome, Outcome::Misses);
+        assert_eq!(judged(&[601.0, 1401.0, 701.0]).value.unwrap().median, 501.0);
     }
 
     #[test]

@@ -149,6 +149,14 @@ impl Measurement {
         let ratios: Vec<Vec<f64>> = passes.map(|(ours, theirs)| paired_ratios(ours, theirs)).collect();
         summarize_passes(&ratios.iter().map(Vec::as_slice).collect::<Vec<_>>())
     }
+
+    /// Median and spread of what our samples are more than `peer`'s, pair by pair.
+    pub fn excess(&self, peer: &Series) -> Option<Summary> {
+        let passes = self.ours.by_pass().into_iter().zip(peer.by_pass());
+        let more = |(ours, theirs): (&[f64], &[f64])| ours.iter().zip(theirs).map(|(a, b)| a - b).collect();
+        let excesses: Vec<Vec<f64>> = passes.map(more).collect();
+        summarize_passes(&excesses.iter().map(Vec::as_slice).collect::<Vec<_>>())
+    }
 }
 
 /// A whole run.

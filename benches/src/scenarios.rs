@@ -7,6 +7,7 @@ pub mod controller;
 pub mod directories;
 pub mod image;
 pub mod nfs;
+pub mod pods;
 pub mod publish;
 pub mod start;
 pub mod suite;
@@ -84,6 +85,8 @@ pub enum Scenario {
     Walker,
     /// Publishing beside a bare kernel mount; recovery.
     Publish,
+    /// What happens to the node's pod.
+    Pods,
     /// The fake's file server beside others.
     Nfs,
     /// csi-sanity.
@@ -101,6 +104,7 @@ pub const ALL: &[Scenario] = &[
     Scenario::Image,
     Scenario::Walker,
     Scenario::Publish,
+    Scenario::Pods,
     Scenario::Nfs,
     Scenario::Suite,
 ];
@@ -121,6 +125,7 @@ impl Scenario {
             Self::Image => "image",
             Self::Walker => "walker",
             Self::Publish => "publish",
+            Self::Pods => "pods",
             Self::Nfs => "nfs",
             Self::Suite => "suite",
         }
@@ -137,7 +142,7 @@ impl Scenario {
             | Self::Connections
             | Self::Image
             | Self::Walker => Place::Host,
-            Self::Publish | Self::Nfs | Self::Suite => Place::Lab,
+            Self::Publish | Self::Pods | Self::Nfs | Self::Suite => Place::Lab,
         }
     }
 
@@ -153,6 +158,7 @@ impl Scenario {
             Self::Image => image::declare(board),
             Self::Walker => walker::declare(board),
             Self::Publish => publish::declare(board),
+            Self::Pods => pods::declare(board),
             Self::Nfs => nfs::declare(board),
             Self::Suite => suite::declare(board),
         }
@@ -170,6 +176,7 @@ impl Scenario {
             Self::Image => image::run(setting, board).await,
             Self::Walker => walker::run(setting, board).await,
             Self::Publish => publish::run(setting, board).await,
+            Self::Pods => pods::run(setting, board).await,
             Self::Nfs => nfs::run(setting, board).await,
             Self::Suite => suite::run(setting, board).await,
         }
@@ -180,6 +187,8 @@ impl Scenario {
         Duration::from_secs(match self {
             // Three servers, one after another on the guest's one processor.
             Self::Nfs => 480,
+            // A probe needs half a minute to find out that the driver hangs, five times.
+            Self::Pods => 900,
             _ => 420,
         })
     }
@@ -191,7 +200,7 @@ impl Scenario {
             // Its number is counted, not timed.
             Self::Image => 1,
             // They are judged beside their peers only, and what they work on takes long to make.
-            Self::Walker | Self::Nfs => 1,
+            Self::Walker | Self::Nfs | Self::Pods => 1,
             _ => PASSES,
         }
     }

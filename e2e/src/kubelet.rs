@@ -11,6 +11,7 @@
 //! * [`probe`] asks one probe
 //! * [`daemon_set`] replaces pods as the DaemonSet controller does
 //! * [`plugins`] watches for drivers that register, and calls them
+//! * [`disturbance`] is what happens to the pod in production
 //! * [`lab`] puts all of it together, with fake-efs as the file server
 //!
 //! What is different from a real node: no image is pulled, no pod sandbox is made (all pods here use the host's network), and
@@ -18,6 +19,7 @@
 
 pub mod chart;
 pub mod daemon_set;
+pub mod disturbance;
 pub mod lab;
 pub mod oci;
 pub mod plugins;

@@ -1,14 +1,13 @@
 //! The driver's pod is replaced, or its container ended, while volumes are written.
 
-use std::path::Path;
 use std::time::Duration;
 
+use efs_csi_e2e::kubelet::disturbance::Disturbance;
 use efs_csi_e2e::kubelet::lab::{DRIVER, PodVolume, READY_WITHIN};
 use efs_csi_e2e::kubelet::plugins::Event;
 use efs_csi_e2e::kubelet::pod::Pod;
 use efs_csi_e2e::mounts::failed_connects;
 use efs_csi_e2e::pulse::Pulse;
-use efs_csi_e2e::stack::Exit;
 use rustix::process::{Signal, kill_process};
 
 use crate::fixture::{Fixture, until};
@@ -74,15 +73,9 @@ async fn a_successor_that_fails_leaves_everything_to_the_pod_before() {
     let Some(mut fixture) = Fixture::start("").await else { return };
     let written = written(&fixture).await;
     // One that never gets so far.
-    let broken = fixture.lab.daemon_set("node: {additionalArgs: [--no-such-flag]}").await.unwrap();
-    let good = fixture.lab.daemon_set("").await.unwrap();
-    fixture.lab.pods.apply(broken);
-    let successor = fixture.lab.pods.surge().unwrap();
-    assert!(successor.until(READY_WITHIN, |pod| pod.container(DRIVER).restarts > 0).await, "it must fail");
+    Disturbance::FailedUpdate.cause(&mut fixture.lab).await.unwrap();
     serves(&fixture, "beside-a-broken-one").await;
-    successor.end(Some(Duration::ZERO)).await.unwrap();
     // One that has put its sockets in place, and dies.
-    fixture.lab.pods.apply(good);
     let successor = fixture.lab.pods.surge().unwrap();
     assert!(successor.until(READY_WITHIN, |pod| pod.container(DRIVER).ready).await, "it must get ready");
     kill_process(successor.container(DRIVER).pid.unwrap(), Signal::KILL).unwrap();
@@ -97,21 +90,16 @@ async fn a_successor_that_fails_leaves_everything_to_the_pod_before() {
 async fn a_pod_that_is_deleted_by_force_serves_until_the_next_one_does() {
     let Some(mut fixture) = Fixture::start("").await else { return };
     let written = written(&fixture).await;
-    fixture.lab.pods.delete_by_force(READY_WITHIN).await.unwrap();
+    Disturbance::DeletedByForce.cause(&mut fixture.lab).await.unwrap();
     written.end_unrefused(&fixture, "deleted by force").await;
     fixture.stop().await;
 }
 
 #[tokio::test]
 async fn a_container_without_memory_is_started_again_on_the_same_sockets() {
-    let Some(fixture) = Fixture::start("node: {resources: {limits: {memory: 256Mi}}}").await else { return };
+    let Some(mut fixture) = Fixture::start("").await else { return };
     let written = written(&fixture).await;
-    let pod = fixture.lab.pods.pod().unwrap();
-    let limit = Path::new("/sys/fs/cgroup/kubepods").join(format!("pod{}", pod.identity.uid)).join(DRIVER);
-    std::fs::write(limit.join("memory.max"), "1M").unwrap();
-    let again = |restarts| move |pod: &Pod| pod.container(DRIVER).restarts == restarts && pod.is_ready();
-    assert!(pod.until(READY_WITHIN, again(1)).await, "{:?}", pod.containers());
-    assert!(matches!(pod.container(DRIVER).ended, Some((_, Exit::Signal(9)))), "{:?}", pod.containers());
+    Disturbance::OutOfMemory.cause(&mut fixture.lab).await.unwrap();
     written.end_unrefused(&fixture, "out of memory").await;
     assert_eq!(fixture.lab.plugins.events(), [Event::Registered], "the kubelet must not lose the driver");
     fixture.stop().await;
@@ -119,12 +107,9 @@ async fn a_container_without_memory_is_started_again_on_the_same_sockets() {
 
 #[tokio::test]
 async fn a_driver_that_hangs_is_ended_by_its_liveness_probe() {
-    let Some(fixture) = Fixture::start("").await else { return };
+    let Some(mut fixture) = Fixture::start("").await else { return };
     let written = written(&fixture).await;
-    let pod = fixture.lab.pods.pod().unwrap();
-    kill_process(pod.container(DRIVER).pid.unwrap(), Signal::STOP).unwrap();
-    let again = |pod: &Pod| pod.container(DRIVER).restarts == 1 && pod.is_ready();
-    assert!(pod.until(READY_WITHIN, again).await, "{:?}", pod.containers());
+    Disturbance::Hung.cause(&mut fixture.lab).await.unwrap();
     written.end_unrefused(&fixture, "hung").await;
     fixture.stop().await;
 }
