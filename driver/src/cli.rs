@@ -244,9 +244,9 @@ pub struct ServeFlags {
     /// Where the kubelet's directory for registration sockets is mounted.
     #[arg(long, default_value = "/registration", value_name = "DIR", help_heading = "Node")]
     pub plugin_registration_path: PathBuf,
-    /// Socket of the start-up probe (`efs-csi-driver probe PATH`), which only this container sees; none when empty.
-    #[arg(long, default_value = "", value_name = "PATH", hide_default_value = true, help_heading = "Node")]
-    pub probe_socket: PathBuf,
+    /// Socket of the start-up probe (`efs-csi-driver probe PATH`), which only this container sees.
+    #[arg(long, value_name = "PATH", help_heading = "Node")]
+    pub probe_socket: Option<PathBuf>,
     /// A sidecar runs `efs-csi-driver port-keeper --stay` in the folder `keeper` of the state directory; without, the driver starts
     /// one itself, which ends with the driver's container.
     #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Node")]

@@ -257,7 +257,7 @@ fn node_config(flags: &ServeFlags) -> Result<NodeConfig, ConfigError> {
         .map_err(|reason| ConfigError::Flag { flag: OVERRIDES, value: format!("{overrides:?}"), reason })?;
     Ok(NodeConfig {
         registration: registration(flags)?,
-        probe_socket: Some(flags.probe_socket.clone()).filter(|path| !path.as_os_str().is_empty()),
+        probe_socket: flags.probe_socket.clone(),
         port_keeper_sidecar: flags.port_keeper_sidecar,
         node_id: flags.node_id.clone(),
         region: flags.region.clone().or_else(|| efs_utils.region.clone()),
