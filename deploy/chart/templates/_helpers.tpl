@@ -80,6 +80,8 @@ imagePullSecrets:
 {{- define "efs.probe" -}}
 {{- $probe := deepCopy .probe }}
 {{- $port := .port }}
+{{- /* A probe asks in one way; Helm merges the user's with the chart's command. */}}
+{{- if or $probe.httpGet $probe.tcpSocket $probe.grpc }}{{ $_ := unset $probe "exec" }}{{ end }}
 {{- range $kind := list "httpGet" "tcpSocket" }}
 {{- with get $probe $kind }}
 {{- if eq (toString .port) "healthz" }}{{ $_ := set . "port" $port }}{{ end }}

@@ -1,13 +1,14 @@
 //! The programs in the pods understand what the chart tells them: every argument is parsed by the program's own code.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use clap::Parser as _;
 use efs_csi_driver::cli::{self, Mode};
 use efs_csi_driver::config::{Config, Endpoint, Environment};
 use efs_csi_e2e::scenarios::options::Options;
 use efs_csi_e2e::scenarios::plan::Plan;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::helm::{Helm, container, find, values_file};
 
@@ -68,6 +69,35 @@ fn values_arrive_in_the_drivers_configuration() {
     assert_eq!(node.efs_utils.port_bound, Some(22000));
     let metrics = node.volume_metrics.expect("statistics are on");
     assert_eq!((metrics.refresh.as_secs(), metrics.walks_per_file_system), (1830, 5));
+}
+
+/// The words of the keeper's container and of the start-up probe are commands of the driver, and meet the driver where it waits.
+#[test]
+fn the_port_keeper_and_the_start_up_probe_reach_the_driver() {
+    let Some(helm) = Helm::find() else { return };
+    let documents = helm.documents("node: {stateDir: /mnt/efs-state/}");
+    let object = find(&documents, "DaemonSet", "efs-csi-node");
+    let plugin = container(object, "efs-plugin");
+    let config = driver_config(plugin).node;
+    assert!(config.port_keeper_sidecar);
+    let asked = config.probe_socket.expect("the driver answers the probe");
+    let command = json!(["/efs-csi-driver", efs_csi_driver::probe::COMMAND, asked]);
+    assert_eq!(plugin["startupProbe"]["exec"]["command"], command);
+
+    let pod = &object["spec"]["template"]["spec"];
+    let on_host = |container: &Value, path: &Path| {
+        let mounts = container["volumeMounts"].as_array().expect("mounts");
+        let at =
+            |mount: &Value| path.strip_prefix(mount["mountPath"].as_str().unwrap_or("none")).ok().map(Path::to_owned);
+        let (name, rest) = mounts.iter().find_map(|mount| Some((&mount["name"], at(mount)?))).expect("it is mounted");
+        let volume = pod["volumes"].as_array().expect("volumes").iter().find(|volume| &volume["name"] == name);
+        Path::new(volume.expect("the volume is there")["hostPath"]["path"].as_str().expect("on the host")).join(rest)
+    };
+    let keeper = &pod["initContainers"][0];
+    let words: Vec<_> = keeper["args"].as_array().expect("arguments").iter().filter_map(Value::as_str).collect();
+    let [command, "--stay", directory] = words[..] else { panic!("{words:?}") };
+    assert_eq!(command, efs_csi_driver::tunnel::keeper::COMMAND);
+    assert_eq!(on_host(keeper, Path::new(directory)), on_host(plugin, &config.state_dir.join("keeper")));
 }
 
 /// The end-to-end run installs the chart with values of its own making.

@@ -41,15 +41,46 @@ fn the_go_drivers_default_values_render_as_recorded() {
 }
 
 #[test]
-fn the_node_pod_is_one_container_and_declares_no_port() {
+fn the_node_pod_is_the_driver_with_its_port_keeper_and_declares_no_port() {
     let Some(helm) = Helm::find() else { return };
     let documents = helm.documents("");
-    let node = find(&documents, "DaemonSet", "efs-csi-node");
-    let containers = node["spec"]["template"]["spec"]["containers"].as_array().unwrap();
-    let names: Vec<_> = containers.iter().map(|c| &c["name"]).collect();
-    assert_eq!(names, ["efs-plugin"]);
-    assert!(containers[0].get("ports").is_none());
-    assert_eq!(containers[0]["livenessProbe"]["httpGet"]["port"], 9809);
+    let pod = &find(&documents, "DaemonSet", "efs-csi-node")["spec"]["template"]["spec"];
+    for (list, expected) in [("containers", "efs-plugin"), ("initContainers", "port-keeper")] {
+        let containers = pod[list].as_array().unwrap();
+        let names: Vec<_> = containers.iter().map(|c| &c["name"]).collect();
+        assert_eq!(names, [expected]);
+        assert!(containers[0].get("ports").is_none());
+    }
+    assert_eq!(pod["containers"][0]["livenessProbe"]["httpGet"]["port"], 9809);
+}
+
+/// A sidecar starts before the driver and ends after it, only if it is one: an init container that is always restarted.
+#[test]
+fn the_port_keeper_is_a_sidecar_without_privileges_that_can_be_left_out() {
+    let Some(helm) = Helm::find() else { return };
+    let documents = helm.documents("");
+    let keeper = &find(&documents, "DaemonSet", "efs-csi-node")["spec"]["template"]["spec"]["initContainers"][0];
+    assert_eq!(keeper["restartPolicy"], "Always");
+    let security = &keeper["securityContext"];
+    assert_eq!((&security["privileged"], &security["allowPrivilegeEscalation"]), (&json!(false), &json!(false)));
+    assert_eq!(security["capabilities"]["drop"], json!(["ALL"]));
+    assert_eq!(security["readOnlyRootFilesystem"], true);
+    assert_eq!(keeper["volumeMounts"].as_array().unwrap().len(), 1, "it sees its own folder and nothing else");
+    let without = helm.documents("node: {portKeeper: {enabled: false}}");
+    let pod = &find(&without, "DaemonSet", "efs-csi-node")["spec"]["template"]["spec"];
+    assert!(!pod.to_string().contains("keeper"), "{pod}");
+}
+
+/// The API server refuses a probe that asks in two ways.
+#[test]
+fn a_start_up_probe_of_the_users_takes_the_place_of_the_charts() {
+    let Some(helm) = Helm::find() else { return };
+    for handler in ["httpGet: {path: /healthz, port: healthz}", "tcpSocket: {port: 9809}", "grpc: {port: 9809}"] {
+        let documents = helm.documents(&format!("node: {{startupProbe: {{{handler}}}}}"));
+        let probe = &container(find(&documents, "DaemonSet", "efs-csi-node"), "efs-plugin")["startupProbe"];
+        assert!(probe.get("exec").is_none(), "{probe}");
+        assert!(probe.get(handler.split(':').next().unwrap()).is_some(), "{probe}");
+    }
 }
 
 /// Two parties that register one plug-in would take turns; none would leave it unknown to the kubelet.
