@@ -70,7 +70,7 @@ fn every_test_that_the_document_names_exists() {
 fn every_trap_of_the_node_has_a_row_with_tests_that_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut tests = BTreeMap::new();
-    for directory in ["src", "tests", "../e2e/tests/mounts"] {
+    for directory in ["src", "tests", "../e2e/tests/mounts", "../e2e/tests/mounts_pods"] {
         tests_below(&root.join(directory), &mut tests);
     }
     for trap in NODE_TRAPS {

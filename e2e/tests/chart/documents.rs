@@ -198,8 +198,8 @@ fn every_flag_that_is_named_exists() {
     let mut known: BTreeSet<&str> = helps.iter().flat_map(|help| flags(help)).collect();
     assert!(known.len() > 100, "{known:?}");
     known.extend(FOREIGN_FLAGS);
-    // The shell scripts and the soak have flags, too.
-    known.extend(["--profile", "--no-load", "--seed", "--volumes"]);
+    // The shell scripts, the soak and the port keeper have flags, too.
+    known.extend(["--profile", "--no-load", "--seed", "--volumes", "--stay"]);
     let mut unknown = Vec::new();
     for document in documents() {
         for line in document.text.lines() {
