@@ -14,3 +14,4 @@ mod manifests;
 mod monitoring;
 mod refusals;
 mod rendering;
+mod storage_suite;
