@@ -132,7 +132,8 @@ pub(super) async fn startup_taint(stage: Stage) -> anyhow::Result<()> {
     let node = nodes.last().context("there is a node")?;
     let found = stage.cluster.get("Node", "", node).await?.context("the node is there")?;
     let mut taints = found["spec"]["taints"].as_array().cloned().unwrap_or_default();
-    let ours = json!({"key": "efs.csi.aws.com/agent-not-ready", "effect": "NoExecute"});
+    // Any effect will do. NoExecute would evict whatever runs on the node, the fake with its files included.
+    let ours = json!({"key": "efs.csi.aws.com/agent-not-ready", "effect": "NoSchedule"});
     taints.push(ours.clone());
     stage.cluster.patch("Node", "", node, &json!({"spec": {"taints": taints}})).await?;
     replace_node_pod(&stage, node).await?;

@@ -15,6 +15,21 @@ use super::options::Options;
 /// The Helm release.
 pub const RELEASE: &str = "aws-efs-csi-driver";
 
+/// A file system of another account, and what the role `efs` there asks for; the fake knows them.
+#[derive(Clone, Copy, Debug)]
+pub struct OtherAccount {
+    /// 12 digits.
+    pub id: &'static str,
+    /// Its file system.
+    pub file_system: &'static str,
+    /// What its role wants to hear.
+    pub external_id: &'static str,
+}
+
+/// The other account of a run with the fake.
+pub const OTHER_ACCOUNT: OtherAccount =
+    OtherAccount { id: "210987654321", file_system: "fs-0123456789abcdef1", external_id: "e2e" };
+
 /// Two workers: some scenarios need pods on different nodes.
 const KIND_CONFIG: &str = "deploy/kind.yaml";
 
@@ -195,6 +210,9 @@ fn values(options: &Options) -> Vec<(&'static str, String)> {
         values.push(("fake-efs.image.repository", format!("{registry}fake-efs")));
         values.push(("fake-efs.image.tag", options.tag.clone()));
         values.push(("fake-efs.storageClassName", String::new()));
+        values.push(("fake-efs.otherAccount.accountId", OTHER_ACCOUNT.id.to_owned()));
+        values.push(("fake-efs.otherAccount.fileSystemId", OTHER_ACCOUNT.file_system.to_owned()));
+        values.push(("fake-efs.otherAccount.externalId", OTHER_ACCOUNT.external_id.to_owned()));
         if let Some(address) = options.fake_address {
             values.push(("fake-efs.address", address.to_string()));
         }

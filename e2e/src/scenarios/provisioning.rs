@@ -6,6 +6,7 @@ use anyhow::ensure;
 use serde_json::json;
 
 use super::cluster::LABEL;
+use super::plan::OTHER_ACCOUNT;
 use super::workload::{Class, Stage, Task, access_point};
 
 pub(super) async fn dynamic(stage: Stage) -> anyhow::Result<()> {
@@ -77,11 +78,15 @@ pub(super) async fn cross_account(stage: Stage) -> anyhow::Result<()> {
             "apiVersion": "v1",
             "kind": "Secret",
             "metadata": {"name": name, "namespace": namespace, "labels": {LABEL: stage.namespace}},
-            "stringData": {"awsRoleArn": "arn:aws:iam::210987654321:role/efs", "externalId": "e2e"},
+            "stringData": {
+                "awsRoleArn": format!("arn:aws:iam::{}:role/efs", OTHER_ACCOUNT.id),
+                "externalId": OTHER_ACCOUNT.external_id,
+            },
         }))
         .await?;
     let outcome = provision_with_secret(&stage, name, &namespace).await;
     // Not in the scenario's namespace, so it doesn't go with it. The volume needs it until it is deleted.
+    stage.remove("Pod", "writer").await?;
     stage.cluster.delete("PersistentVolumeClaim", &stage.namespace, "data").await?;
     if let Ok(volume) = &outcome {
         stage.cluster.wait_gone("PersistentVolume", "", volume).await?;
@@ -92,6 +97,7 @@ pub(super) async fn cross_account(stage: Stage) -> anyhow::Result<()> {
 
 async fn provision_with_secret(stage: &Stage, name: &str, namespace: &str) -> anyhow::Result<String> {
     let parameters = vec![
+        ("fileSystemId", OTHER_ACCOUNT.file_system.to_owned()),
         ("csi.storage.k8s.io/provisioner-secret-name", name.to_owned()),
         ("csi.storage.k8s.io/provisioner-secret-namespace", namespace.to_owned()),
     ];
@@ -100,6 +106,13 @@ async fn provision_with_secret(stage: &Stage, name: &str, namespace: &str) -> an
         let journal = fake.journal().await?.to_string();
         ensure!(journal.contains("AssumeRole"), "no role was assumed");
     }
+    let handle = volume["spec"]["csi"]["volumeHandle"].as_str().unwrap_or_default();
+    ensure!(
+        handle.contains(OTHER_ACCOUNT.file_system),
+        "the handle {handle} doesn't name the other account's file system"
+    );
+    // Nodes know no mount target of that account but those in the volume's context.
+    stage.run(&Task::new("writer", "data", "echo kept >/data/file")).await?;
     Ok(volume["metadata"]["name"].as_str().unwrap_or_default().to_owned())
 }
 

@@ -3,6 +3,10 @@
 use aws_sdk_efs::config::{BehaviorVersion, Credentials, Region};
 use base64::Engine as _;
 use clap::Parser as _;
+use csi_proto::csi;
+use efs_csi_e2e::scenarios::options::Options;
+use efs_csi_e2e::scenarios::plan::{OTHER_ACCOUNT, Plan};
+use efs_csi_e2e::stack::{Driver, DriverOptions, Fake, many_writers};
 use fake_efs::seed::Seed;
 use fake_efs::{AuthorityPem, FakeEfs};
 use serde_json::Value;
@@ -72,4 +76,48 @@ async fn the_seed_makes_a_file_system_that_can_be_mounted() {
         assert_eq!(target.availability_zone_name(), Some(zone));
         fake.shutdown().await;
     }
+}
+
+/// What the scenario `cross-account` relies on: the other account's file system is that of its role alone.
+#[tokio::test]
+async fn a_role_of_the_other_account_makes_volumes_that_nodes_can_mount() {
+    let Some(helm) = Helm::find() else { return };
+    let plan = Plan::new(&Options::parse_from(["efs-csi-e2e", "--kubeconfig=/nowhere"]));
+    let install = plan.upgrade(&[]);
+    let set: Vec<_> = install.arguments.iter().map(String::as_str).filter(|a| a.starts_with("--set")).collect();
+    let documents = helm.documents_with(&set);
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let seed = folder.path().join("seed.yaml");
+    let text = find(&documents, "ConfigMap", "fake-efs-seed")["data"]["seed.yaml"].as_str().expect("the seed is text");
+    std::fs::write(&seed, text).expect("the folder is ours");
+
+    let test = std::env::current_exe().expect("a test is a file");
+    let bin_dir = test.ancestors().nth(2).expect("it lies in target/PROFILE/deps");
+    let seed = format!("--seed-file={}", seed.display());
+    let mut fake = Fake::start(&bin_dir.join("fake-efs"), folder.path(), &[&seed]).await.expect("the fake starts");
+    let mut options = DriverOptions::new(&bin_dir.join("efs-csi-driver"), &folder.path().join("driver"), &fake);
+    options.mode = "controller";
+    let mut driver = Driver::start(options).await.expect("the driver starts");
+
+    let parameters =
+        [("provisioningMode", "efs-ap"), ("fileSystemId", OTHER_ACCOUNT.file_system), ("directoryPerms", "700")];
+    let create = async |name: &str, external_id: Option<&str>| {
+        let role = format!("arn:aws:iam::{}:role/efs", OTHER_ACCOUNT.id);
+        let secrets = external_id.map(|id| [("awsRoleArn".to_owned(), role), ("externalId".to_owned(), id.to_owned())]);
+        let request = csi::CreateVolumeRequest {
+            name: name.to_owned(),
+            volume_capabilities: vec![many_writers()],
+            parameters: parameters.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+            secrets: secrets.into_iter().flatten().collect(),
+            ..Default::default()
+        };
+        driver.controller().create_volume(request).await
+    };
+    let volume = create("foreign", Some(OTHER_ACCOUNT.external_id)).await.expect("the role may").into_inner().volume;
+    let context = volume.expect("a volume").volume_context;
+    assert!(context.contains_key("mounttargetipmap"), "nodes know no mount target of that account: {context:?}");
+    create("stranger", Some("wrong")).await.expect_err("the external id is asked for");
+    create("home", None).await.expect_err("the fake's own account has no such file system");
+    driver.stop().await.expect("the driver ends");
+    fake.stop().await.expect("the fake ends");
 }

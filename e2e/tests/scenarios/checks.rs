@@ -82,7 +82,7 @@ async fn every_scenario_fails_on_clusters_that_break_what_it_shows() {
         ("ownership", &[PodsFail, OtherContent]),
         ("sub-path", &[PodsFail, OtherContent]),
         ("directory-mode", &[DirectoriesHaveAccessPoints, OtherContent]),
-        ("cross-account", &[NoRole, NothingBinds]),
+        ("cross-account", &[NoRole, NothingBinds, OtherFileSystem, PodsFail]),
         ("many-claims", &[OneAccessPoint, OneGroup, NothingBinds]),
         ("shared", &[OtherContent, PodsFail]),
         ("read-only", &[OtherContent, PodsFail]),

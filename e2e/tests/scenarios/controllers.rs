@@ -55,8 +55,6 @@ pub(crate) enum Defect {
     RoleStays,
 }
 
-const FILE_SYSTEM: &str = "fs-0123456789abcdef0";
-
 /// A cluster with the driver installed: two nodes, and one controller.
 pub(crate) fn populate(world: &mut World) {
     for node in ["node-a", "node-b"] {
@@ -70,6 +68,13 @@ pub(crate) fn populate(world: &mut World) {
             "metadata": {"name": "controller", "namespace": "kube-system", "labels": {"app": "efs-csi-controller"},
                 "annotations": {"prometheus.io/port": "9909"}},
             "spec": {"containers": [{"name": "efs-plugin"}]},
+        }),
+    );
+    world.put(
+        "pods",
+        json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "somebody-elses", "namespace": "default"},
+            "spec": {"nodeName": "node-b", "containers": [{"name": "task"}]}, "status": {"phase": "Running"},
         }),
     );
     world.put(
@@ -99,7 +104,7 @@ fn node_driver(world: &mut World, node: &str) {
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {"name": format!("driver-{uid}"), "namespace": "kube-system", "uid": uid.to_string(),
                 "labels": {"app": "efs-csi-node"}},
-            "spec": {"nodeName": node, "containers": [{"name": "efs-plugin"}]},
+            "spec": {"nodeName": node, "containers": [{"name": "efs-plugin"}], "tolerations": [{"operator": "Exists"}]},
             "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
         }),
     );
@@ -120,9 +125,24 @@ pub(crate) fn reconcile(world: &mut World) {
             reclaim(world, &key, &volume);
         }
     }
+    evict(world);
     for (key, pod) in world.of("pods") {
         if key.1.starts_with("e2e-") && pod["status"]["phase"].is_null() {
             schedule(world, key, pod);
+        }
+    }
+}
+
+/// Ends the pods that don't tolerate a NoExecute taint of their node.
+fn evict(world: &mut World) {
+    for (node, object) in world.of("nodes") {
+        let taints = object["spec"]["taints"].as_array();
+        if taints.into_iter().flatten().any(|taint| taint["effect"] == "NoExecute") {
+            for (key, pod) in world.of("pods") {
+                if pod["spec"]["nodeName"] == *node.2 && pod["spec"]["tolerations"].is_null() {
+                    delete(world, &key);
+                }
+            }
         }
     }
 }
@@ -161,7 +181,8 @@ fn provision(world: &mut World, key: &Key, claim: &Value) -> String {
     let parameters = &class["parameters"];
     let number = world.number();
     let name = format!("pvc-{number}");
-    let file_system = if world.has(Defect::OtherFileSystem) { "fs-0fffffff" } else { FILE_SYSTEM };
+    let wanted = parameters["fileSystemId"].as_str().unwrap_or_default();
+    let file_system = if world.has(Defect::OtherFileSystem) { "fs-0fffffff" } else { wanted };
     let directory = parameters["provisioningMode"] == "efs-dir" && !world.has(Defect::DirectoriesHaveAccessPoints);
     let handle = if directory {
         format!("efs:{file_system}:/e2e-directories/{name}")
