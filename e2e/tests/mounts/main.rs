@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic; the allowance for tests does not reach their helpers")]
 
 mod bad_input;
+mod deletion;
 mod faults;
 mod fixture;
 mod links;
