@@ -76,6 +76,12 @@ const BUDGETS: &[Budget] = &[
         "–",
     ),
     budget(
+        "100 claims deleted at once with their directories, the last",
+        "directory.delete.claims",
+        AtMost(15_000.0),
+        "–",
+    ),
+    budget(
         "CreateVolume of a directory beside 5,000 others",
         "directory.full",
         RatioAtMost(1.2, directories::EMPTY),

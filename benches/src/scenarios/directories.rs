@@ -23,6 +23,8 @@ pub const EMPTY: &str = "no other volumes";
 const FULL: usize = 5000;
 /// Calls at a time.
 const CONCURRENCY: [usize; 2] = [1, 32];
+/// Claims that are deleted at once, as with their namespace; csi-provisioner has as many workers in the chart.
+const CLAIMS: usize = 100;
 /// Volumes that are made and deleted with a role.
 const FOREIGN: usize = 10;
 
@@ -52,6 +54,16 @@ pub fn declare(board: &mut Board) {
         method: "The median latency of a round's CreateVolume calls on a file system with 5,000 directory volumes; the peer is the \
             same driver on an empty one, in the same round.",
         peers: &[EMPTY],
+    });
+    board.declare(Declaration {
+        id: "directory.delete.claims",
+        title: "The last of 100 DeleteVolume at once, with deleteAccessPointRootDir",
+        unit: "ms",
+        better: Lower,
+        method: "100 access points whose root directories hold a file each are deleted at once by a driver with \
+            --delete-access-point-root-dir; a sample is the time of the last answer. One that fails ends the scenario. The peer is the \
+            same driver without the flag deleting as many access points, whose directories stay.",
+        peers: &[ACCESS_POINT],
     });
     board.declare(Declaration {
         id: "directory.sts",
@@ -97,6 +109,22 @@ pub async fn run(setting: &Setting, board: &mut Board) -> anyhow::Result<()> {
         board.sample("directory.full", NAME, made.median()?);
         full.delete(&made.handles, 32).await?;
     }
+    let (claims, _) = fake.create_file_system("bench-claims").await?;
+    let mut deleting = options.clone();
+    deleting.dir = setting.dir.join("deleting");
+    deleting.arguments.push("--delete-access-point-root-dir=true".to_owned());
+    let mut deleting = Driver::start(deleting).await?;
+    for round in setting.rounds(6, 1) {
+        let mut kinds = [(&deleting, NAME, "claims"), (&driver, ACCESS_POINT, "kept")];
+        // Nobody is always first.
+        kinds.rotate_left(round % 2);
+        for (driver, name, label) in kinds {
+            let volumes = Volumes { driver, mode: "efs-ap", file_system: &claims, role: None };
+            let last = volumes.delete_claims(&fake, &format!("pvc-{label}-{round}"), setting.amount(CLAIMS, 4)).await?;
+            board.sample("directory.delete.claims", name, last.as_secs_f64() * 1e3);
+        }
+    }
+    deleting.stop().await?;
     driver.stop().await?;
     // A new process: nothing has been asked for yet.
     let mut driver = Driver::start(options).await?;
@@ -176,6 +204,15 @@ impl Volumes<'_> {
         Ok(Calls::new(calls.buffer_unordered(at_once).try_collect().await?))
     }
 
+    /// Makes access points with a file each, and deletes them at once; the time of the last answer.
+    async fn delete_claims(&self, fake: &Fake, label: &str, count: usize) -> anyhow::Result<Duration> {
+        let made = self.create(label, count, 32).await?;
+        fill_root_directories(fake, self.file_system).await?;
+        let begin = Instant::now();
+        self.delete(&made.handles, count).await?;
+        Ok(begin.elapsed())
+    }
+
     async fn sts_calls(&self, fake: &Fake) -> anyhow::Result<usize> {
         let rest = Rest::new(&fake.ready.http);
         rest.call("DELETE", "/_fake/journal", None).await?;
@@ -184,4 +221,29 @@ impl Volumes<'_> {
         let journal = rest.call("GET", "/_fake/journal?service=sts", None).await?;
         Ok(journal["entries"].as_array().context("the journal has no entries")?.len())
     }
+}
+
+/// Makes the root directories of all access points of a file system, as their first mounts would, with a file in each.
+async fn fill_root_directories(fake: &Fake, file_system: &str) -> anyhow::Result<()> {
+    let address = fake.client().describe_mount_targets().file_system_id(file_system).send().await?;
+    let address = address.mount_targets().first().and_then(|it| it.ip_address()).context("no mount target")?.to_owned();
+    let port = fake.ready.nfs.port();
+    let url = format!("nfs://{address}/?version=4.1&nfsport={port}&noresvport=true&uid=0&gid=0");
+    let files = nfs_rs::parse_url_and_mount(&url).await?;
+    let points = fake.client().describe_access_points().file_system_id(file_system).max_results(1000).send().await?;
+    for point in points.access_points() {
+        let path =
+            point.root_directory().and_then(|it| it.path()).context("an access point without a root directory")?;
+        let mut made = String::new();
+        for part in path.split('/').filter(|part| !part.is_empty()) {
+            made = format!("{made}/{part}");
+            match files.mkdir_path(&made, 0o700).await {
+                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error.into()),
+                _ => {}
+            }
+        }
+        files.create_path(&format!("{made}/file"), Some(0o600)).await?;
+    }
+    files.umount().await?;
+    Ok(())
 }
