@@ -7,7 +7,7 @@ use Rule::{AtMost, AtMostMore, RatioAtLeast, RatioAtMost};
 use crate::peers::nfs_servers::GANESHA;
 use crate::peers::{moto, stunnel};
 use crate::report::Measurement;
-use crate::scenarios::{api, controller, directories, pods, publish, walker};
+use crate::scenarios::{api, controller, directories, pods, publish, tunnel, walker};
 use crate::stats::Summary;
 
 /// What a budget limits.
@@ -100,6 +100,12 @@ const BUDGETS: &[Budget] = &[
     budget("tunnel throughput, one stream, receiving", "tunnel.receive.1", RatioAtLeast(1.5, stunnel::NAME), "1 ×"),
     budget("tunnel throughput, eight streams, sending", "tunnel.send.8", RatioAtLeast(1.5, stunnel::NAME), "1 ×"),
     budget("tunnel throughput, eight streams, receiving", "tunnel.receive.8", RatioAtLeast(1.5, stunnel::NAME), "1 ×"),
+    budget(
+        "answers beside a stream of calls, 99th percentile",
+        "tunnel.turns.p99",
+        RatioAtMost(3.0, tunnel::BARE),
+        "–",
+    ),
     budget("stall of running I/O when the driver is killed", "recovery.stall", AtMost(1000.0), "minutes, or for ever"),
     budget(
         "stall of I/O on 100 volumes when the driver is killed",

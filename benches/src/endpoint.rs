@@ -3,7 +3,8 @@
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
@@ -29,6 +30,14 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const TAKE: u8 = b't';
 const GIVE: u8 = b'g';
 const ECHO: u8 = b'e';
+const STAMP: u8 = b's';
+
+/// What stamps are counted from: both ends are in this process.
+static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
+/// Pause between two stamps.
+const STAMP_EVERY: Duration = Duration::from_millis(1);
+/// In the place of a stamp: no more will come.
+const LAST_STAMP: [u8; 8] = [u8::MAX; 8];
 
 /// Files that a tunnel in front of the endpoint needs.
 #[derive(Clone, Debug)]
@@ -149,10 +158,42 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) -> io::Result<(
                 stream.read_exact(&mut buffer[..part]).await?;
                 stream.write_all(&buffer[..part]).await?;
             }
+            STAMP => stamp(&mut stream, &mut buffer, left).await?,
             _ => return Err(io::ErrorKind::InvalidData.into()),
         }
         stream.flush().await?;
     }
+}
+
+/// Takes bytes, and says what time it is meanwhile.
+async fn stamp<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    buffer: &mut [u8],
+    mut left: usize,
+) -> io::Result<()> {
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let taken = AtomicBool::new(false);
+    let take = async {
+        while left > 0 {
+            let part = left.min(buffer.len());
+            left -= reader.read_exact(&mut buffer[..part]).await?;
+        }
+        taken.store(true, Ordering::Relaxed);
+        io::Result::Ok(())
+    };
+    let tell = async {
+        loop {
+            let now = u64::try_from(EPOCH.elapsed().as_nanos()).unwrap_or_default();
+            writer.write_all(&now.to_be_bytes()).await?;
+            writer.flush().await?;
+            if taken.load(Ordering::Relaxed) {
+                break;
+            }
+            tokio::time::sleep(STAMP_EVERY).await;
+        }
+        writer.write_all(&LAST_STAMP).await
+    };
+    tokio::try_join!(take, tell).map(drop)
 }
 
 /// A connection to an endpoint, directly or through a tunnel. It blocks: use it on a thread of its own.
@@ -210,6 +251,36 @@ impl Client {
         self.stream.write_all(&self.buffer[..bytes])?;
         self.stream.read_exact(&mut self.buffer[..bytes])?;
         Ok(begin.elapsed())
+    }
+
+    /// Sends bytes as fast as they are taken. Returns how long each of the endpoint's small messages, which come all the time, was
+    /// on its way here meanwhile.
+    pub fn delays_while_sending(&mut self, bytes: usize) -> io::Result<Vec<Duration>> {
+        let begin = *EPOCH;
+        let mut sending = Self { stream: self.stream.try_clone()?, buffer: vec![0x5a; CHUNK] };
+        std::thread::scope(|scope| {
+            let sent = scope.spawn(move || {
+                sending.command(STAMP, bytes)?;
+                let mut left = bytes;
+                while left > 0 {
+                    let part = left.min(CHUNK);
+                    sending.stream.write_all(&sending.buffer[..part])?;
+                    left -= part;
+                }
+                io::Result::Ok(())
+            });
+            let mut delays = Vec::new();
+            loop {
+                let mut stamp = [0; 8];
+                self.stream.read_exact(&mut stamp)?;
+                if stamp == LAST_STAMP {
+                    break;
+                }
+                delays.push(begin.elapsed().saturating_sub(Duration::from_nanos(u64::from_be_bytes(stamp))));
+            }
+            sent.join().map_err(|_| io::Error::other("the sending thread panicked"))??;
+            Ok(delays)
+        })
     }
 
     fn command(&mut self, kind: u8, count: usize) -> io::Result<()> {
@@ -285,6 +356,8 @@ mod tests {
             client.send(3_000_000)?;
             client.receive(2_000_001)?;
             client.exchange(4096)?;
+            let delays = client.delays_while_sending(3_000_000)?;
+            assert!(!delays.is_empty() && delays.iter().all(|delay| *delay < PATIENCE), "{delays:?}");
             client.send(0)
         })
         .await

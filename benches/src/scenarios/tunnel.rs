@@ -1,4 +1,4 @@
-//! The TLS tunnel beside stunnel: throughput, latency, connections, memory, processor time.
+//! The TLS tunnel beside stunnel: throughput, latency, fairness, connections, memory, processor time.
 
 use std::hint::black_box;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ const MIB: f64 = (1 << 20) as f64;
 /// Moved before the clock starts, so that windows and buffers have grown.
 const WARM_UP: usize = 16 << 20;
 /// A plain connection to the same server: what loopback and the server's own work allow.
-const BARE: &str = "no tunnel, no TLS";
+pub const BARE: &str = "no tunnel, no TLS";
 /// The cipher alone.
 const CIPHER: &str = "AES-256-GCM records, one core";
 /// What makes and takes the bytes: this process.
@@ -70,6 +70,12 @@ pub fn declare(board: &mut Board) {
         of one round.";
     declare("tunnel.latency", "Latency of a 4 KiB exchange, median", "µs", Lower, latency, NETWORK);
     declare("tunnel.latency.p99", "Latency of a 4 KiB exchange, 99th percentile", "µs", Lower, latency, NETWORK);
+    let turns = "The server sends eight bytes with the time each millisecond, while the client sends as fast as it can on the same \
+        connection; both are in one process and have one clock. What is measured is how long those bytes take: an answer must not wait \
+        until a stream of calls pauses. A sample is the 99th percentile of one round. With all processors busy, most of it is the ends' \
+        wait for one, which the row without a tunnel shows; a slower tunnel leaves them more.";
+    let title = "Time of an answer while its connection is full of calls, 99th percentile";
+    declare("tunnel.turns.p99", title, "µs", Lower, turns, &[BARE, stunnel::NAME]);
     let connections = "Connect, exchange one byte, close, one after another. Each is a full handshake with an RSA-3072 client key; \
         nobody resumes sessions.";
     declare("tunnel.connections", "Connections per second", "1/s", Higher, connections, TUNNELS);
@@ -104,6 +110,9 @@ pub async fn run(setting: &Setting, board: &mut Board) -> anyhow::Result<()> {
         board.sample("tunnel.receive.1", CIPHER, speed);
         for set in &subjects {
             latency(setting, board, set).await?;
+        }
+        for set in &subjects {
+            turns(setting, board, set).await?;
         }
         for set in subjects.iter().filter(|set| set.name != BARE) {
             connections(setting, board, set).await?;
@@ -165,6 +174,18 @@ async fn latency(setting: &Setting, board: &mut Board, set: &TunnelSet) -> anyho
     for (id, share) in [("tunnel.latency", 0.5), ("tunnel.latency.p99", 0.99)] {
         board.sample(id, set.name, quantile(&times, share).context("no exchange was made")?);
     }
+    Ok(())
+}
+
+async fn turns(setting: &Setting, board: &mut Board, set: &TunnelSet) -> anyhow::Result<()> {
+    let bytes = setting.amount(1 << 30, 8 << 20);
+    let client = connect(set.ports[0]).await?;
+    let mut client = moved(client, WARM_UP, false).await?.0;
+    let delays = tokio::task::spawn_blocking(move || client.delays_while_sending(bytes))
+        .await?
+        .with_context(|| format!("sending both ways through {}", set.name))?;
+    let times: Vec<f64> = delays.iter().map(|delay| delay.as_secs_f64() * 1e6).collect();
+    board.sample("tunnel.turns.p99", set.name, quantile(&times, 0.99).context("nothing came back")?);
     Ok(())
 }
 
