@@ -250,13 +250,9 @@ impl World {
                 }
                 (None, Some(token)) => {
                     let id = state.creation_tokens.get(&(requester.scope.clone(), token.clone()));
-                    let row = id.and_then(|id| state.file_systems.get(id)).ok_or_else(|| {
-                        EfsError::new(
-                            ErrorName::FileSystemNotFound,
-                            format!("No file system has the creation token '{token}'."),
-                        )
-                    })?;
-                    (vec![Arc::clone(row)], None)
+                    // A token is a filter and not an id: AWS answers with an empty list.
+                    let row = id.and_then(|id| state.file_systems.get(id));
+                    (row.cloned().into_iter().collect(), None)
                 }
                 (None, None) => {
                     let page = Page::new(&input.page, "file-systems", DEFAULT_ROWS)?;

@@ -4,7 +4,7 @@ use aws_sdk_efs::types::{LifeCycleState, Tag, ThroughputMode};
 use fake_efs::world::clock::{Clock, ManualClock};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::support::{client, client_as, fake, file_system};
+use crate::support::{client, client_as, fake, file_system, get};
 
 #[tokio::test]
 async fn a_file_system_is_creating_first_and_available_when_its_delay_has_passed() {
@@ -153,4 +153,50 @@ async fn pages_of_tags_survive_tags_that_come_and_go() {
         }
     }
     assert_eq!(seen, ["b", "c", "d"]);
+}
+
+/// A filter that nothing passes makes an empty list; an id of nothing is an error (DescribeFileSystems and its like, "Errors").
+#[tokio::test]
+async fn a_listing_without_a_match_is_empty_and_an_id_of_nothing_is_its_error() {
+    let fake = fake(|_| {}).await;
+    let fs = file_system(&client(&fake)).await;
+    let (no_fs, no_point, no_target) = ("fs-00000000000000000", "fsap-00000000000000000", "fsmt-00000000000000000");
+    let empty = [
+        ("file-systems?CreationToken=nobodys".to_owned(), "FileSystems"),
+        (format!("mount-targets?FileSystemId={fs}"), "MountTargets"),
+        (format!("access-points?FileSystemId={fs}"), "AccessPoints"),
+        ("access-points".to_owned(), "AccessPoints"),
+        ("file-systems/replication-configurations".to_owned(), "Replications"),
+        (format!("resource-tags/{fs}"), "Tags"),
+        (format!("tags/{fs}"), "Tags"),
+        (format!("file-systems/{fs}/lifecycle-configuration"), "LifecyclePolicies"),
+    ];
+    for (path, list) in empty {
+        let (status, body) = get(&fake, &format!("/2015-02-01/{path}"), &[]).await;
+        assert_eq!((status, &body[list]), (200, &serde_json::json!([])), "{path}");
+        assert!(body.get("NextMarker").is_none() && body.get("NextToken").is_none(), "{path}: {body}");
+    }
+    let missing = [
+        (format!("file-systems?FileSystemId={no_fs}"), 404, "FileSystemNotFound"),
+        (format!("mount-targets?FileSystemId={no_fs}"), 404, "FileSystemNotFound"),
+        (format!("mount-targets?MountTargetId={no_target}"), 404, "MountTargetNotFound"),
+        (format!("mount-targets?AccessPointId={no_point}"), 404, "AccessPointNotFound"),
+        (format!("mount-targets/{no_target}/security-groups"), 404, "MountTargetNotFound"),
+        (format!("access-points?FileSystemId={no_fs}"), 404, "FileSystemNotFound"),
+        (format!("access-points?AccessPointId={no_point}"), 404, "AccessPointNotFound"),
+        (format!("file-systems/replication-configurations?FileSystemId={no_fs}"), 404, "FileSystemNotFound"),
+        (format!("file-systems/replication-configurations?FileSystemId={fs}"), 404, "ReplicationNotFound"),
+        (format!("resource-tags/{no_fs}"), 404, "FileSystemNotFound"),
+        (format!("resource-tags/{no_point}"), 404, "AccessPointNotFound"),
+        (format!("tags/{no_fs}"), 404, "FileSystemNotFound"),
+        (format!("file-systems/{no_fs}/lifecycle-configuration"), 404, "FileSystemNotFound"),
+        (format!("file-systems/{no_fs}/policy"), 404, "FileSystemNotFound"),
+        (format!("file-systems/{fs}/policy"), 404, "PolicyNotFound"),
+        (format!("file-systems/{no_fs}/backup-policy"), 404, "FileSystemNotFound"),
+        (format!("file-systems/{fs}/backup-policy"), 404, "PolicyNotFound"),
+    ];
+    for (path, expected, code) in missing {
+        let (status, body) = get(&fake, &format!("/2015-02-01/{path}"), &[]).await;
+        assert_eq!((status, &body["ErrorCode"]), (expected, &serde_json::json!(code)), "{path}");
+    }
 }
