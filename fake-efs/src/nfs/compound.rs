@@ -4,7 +4,7 @@ use super::credentials::User;
 use super::ops;
 use super::peer::Peer;
 use super::rpc::{Accepted, Call, encode_accepted};
-use super::state::{Channel, OwnerSequence, RequestSize, SequenceRequest, SequenceStart, SessionId, Stateid};
+use super::state::{Answered, Channel, OwnerSequence, RequestSize, SequenceRequest, SequenceStart, SessionId, Stateid};
 use super::status::Status;
 use super::xdr::{Decoder, Encoder, Malformed};
 use crate::store::{Attributes, FileId, Store};
@@ -248,7 +248,9 @@ fn finish(
     if let Some(place) = compound.owner_sequence.take()
         && !status.is_some_and(leaves_owner_alone)
     {
-        compound.peer.volume.state().end_owner_sequence(place, &encoder.buffer[at..]);
+        let file = compound.current.filter(|_| number == ops::OPEN && status.is_none());
+        let answer = Answered { reply: encoder.buffer[at..].to_vec(), file };
+        compound.peer.volume.state().end_owner_sequence(place, answer);
     }
     status
 }

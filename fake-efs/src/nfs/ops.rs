@@ -14,6 +14,7 @@ use super::status::Status;
 use super::xdr::{Decoder, Encoder};
 
 pub(super) const ILLEGAL: u32 = 10_044;
+pub(super) const OPEN: u32 = 18;
 pub(super) const SETATTR: u32 = 34;
 pub(super) const BIND_CONN_TO_SESSION: u32 = 41;
 pub(super) const SEQUENCE: u32 = 53;
@@ -33,7 +34,6 @@ const LOCKU: u32 = 14;
 const LOOKUP: u32 = 15;
 const LOOKUPP: u32 = 16;
 const NVERIFY: u32 = 17;
-const OPEN: u32 = 18;
 const OPENATTR: u32 = 19;
 const OPEN_CONFIRM: u32 = 20;
 const OPEN_DOWNGRADE: u32 = 21;

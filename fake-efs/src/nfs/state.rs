@@ -17,7 +17,7 @@ use crate::store::{FileId, Store};
 #[cfg(test)]
 use clients::Exchange;
 pub(super) use clients::{ExchangeRequest, Owner};
-pub(super) use legacy::{OwnerName, OwnerSequence};
+pub(super) use legacy::{Answered, OwnerName, OwnerSequence};
 pub(super) use locks::{LockRequest, Locker};
 pub(super) use opens::{Access, IoRight};
 pub(super) use ranges::{Conflict, Range};

@@ -105,6 +105,26 @@ fn a_repeated_open_makes_nothing_twice() {
     assert!(store.lookup(store.root(), b"new").is_ok());
 }
 
+/// RFC 7530 §9.1.7: the stored response takes the place of the operation, and nothing else of the request.
+#[test]
+fn a_request_goes_on_behind_a_repeated_open() {
+    let (_running, mut legacy) = setup();
+    let rest = create_attrs((&[33], &mode(0o600)));
+    let create = Open { seqid: 1, access: 3, create: Some((1, rest)), ..plain_open(legacy.0.client, b"new") }.encode();
+    let request = [putrootfh(), create, getfh(), getattr(&[1, 33])];
+    let first = legacy.run(&request);
+    assert_eq!((status(&first), first.count), (None, 4));
+    let again = legacy.run(&request);
+    assert_eq!((status(&again), again.count), (None, 4));
+    assert_eq!(again.rest(), first.rest(), "the same file, and its attributes");
+    // An error is repeated too, and still ends the request.
+    let missing = legacy.open_op(2, 1, b"missing");
+    for _ in 0..2 {
+        let reply = legacy.run(&[putrootfh(), missing.clone(), getfh()]);
+        assert_eq!((status(&reply), reply.count), (Some(Status::NoEnt), 2));
+    }
+}
+
 #[test]
 fn files_are_read_written_and_locked() {
     let (_running, mut legacy) = setup();

@@ -95,9 +95,14 @@ pub(super) fn begin_state(
 }
 
 fn begin(compound: &mut Compound<'_>, place: OwnerSequence) -> OpResult {
-    let replay = compound.peer.volume.state().check_owner_sequence(&place)?;
-    match replay {
-        Some(reply) => compound.op_replay = Some(reply),
+    let answered = compound.peer.volume.state().check_owner_sequence(&place)?;
+    match answered {
+        Some(answered) => {
+            if let Some(file) = answered.file {
+                compound.set_file(file);
+            }
+            compound.op_replay = Some(answered.reply);
+        }
         None => compound.owner_sequence = Some(place),
     }
     Ok(())

@@ -35,11 +35,14 @@ enum Claim<'a> {
 pub(super) fn open(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>, result: &mut Encoder) -> OpResult {
     let (seqid, share, deny) = (arguments.u32()?, arguments.u32()?, arguments.u32()?);
     let (client, owner) = (arguments.u64()?, arguments.opaque(MAX_OWNER)?);
+    // All arguments are read before the owner's number is looked at: behind a repeated OPEN the request goes on.
     let creation = decode_creation(arguments, compound.minor_version);
-    let creation = match creation {
-        Err(Status::BadXdr) => return Err(Status::BadXdr),
-        creation => creation,
-    };
+    let claim = decode_claim(arguments);
+    if creation.as_ref().is_err_and(|error| *error == Status::BadXdr)
+        || claim.as_ref().is_err_and(|error| *error == Status::BadXdr)
+    {
+        return Err(Status::BadXdr);
+    }
     let client = match compound.client {
         Some(client) => client,
         None => legacy::begin_open(compound, client, owner, seqid)?,
@@ -47,13 +50,7 @@ pub(super) fn open(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>, res
     if compound.op_replay.is_some() {
         return Ok(());
     }
-    let claim = match decode_claim(arguments) {
-        // The rest of the arguments can't be skipped if those of the creation were not understood.
-        Err(_) if creation.is_err() => None,
-        claim => Some(claim?),
-    };
-    let creation = creation?;
-    let claim = claim.ok_or(Status::BadXdr)?;
+    let (creation, claim) = (creation?, claim?);
     let access = Access::from_share(share).ok_or(Status::Inval)?;
     if deny > 3 {
         return Err(Status::Inval);

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::super::status::Status;
 use super::{Owner, State, Stateid};
+use crate::store::FileId;
 
 /// Most owners whose last reply is kept for one client.
 const MAX_OWNERS: usize = 4096;
@@ -20,8 +21,17 @@ pub(in super::super) enum OwnerName {
 #[derive(Debug)]
 struct Sequenced {
     last: u32,
-    reply: Vec<u8>,
+    answer: Answered,
     confirmed: bool,
+}
+
+/// What is needed to answer a repeated request, and to go on with the operations behind it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in super::super) struct Answered {
+    /// Status and result of the one operation.
+    pub(in super::super) reply: Vec<u8>,
+    /// The file that it made the current one, if it did.
+    pub(in super::super) file: Option<FileId>,
 }
 
 /// The part of a client's record that only NFSv4.0 uses.
@@ -96,21 +106,21 @@ impl State {
         self.clients.values().find_map(closed).ok_or(Status::BadStateId)
     }
 
-    /// Checks a request's number; the reply to be repeated if it was answered before.
-    pub(in super::super) fn check_owner_sequence(&self, place: &OwnerSequence) -> Result<Option<Vec<u8>>, Status> {
+    /// Checks a request's number; the answer to be repeated if it was answered before.
+    pub(in super::super) fn check_owner_sequence(&self, place: &OwnerSequence) -> Result<Option<Answered>, Status> {
         let client = self.clients.get(&place.client).ok_or(Status::StaleClientId)?;
         match client.legacy.owners.get(&place.owner) {
             None => Ok(None),
             Some(owner) if place.seqid == owner.last.wrapping_add(1) => Ok(None),
-            Some(owner) if place.seqid == owner.last => Ok(Some(owner.reply.clone())),
+            Some(owner) if place.seqid == owner.last => Ok(Some(owner.answer.clone())),
             // An owner that was never confirmed may start anew.
             Some(owner) if !owner.confirmed && matches!(place.owner, OwnerName::Open(_)) => Ok(None),
             Some(_) => Err(Status::BadSeqId),
         }
     }
 
-    /// Keeps the reply to a request (status and result of the one operation).
-    pub(in super::super) fn end_owner_sequence(&mut self, place: OwnerSequence, reply: &[u8]) {
+    /// Keeps the answer to a request.
+    pub(in super::super) fn end_owner_sequence(&mut self, place: OwnerSequence, answer: Answered) {
         let Some(client) = self.clients.get_mut(&place.client) else { return };
         let owners = &mut client.legacy.owners;
         if owners.len() >= MAX_OWNERS && !owners.contains_key(&place.owner) {
@@ -118,11 +128,11 @@ impl State {
         }
         let entry = owners.entry(place.owner).or_insert_with(|| Sequenced {
             last: place.seqid,
-            reply: Vec::new(),
+            answer: Answered::default(),
             confirmed: false,
         });
         entry.last = place.seqid;
-        entry.reply = reply.to_vec();
+        entry.answer = answer;
     }
 
     pub(in super::super) fn is_owner_confirmed(&self, client: u64, owner: &OwnerName) -> bool {
@@ -133,7 +143,7 @@ impl State {
     /// OPEN_CONFIRM.
     pub(in super::super) fn confirm_owner(&mut self, client: u64, owner: &OwnerName, seqid: u32) {
         if let Some(client) = self.clients.get_mut(&client) {
-            let new = Sequenced { last: seqid, reply: Vec::new(), confirmed: true };
+            let new = Sequenced { last: seqid, answer: Answered::default(), confirmed: true };
             client.legacy.owners.entry(owner.clone()).or_insert(new).confirmed = true;
         }
     }
