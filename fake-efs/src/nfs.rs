@@ -8,6 +8,7 @@ mod compound;
 mod connection;
 mod connections;
 mod credentials;
+mod duplicates;
 mod faults;
 mod handle;
 mod ops;
@@ -155,6 +156,7 @@ impl Server {
     pub fn restart(&self, reclaim: bool) {
         for volume in self.volumes().values() {
             volume.state().restart(reclaim);
+            volume.duplicates.clear();
         }
         self.0.connections.close(|_| true);
     }
@@ -166,7 +168,10 @@ impl Server {
     fn sweep(&self) {
         let mut volumes = self.volumes();
         volumes.retain(|_, volume| volume.is_alive());
-        volumes.values().for_each(|volume| volume.state().sweep());
+        for volume in volumes.values() {
+            volume.state().sweep();
+            volume.duplicates.sweep(self.0.options.lease);
+        }
     }
 
     fn volume(&self, store: &Arc<dyn Store>) -> Arc<Volume> {
@@ -214,11 +219,11 @@ impl Server {
         let peer = match verdict {
             Ok(admission) => {
                 let volume = self.volume(&admission.store);
-                Peer::admitted(admission, volume)
+                Peer::admitted(admission, volume, caller.remote.ip())
             }
             Err(refusal) => {
                 tracing::info!(remote = %caller.remote, %refusal, "caller refused");
-                Peer::refused(self.0.options.lease)
+                Peer::refused(self.0.options.lease, caller.remote.ip())
             }
         };
         let (revoked, end) = (peer.admission.revoked.clone(), registered.entry.end.clone());

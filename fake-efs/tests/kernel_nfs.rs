@@ -257,6 +257,42 @@ fn nothing_is_lost_while_connections_break() {
     }
 }
 
+/// Sessions keep the answers of 4.1; in 4.0 each owner's numbers and the duplicate request cache do.
+#[test]
+fn no_lost_reply_is_seen_by_an_application() {
+    if !lab() {
+        return;
+    }
+    for version in ["vers=4.0", "vers=4.1"] {
+        let running = Running::memory();
+        let mount = Mount::try_new(&running, "/", &format!("{version},nosharecache")).unwrap();
+        for skip in 0..40 {
+            let path = |name: &str| mount.path(&format!("{name}{skip}"));
+            running.server.faults().add(WireFault { skip, ..WireFault::new(WireEffect::DropReply).times(1) });
+            let step = || -> io::Result<()> {
+                fs::create_dir(path("d"))?;
+                fs::rename(path("d"), path("moved"))?;
+                fs::write(path("moved").join("f"), "x")?;
+                fs::hard_link(path("moved").join("f"), path("hard"))?;
+                fs::set_permissions(path("hard"), Permissions::from_mode(0o600))?;
+                let file = OpenOptions::new().read(true).write(true).create_new(true).open(path("new"))?;
+                rustix::fs::fcntl_lock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
+                file.write_all_at(b"12345", 0)?;
+                file.set_len(3)?;
+                rustix::fs::fcntl_lock(&file, rustix::fs::FlockOperation::Unlock)?;
+                drop(file);
+                symlink(path("new"), path("soft"))?;
+                assert_eq!(fs::read_to_string(path("soft"))?, "123");
+                fs::remove_file(path("hard"))?;
+                fs::remove_dir_all(path("moved"))
+            };
+            let done = step();
+            assert!(done.is_ok(), "{version}, the reply behind {skip} others was lost: {done:?}");
+            running.server.faults().clear();
+        }
+    }
+}
+
 #[test]
 fn a_client_claims_its_open_files_and_locks_back_after_a_restart() {
     if !lab() {

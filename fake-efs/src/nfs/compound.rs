@@ -1,6 +1,7 @@
 //! COMPOUND: a list of operations that share a current file, done in order until one fails (RFC 8881 §2.10, §16.2).
 
 use super::credentials::User;
+use super::duplicates::{self, Known, Ticket};
 use super::ops;
 use super::peer::Peer;
 use super::rpc::{Accepted, Call, encode_accepted};
@@ -46,8 +47,13 @@ pub(super) struct Compound<'a> {
     /// The same for one operation of NFSv4.0, and the place whose reply is to be kept.
     pub(super) op_replay: Option<Vec<u8>>,
     pub(super) owner_sequence: Option<OwnerSequence>,
-    /// Length of the request in bytes.
-    pub(super) request_length: usize,
+    /// Place in the duplicate request cache.
+    ticket: Option<Ticket>,
+    /// The request is being done already; it gets no answer here.
+    running: bool,
+    call: &'a Call,
+    /// The request behind the call's header.
+    arguments: &'a [u8],
     /// Where the reply starts in the encoder.
     start: usize,
     done: u32,
@@ -119,17 +125,19 @@ impl Compound<'_> {
     }
 }
 
-/// Answers a COMPOUND call: writes the whole RPC reply to the encoder.
-pub(super) fn answer(peer: &Peer, call: &Call, arguments: &[u8], encoder: &mut Encoder) {
+/// Answers a COMPOUND call: writes the whole RPC reply to the encoder. False when there is none, because the same request is
+/// being done already: the connection ends then, which makes the client ask once more (RFC 7530 §3.1.1).
+pub(super) fn answer(peer: &Peer, call: &Call, arguments: &[u8], encoder: &mut Encoder) -> bool {
     let start = encoder.buffer.len();
     encode_accepted(encoder, call.xid, Accepted::Success);
-    if run(peer, call, arguments, encoder).is_err() {
+    run(peer, call, arguments, encoder).unwrap_or_else(|Malformed| {
         encoder.buffer.truncate(start);
         encode_accepted(encoder, call.xid, Accepted::GarbageArguments);
-    }
+        true
+    })
 }
 
-fn run(peer: &Peer, call: &Call, arguments: &[u8], encoder: &mut Encoder) -> Result<(), Malformed> {
+fn run(peer: &Peer, call: &Call, arguments: &[u8], encoder: &mut Encoder) -> Result<bool, Malformed> {
     let mut decoder = Decoder::new(arguments);
     let tag = decoder.opaque(MAX_TAG)?;
     let (minor_version, count) = (decoder.u32()?, decoder.u32()?);
@@ -139,7 +147,7 @@ fn run(peer: &Peer, call: &Call, arguments: &[u8], encoder: &mut Encoder) -> Res
     encoder.u32(0);
     if minor_version > 1 {
         encoder.set_u32(start, Status::MinorVersMismatch as u32);
-        return Ok(());
+        return Ok(true);
     }
     let mut compound = Compound {
         peer,
@@ -157,15 +165,21 @@ fn run(peer: &Peer, call: &Call, arguments: &[u8], encoder: &mut Encoder) -> Res
         whole_replay: None,
         op_replay: None,
         owner_sequence: None,
-        request_length: arguments.len(),
+        ticket: None,
+        running: false,
+        call,
+        arguments,
         start,
         done: 0,
     };
     let status = run_operations(&mut compound, &mut decoder, encoder, count)?;
+    if compound.running {
+        return Ok(false);
+    }
     if let Some(reply) = compound.whole_replay.take() {
         encoder.buffer.truncate(start);
         encoder.buffer.extend_from_slice(&reply);
-        return Ok(());
+        return Ok(true);
     }
     encoder.set_u32(start, status.map_or(0, |status| status as u32));
     encoder.set_u32(count_at, compound.done);
@@ -175,7 +189,10 @@ fn run(peer: &Peer, call: &Call, arguments: &[u8], encoder: &mut Encoder) -> Res
         let kept = (kept && reply.len() <= channel.max_cached as usize).then_some(reply);
         peer.volume.state().end_sequence(request, kept);
     }
-    Ok(())
+    if let Some(ticket) = compound.ticket {
+        peer.volume.duplicates.end(&peer.source, ticket, &encoder.buffer[start..]);
+    }
+    Ok(true)
 }
 
 /// Does the operations; the status of the one that failed. An error means that not even an operation's number was there.
@@ -199,8 +216,9 @@ fn run_operations(
         encoder.u32(0);
         let result = check_position(compound, number)
             .and_then(|()| if ops::changes(number) { compound.require_room(encoder, LARGEST_CHANGE) } else { Ok(()) })
+            .and_then(|()| begin_unnumbered(compound, number))
             .and_then(|()| ops::run(compound, number, decoder, encoder));
-        if compound.whole_replay.is_some() {
+        if compound.whole_replay.is_some() || compound.running {
             return Ok(None);
         }
         let status = finish(compound, number, at, result, encoder);
@@ -285,10 +303,27 @@ fn check_position(compound: &Compound<'_>, number: u32) -> OpResult {
     }
 }
 
+/// Looks a request of NFSv4.0 up in the duplicate request cache before the first of its operations that must not be done again
+/// and has no number of its own. What came before, such as PUTFH, may be done twice.
+fn begin_unnumbered(compound: &mut Compound<'_>, number: u32) -> OpResult {
+    if compound.minor_version > 0 || compound.ticket.is_some() || !ops::is_unnumbered(number) {
+        return Ok(());
+    }
+    let (peer, xid) = (compound.peer, compound.call.xid);
+    let checksum = duplicates::checksum(compound.call, compound.arguments);
+    match peer.volume.duplicates.begin(&peer.source, &peer.link, xid, checksum) {
+        Known::New(ticket) => compound.ticket = Some(ticket),
+        Known::Answered(reply) => compound.whole_replay = Some(reply),
+        Known::Running => compound.running = true,
+    }
+    // An error only keeps the operation from being done; it is not seen.
+    if compound.ticket.is_some() { Ok(()) } else { Err(Status::Delay) }
+}
+
 /// Begins a request in its session (SEQUENCE has been decoded).
 pub(super) fn begin_sequence(compound: &mut Compound<'_>, request: SequenceRequest) -> Result<Channel, Status> {
     let identity = &compound.peer.identity;
-    let size = RequestSize { bytes: compound.request_length, operations: compound.position.1 };
+    let size = RequestSize { bytes: compound.arguments.len(), operations: compound.position.1 };
     let start = compound.peer.volume.state().begin_sequence(&request, size, identity)?;
     match start {
         SequenceStart::Replay(reply) => {

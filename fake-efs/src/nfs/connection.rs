@@ -172,10 +172,7 @@ fn answer_record(peer: &Peer, partition_program: bool, request: &[u8], output: &
     let mut encoder = Encoder::after(std::mem::take(output));
     let mut decoder = Decoder::new(request);
     let answered = match rpc::decode_call(&mut decoder) {
-        Ok(call) => {
-            answer_call(peer, partition_program, &call, decoder, &mut encoder);
-            true
-        }
+        Ok(call) => answer_call(peer, partition_program, &call, decoder, &mut encoder),
         Err(problem) => rpc::encode_refusal(&mut encoder, problem),
     };
     *output = encoder.buffer;
@@ -187,7 +184,14 @@ fn answer_record(peer: &Peer, partition_program: bool, request: &[u8], output: &
     Next::GoOn
 }
 
-fn answer_call(peer: &Peer, partition_program: bool, call: &Call, mut arguments: Decoder<'_>, encoder: &mut Encoder) {
+/// False when there is nothing to answer.
+fn answer_call(
+    peer: &Peer,
+    partition_program: bool,
+    call: &Call,
+    mut arguments: Decoder<'_>,
+    encoder: &mut Encoder,
+) -> bool {
     let outcome = match (call.program, call.version, call.procedure) {
         (NFS_PROGRAM, 4, 0) => Accepted::Success,
         (NFS_PROGRAM, 4, 1) => return compound::answer(peer, call, arguments.rest(), encoder),
@@ -201,10 +205,11 @@ fn answer_call(peer: &Peer, partition_program: bool, call: &Call, mut arguments:
             if outcome == Accepted::Success {
                 encoder.buffer.extend_from_slice(&result.buffer);
             }
-            return;
+            return true;
         }
         (partition::PROGRAM, _, _) if partition_program => Accepted::ProgramMismatch(partition::VERSION),
         _ => Accepted::ProgramUnavailable,
     };
     rpc::encode_accepted(encoder, call.xid, outcome);
+    true
 }

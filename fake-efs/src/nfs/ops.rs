@@ -94,6 +94,12 @@ pub(super) fn changes(number: u32) -> bool {
     )
 }
 
+/// Whether the operation of NFSv4.0 must not be done again when its request is repeated, and has no sequence number that shows
+/// the repetition. Repeated, it would fail (CREATE), or undo what came in between (SETATTR).
+pub(super) fn is_unnumbered(number: u32) -> bool {
+    matches!(number, CREATE | LINK | REMOVE | RENAME | SETATTR)
+}
+
 /// Does one operation.
 pub(super) fn run(
     compound: &mut Compound<'_>,

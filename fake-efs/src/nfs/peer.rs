@@ -1,9 +1,11 @@
 //! What one connection may do, decided once when it arrives.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::credentials::{EXECUTE, User};
+use super::duplicates::{Link, Source};
 use super::rpc::Credential;
 use super::status::Status;
 use super::volume::{Volume, root_directory};
@@ -16,19 +18,27 @@ pub(super) struct Peer {
     pub(super) volume: Arc<Volume>,
     /// Distinguishes clients, see [`Admission::identity`].
     pub(super) identity: String,
+    /// Whose repeated requests may come over this connection, and its place among the others.
+    pub(super) source: Source,
+    pub(super) link: Link,
     refused: bool,
     root: Mutex<Option<FileId>>,
 }
 
 impl Peer {
-    pub(super) fn admitted(admission: Admission, volume: Arc<Volume>) -> Self {
+    pub(super) fn admitted(admission: Admission, volume: Arc<Volume>, address: IpAddr) -> Self {
         let identity = admission.identity();
-        Self { admission, volume, identity, refused: false, root: Mutex::new(None) }
+        Self::new(admission, volume, identity, address, false)
+    }
+
+    fn new(admission: Admission, volume: Arc<Volume>, identity: String, address: IpAddr, refused: bool) -> Self {
+        let source = Source { identity: identity.clone(), address };
+        Self { admission, volume, identity, source, link: Link::new(), refused, root: Mutex::new(None) }
     }
 
     /// A caller that was turned away. It may set up a session, so that its kernel gets as far as being told the reason;
     /// everything else is refused, and the empty file system behind it is its own.
-    pub(super) fn refused(lease: Duration) -> Self {
+    pub(super) fn refused(lease: Duration, address: IpAddr) -> Self {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Limits::default()));
         let volume = Arc::new(Volume::new(&store, lease));
         let admission = Admission {
@@ -44,7 +54,7 @@ impl Peer {
             revoked: tokio_util::sync::CancellationToken::new(),
         };
         let identity = format!("refused/{:016x}", rand::random::<u64>());
-        Self { admission, volume, identity, refused: true, root: Mutex::new(None) }
+        Self::new(admission, volume, identity, address, true)
     }
 
     /// Fails for a caller that was turned away.

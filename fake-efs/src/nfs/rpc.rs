@@ -16,7 +16,7 @@ const RPC_VERSION: u32 = 2;
 const MAX_AUTH: usize = 400;
 
 /// Who a call says it is from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Credential {
     /// Nobody in particular.
     None,

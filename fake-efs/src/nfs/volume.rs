@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::attributes::FileSystem;
+use super::duplicates::Duplicates;
 use super::state::State;
 use crate::admission::{Admission, CreationInfo};
 use crate::store::{Attributes, FileId, Kind, NewBody, NewNode, Store, StoreError};
@@ -15,6 +16,7 @@ pub(super) const IO_SIZE: u32 = 1 << 20;
 pub(super) struct Volume {
     store: Weak<dyn Store>,
     state: Mutex<State>,
+    pub(super) duplicates: Duplicates,
     pub(super) file_system: FileSystem,
     /// Random in each life of the server: unstable writes may be lost between two of them.
     pub(super) verifier: [u8; 8],
@@ -31,7 +33,13 @@ impl Volume {
         let mut state = State::new(Arc::downgrade(store), lease, Arc::new(Instant::now));
         state.recover();
         let state = Mutex::new(state);
-        Self { store: Arc::downgrade(store), state, file_system, verifier: rand::random() }
+        Self {
+            store: Arc::downgrade(store),
+            state,
+            duplicates: Duplicates::default(),
+            file_system,
+            verifier: rand::random(),
+        }
     }
 
     /// Whether the file system still exists.

@@ -14,7 +14,8 @@ pub(crate) type Op = Vec<u8>;
 /// A connection, with a session once [`Wire::establish`] was called.
 pub(crate) struct Wire {
     stream: TcpStream,
-    xid: u32,
+    /// Of the last call.
+    pub(crate) xid: u32,
     pub(crate) client: u64,
     pub(crate) session: [u8; 16],
     pub(crate) sequence: u32,
@@ -98,6 +99,13 @@ impl Wire {
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         stream.set_nodelay(true).unwrap();
         Self { stream, xid: 1, client: 0, session: [0; 16], sequence: 0, uid: 0, gid: 0, gids: Vec::new() }
+    }
+
+    /// A new connection of the same client, on which the next call repeats the last transaction.
+    pub(crate) fn reconnect(&self, address: SocketAddr) -> Self {
+        let Self { client, session, sequence, uid, gid, .. } = *self;
+        let (xid, gids) = (self.xid - 1, self.gids.clone());
+        Self { client, session, sequence, uid, gid, xid, gids, ..Self::connect(address) }
     }
 
     /// A connection with a client and a session.

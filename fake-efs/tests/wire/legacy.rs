@@ -125,6 +125,58 @@ fn a_request_goes_on_behind_a_repeated_open() {
     }
 }
 
+/// What the server keeps for repeated requests of operations without a number (RFC 7530 §16.33.5).
+#[test]
+fn an_operation_without_a_number_is_not_done_again_when_its_reply_was_lost() {
+    let (running, mut legacy) = setup();
+    let (stateid, handle) = legacy.open(b"f");
+    let cut = setattr(stateid, (&[4], &3u64.to_be_bytes()));
+    let requests = [
+        vec![putrootfh(), mkdir(b"made"), getfh()],
+        vec![putrootfh(), savefh(), putrootfh(), rename(b"made", b"moved")],
+        vec![putfh(&handle), savefh(), putrootfh(), link(b"linked")],
+        vec![putrootfh(), remove(b"moved")],
+        vec![putfh(&handle), cut],
+    ];
+    let mut other = Legacy(Wire::connect(running.address));
+    for request in requests {
+        let first = legacy.run(&request);
+        assert_eq!(status(&first), None);
+        let longer = [putfh(&handle), write(ANONYMOUS, 0, 0, b"longer than three")];
+        assert_eq!(status(&other.run(&longer)), None);
+        legacy = Legacy(legacy.0.reconnect(running.address));
+        let again = legacy.run(&request);
+        assert_eq!((status(&again), again.rest()), (None, first.rest()));
+        let store = running.store();
+        let file = store.attributes(store.lookup(store.root(), b"f").unwrap()).unwrap();
+        assert_eq!(file.size, 17, "it was cut once more");
+    }
+}
+
+#[test]
+fn another_request_or_client_is_not_taken_for_a_repetition() {
+    let (running, mut legacy) = setup();
+    let mut beside = Legacy(Wire::connect(running.address));
+    assert_eq!(status(&beside.run(&[putrootfh()])), None);
+    let make = [putrootfh(), mkdir(b"made")];
+    assert_eq!(status(&legacy.run(&make)), None);
+    let exist = Some(Status::Exist);
+    beside.0.xid = legacy.0.xid - 1;
+    assert_eq!(status(&beside.run(&make)), exist, "a connection that was there before");
+    let mut other_user = Legacy(Wire::connect(running.address));
+    (other_user.0.xid, other_user.0.gid) = (legacy.0.xid - 1, 77);
+    assert_eq!(status(&other_user.run(&make)), exist);
+    let mut new = Legacy(Wire::connect(running.address));
+    new.establish("new", 1);
+    new.0.xid = legacy.0.xid - 1;
+    assert_eq!(status(&new.run(&make)), exist, "a client that introduces itself");
+    running.policy(|policy| policy.access_point_id = Some("fsap-other".to_owned()));
+    let mut stranger = Legacy(Wire::connect(running.address));
+    stranger.0.xid = legacy.0.xid - 1;
+    assert_eq!(status(&stranger.run(&make)), exist);
+    assert_eq!(status(&legacy.run(&make)), exist, "the next transaction");
+}
+
 #[test]
 fn files_are_read_written_and_locked() {
     let (_running, mut legacy) = setup();

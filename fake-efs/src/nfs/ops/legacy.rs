@@ -19,6 +19,7 @@ pub(super) fn set_client_id(
     arguments.opaque(256)?;
     arguments.opaque(256)?;
     arguments.u32()?;
+    compound.peer.link.begin_anew();
     let owner = Owner { identity: compound.peer.identity.clone(), name, minor_version: 0 };
     let (client, confirm) = compound.peer.volume.state().set_client_id(owner, verifier)?;
     result.u64(client).fixed(&confirm);
