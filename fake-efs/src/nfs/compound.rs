@@ -44,9 +44,11 @@ pub(super) struct Compound<'a> {
     pub(super) position: (u32, u32),
     /// An earlier reply that is to be sent in place of doing the request.
     pub(super) whole_replay: Option<Vec<u8>>,
-    /// The same for one operation of NFSv4.0, and the place whose reply is to be kept.
+    /// The same for one operation of NFSv4.0, and the places whose answer is to be kept.
     pub(super) op_replay: Option<Vec<u8>>,
-    pub(super) owner_sequence: Option<OwnerSequence>,
+    pub(super) owner_sequences: Vec<OwnerSequence>,
+    /// The request from the present operation on.
+    pub(super) operation: &'a [u8],
     /// Place in the duplicate request cache.
     ticket: Option<Ticket>,
     /// The request is being done already; it gets no answer here.
@@ -164,7 +166,8 @@ fn run(peer: &Peer, call: &Call, arguments: &[u8], encoder: &mut Encoder) -> Res
         position: (0, count),
         whole_replay: None,
         op_replay: None,
-        owner_sequence: None,
+        owner_sequences: Vec::new(),
+        operation: arguments,
         ticket: None,
         running: false,
         call,
@@ -196,13 +199,14 @@ fn run(peer: &Peer, call: &Call, arguments: &[u8], encoder: &mut Encoder) -> Res
 }
 
 /// Does the operations; the status of the one that failed. An error means that not even an operation's number was there.
-fn run_operations(
-    compound: &mut Compound<'_>,
-    decoder: &mut Decoder<'_>,
+fn run_operations<'a>(
+    compound: &mut Compound<'a>,
+    decoder: &mut Decoder<'a>,
     encoder: &mut Encoder,
     count: u32,
 ) -> Result<Option<Status>, Malformed> {
     for index in 0..count {
+        compound.operation = decoder.rest();
         let number = match decoder.u32() {
             Ok(number) => number,
             Err(error) if index == 0 => return Err(error),
@@ -263,12 +267,12 @@ fn finish(
             encoder.u32(0);
         }
     }
-    if let Some(place) = compound.owner_sequence.take()
-        && !status.is_some_and(leaves_owner_alone)
-    {
+    let places = std::mem::take(&mut compound.owner_sequences);
+    if !places.is_empty() && !status.is_some_and(leaves_owner_alone) {
         let file = compound.current.filter(|_| number == ops::OPEN && status.is_none());
         let answer = Answered { reply: encoder.buffer[at..].to_vec(), file };
-        compound.peer.volume.state().end_owner_sequence(place, answer);
+        let mut state = compound.peer.volume.state();
+        places.into_iter().for_each(|place| state.end_owner_sequence(place, answer.clone()));
     }
     status
 }

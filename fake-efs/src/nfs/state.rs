@@ -17,7 +17,7 @@ use crate::store::{FileId, Store};
 #[cfg(test)]
 use clients::Exchange;
 pub(super) use clients::{ExchangeRequest, Owner};
-pub(super) use legacy::{Answered, OwnerName, OwnerSequence};
+pub(super) use legacy::{Answered, OwnerName, OwnerSequence, Step};
 pub(super) use locks::{LockRequest, Locker};
 pub(super) use opens::{Access, IoRight};
 pub(super) use ranges::{Conflict, Range};
@@ -202,6 +202,7 @@ impl State {
         for id in gone {
             self.forget_client(id);
         }
+        self.sweep_owners();
         self.in_grace();
         self.review_recorded();
     }

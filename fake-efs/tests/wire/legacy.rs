@@ -3,7 +3,7 @@
 use fake_efs::nfs::Status;
 
 use super::client::*;
-use super::operations::populated;
+use super::operations::{populated, populated_with};
 
 fn status(reply: &Reply) -> Option<Status> {
     (reply.status != OK).then(|| Status::from_number(reply.status).unwrap())
@@ -206,6 +206,199 @@ fn files_are_read_written_and_locked() {
     };
     assert_eq!(status(&legacy.run(&[release(b"l")])), None);
     assert_eq!(status(&legacy.run(&[release(b"never seen")])), None);
+}
+
+fn lock_as(kind: u32, open: ([u8; 16], u32), client: u64, owner: &[u8], seqid: u32) -> Op {
+    let mut e = fake_efs::nfs::xdr::Encoder::default();
+    e.u32(12).u32(kind).u32(0).u64(0).u64(5).u32(1).u32(open.1).fixed(&open.0).u32(seqid).u64(client).opaque(owner);
+    e.buffer
+}
+
+fn lock_again(kind: u32, held: [u8; 16], seqid: u32) -> Op {
+    let mut e = fake_efs::nfs::xdr::Encoder::default();
+    e.u32(12).u32(kind).u32(0).u64(0).u64(5).u32(0).fixed(&held).u32(seqid);
+    e.buffer
+}
+
+/// RFC 7530 §16.18.5: three ways in which an open file whose owner is new goes on.
+#[test]
+fn an_open_that_is_not_confirmed_is_good_for_nothing_and_given_up_by_the_next() {
+    let (_running, mut legacy) = setup();
+    let client = legacy.0.client;
+    let open_as = |seqid: u32, name: &[u8]| {
+        [putrootfh(), Open { seqid, access: 3, ..plain_open(client, name) }.encode(), getfh()]
+    };
+    let mut reply = legacy.run(&open_as(5, b"f"));
+    let stateid = reply.op(24).op(18).open();
+    let handle = reply.op(10).opaque();
+    let bad = Some(Status::BadStateId);
+    let useless = [
+        read(stateid, 0, 1),
+        write(stateid, 0, 0, b"x"),
+        setattr(stateid, (&[4], &[0; 8])),
+        close(stateid, 6),
+        lock_as(2, (stateid, 6), client, b"l", 0),
+        [&words(21, &[])[..], &stateid, &6u32.to_be_bytes(), &[0, 0, 0, 1, 0, 0, 0, 0]].concat(),
+    ];
+    for op in useless {
+        assert_eq!(status(&legacy.run(&[putfh(&handle), op])), bad);
+    }
+    // A confirmation must name the state id, the file, and the next number.
+    let mut other = stateid;
+    other[15] += 77;
+    assert_eq!(status(&legacy.run(&[putfh(&handle), stateid_op(20, other, 6)])), bad);
+    assert_eq!(status(&legacy.run(&[putrootfh(), lookup(b"mine"), stateid_op(20, stateid, 6)])), bad);
+    assert_eq!(status(&legacy.run(&[putfh(&handle), stateid_op(20, stateid, 9)])), Some(Status::BadSeqId));
+    assert_eq!(status(&legacy.run(&[putfh(&handle), stateid_op(20, stateid, 6)])), bad, "it was released");
+    // Another OPEN with a number out of order takes the first one's place, and so does another one with the same number.
+    for (owner, first, second) in [(b"a", 20, 40), (b"b", 20, 20)] {
+        let mut open_as = |seqid: u32, name: &[u8]| {
+            let op = Open { seqid, owner, ..plain_open(client, name) }.encode();
+            let mut reply = legacy.run(&[putrootfh(), op, getfh()]);
+            (reply.op(24).op(18).open(), reply.op(10).opaque())
+        };
+        let (given_up, _) = open_as(first, b"f");
+        let (taken, mine) = open_as(second, b"mine");
+        assert_eq!(status(&legacy.run(&[putfh(&handle), stateid_op(20, given_up, second + 1)])), bad);
+        let confirm = [putfh(&mine), stateid_op(20, taken, second + 1)];
+        let confirmed = legacy.run(&confirm).op(22).op(20).stateid();
+        assert_eq!(status(&legacy.run(&confirm)), None, "a repetition");
+        assert_eq!(
+            status(&legacy.run(&[putfh(&mine), stateid_op(20, confirmed, second + 2)])),
+            bad,
+            "confirmed already"
+        );
+        assert_eq!(status(&legacy.run(&[putfh(&mine), close(confirmed, second + 2)])), None);
+    }
+}
+
+#[test]
+fn the_number_of_a_request_stands_for_one_request() {
+    let (_running, mut legacy) = setup();
+    let (stateid, handle) = legacy.open(b"f");
+    let bad = Some(Status::BadSeqId);
+    // Number 2 was OPEN_CONFIRM's: another operation, or another OPEN, is no repetition of it.
+    assert_eq!(status(&legacy.run(&[putfh(&handle), close(stateid, 2)])), bad);
+    let op = legacy.open_op(2, 1, b"f");
+    assert_eq!(status(&legacy.run(&[putrootfh(), op])), bad);
+    let op = legacy.open_op(3, 1, b"mine");
+    assert_eq!(status(&legacy.run(&[putrootfh(), op])), None);
+    let op = legacy.open_op(3, 1, b"f");
+    assert_eq!(status(&legacy.run(&[putrootfh(), op])), bad, "another file");
+    let op = legacy.open_op(u32::MAX, 1, b"f");
+    assert_eq!(status(&legacy.run(&[putrootfh(), op])), bad);
+    // Errors that say that the state could not be looked at leave the number as it is, others use it up.
+    let mut unknown = stateid;
+    unknown[15] += 77;
+    assert_eq!(status(&legacy.run(&[putfh(&handle), close(unknown, 4)])), Some(Status::BadStateId));
+    let op = legacy.open_op(4, 1, b"missing");
+    assert_eq!(status(&legacy.run(&[putrootfh(), op])), Some(Status::NoEnt));
+    assert_eq!(status(&legacy.run(&[putfh(&handle), close(stateid, 4)])), bad);
+    assert_eq!(status(&legacy.run(&[putfh(&handle), close(stateid, 5)])), None);
+}
+
+/// RFC 7530 §9.1.9, §16.10.5.
+#[test]
+fn a_lock_has_its_place_in_two_orders() {
+    let (running, mut legacy) = setup();
+    let (stateid, handle) = legacy.open(b"f");
+    let client = legacy.0.client;
+    let mut on_file = |op: Op| legacy.run(&[putfh(&handle), op]);
+    // Whose lock owner it is must be known, and be who has the file open.
+    assert_eq!(status(&on_file(lock_as(2, (stateid, 3), 77, b"l", 10))), Some(Status::StaleClientId));
+    let mut other = Legacy(Wire::connect(running.address));
+    other.establish("other", 1);
+    let (theirs, _) = other.open(b"f");
+    let foreign = lock_as(2, (stateid, 3), other.0.client, b"l", 10);
+    assert_eq!(status(&on_file(foreign)), Some(Status::BadStateId));
+
+    let first = lock_as(2, (stateid, 3), client, b"l", 10);
+    let mut reply = on_file(first.clone());
+    let held = reply.op(22).op(12).stateid();
+    assert_eq!(on_file(first).op(22).op(12).stateid(), held, "a repetition");
+    let bad = Some(Status::BadSeqId);
+    assert_eq!(status(&on_file(lock_as(2, (stateid, 4), client, b"l", 11))), bad, "it has a state id by now");
+    assert_eq!(status(&on_file(lock_as(2, (stateid, 9), client, b"m", 0))), bad, "the open owner's number");
+    assert_eq!(status(&on_file(lock_again(2, held, 12))), bad);
+    assert_eq!(status(&on_file(lock_again(2, held, 10))), bad, "the same number, and not the same request");
+    let mut reply = on_file(lock_again(2, held, 11));
+    let held = reply.op(22).op(12).stateid();
+    assert_eq!(status(&on_file(lock_again(2, stateid, 4))), Some(Status::BadStateId), "an open is no lock");
+
+    // In another file the lock owner is new, but its numbers go on.
+    let op = Open { seqid: 4, access: 3, ..plain_open(client, b"mine") }.encode();
+    let mut reply = legacy.run(&[putrootfh(), op, getfh()]);
+    let second = reply.op(24).op(18).open();
+    let mine = reply.op(10).opaque();
+    assert_eq!(status(&legacy.run(&[putfh(&mine), lock_as(2, (second, 5), client, b"l", 99)])), bad);
+    assert_eq!(status(&legacy.run(&[putfh(&mine), lock_as(2, (second, 5), client, b"l", 12)])), None);
+
+    // A lock that is refused is refused again, and its owner, which holds nothing, may count from anywhere.
+    for number in [3, 3, 4] {
+        let op = lock_as(2, (theirs, number), other.0.client, b"x", 50 - number);
+        assert_eq!(status(&other.run(&[putfh(&handle), op])), Some(Status::Denied));
+    }
+    // Released, an owner begins anew.
+    let unlock = |seqid: u32| {
+        let mut op = locku(0, 5, held);
+        op[8..12].copy_from_slice(&seqid.to_be_bytes());
+        op
+    };
+    assert_eq!(status(&legacy.run(&[putfh(&handle), unlock(13)])), None);
+    assert_eq!(status(&legacy.run(&[putfh(&mine), close(second, 6)])), None);
+    let mut release = fake_efs::nfs::xdr::Encoder::default();
+    release.u32(39).u64(client).opaque(b"l");
+    assert_eq!(status(&legacy.run(&[release.buffer])), None);
+    assert_eq!(status(&legacy.run(&[putfh(&handle), lock_as(1, (stateid, 7), client, b"l", 0)])), None);
+}
+
+/// RFC 7530 §9.1.11: what is claimed back needs no confirmation.
+#[test]
+fn a_claimed_file_needs_no_confirmation() {
+    let (running, mut legacy) = setup();
+    let (_, handle) = legacy.open(b"f");
+    running.server.restart(true);
+    let mut legacy = Legacy(Wire::connect(running.address));
+    let client = legacy.establish("legacy", 1);
+    let claim = Open { seqid: 7, access: 3, claim: (1, vec![0; 4]), ..plain_open(client, b"") }.encode();
+    let mut reply = legacy.run(&[putfh(&handle), claim]);
+    let stateid = reply.op(22).op(18).open();
+    assert_eq!(status(&legacy.run(&[putfh(&handle), read(stateid, 0, 1), close(stateid, 8)])), None);
+}
+
+/// RFC 7530 §16.18.5: what is not confirmed within a lease is given up.
+#[test]
+fn an_open_that_is_never_confirmed_ends_with_the_lease() {
+    let running = populated_with(super::server::short_lease(1));
+    let mut legacy = Legacy(Wire::connect(running.address));
+    let client = legacy.establish("legacy", 1);
+    let op = legacy.open_op(1, 3, b"f");
+    assert_eq!(status(&legacy.run(&[putrootfh(), op])), None);
+    let store = running.store();
+    let file = store.lookup(store.root(), b"f").unwrap();
+    store.remove(store.root(), b"f").unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let renew = words(30, &[(client >> 32) as u32, client as u32]);
+    while store.attributes(file).is_ok() {
+        assert!(std::time::Instant::now() < deadline, "it is open for ever");
+        assert_eq!(status(&legacy.run(std::slice::from_ref(&renew))), None);
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn special_files_are_told_from_links_only_since_4_1() {
+    let (_running, mut legacy) = setup();
+    for (seqid, name) in [(1, b"p"), (2, b"k"), (3, b"s")] {
+        let op = legacy.open_op(seqid, 1, name);
+        assert_eq!(status(&legacy.run(&[putrootfh(), op])), Some(Status::Symlink));
+        let read = [putrootfh(), lookup(name), read(ANONYMOUS, 0, 1)];
+        assert_eq!(status(&legacy.run(&read)), Some(Status::Inval));
+    }
+    for op in [mkdir(b"x"), remove(b"x"), readdir(0, 0, 1000)] {
+        assert_eq!(status(&legacy.run(&[putrootfh(), lookup(b"s"), op])), Some(Status::NotDir));
+    }
+    assert_eq!(status(&legacy.run(&[putrootfh(), lookup(b"s"), lookup(b"x")])), Some(Status::Symlink));
 }
 
 #[test]

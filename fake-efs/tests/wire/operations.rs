@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use fake_efs::nfs::Status;
-use fake_efs::store::{FileId, NewBody, NewNode, Store};
+use fake_efs::nfs::{Options, Status};
+use fake_efs::store::{FileId, MemoryStore, NewBody, NewNode, Store};
 
 use super::client::*;
 use super::server::Running;
@@ -26,7 +26,11 @@ pub(crate) fn make(
 
 /// A file system with one of everything.
 pub(crate) fn populated() -> Running {
-    let running = Running::memory();
+    populated_with(Options::default())
+}
+
+pub(crate) fn populated_with(options: Options) -> Running {
+    let running = Running::with(Arc::new(MemoryStore::default()), options);
     let store = running.store();
     let root = store.root();
     let file = || NewBody::Regular { verifier: None };
@@ -76,7 +80,7 @@ cases! { 0:
     create_a_directory: [mkdir(b"new")] => OK;
     create_a_directory_that_exists: [mkdir(b"d")] => Status::Exist;
     create_in_a_file: [lookup(b"f"), mkdir(b"new")] => Status::NotDir;
-    create_in_a_symlink: [lookup(b"s"), mkdir(b"new")] => Status::Symlink;
+    create_in_a_symlink: [lookup(b"s"), mkdir(b"new")] => Status::NotDir;
     create_without_a_name: [mkdir(b"")] => Status::Inval;
     create_dot: [mkdir(b".")] => Status::BadName;
     create_dot_dot: [mkdir(b"..")] => Status::BadName;

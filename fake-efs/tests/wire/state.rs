@@ -395,6 +395,24 @@ fn writing_takes_the_set_id_bits_away_unless_root_writes() {
 }
 
 #[test]
+fn a_write_of_nothing_changes_nothing() {
+    let running = populated();
+    let mut wire = Wire::session(running.address, "wire");
+    let store = running.store();
+    let mine = store.lookup(store.root(), b"mine").unwrap();
+    let set = fake_efs::store::Changes { mode: Some(0o6755), ..Default::default() };
+    let before = store.set_attributes(mine, &set).unwrap();
+    (wire.uid, wire.gid) = (1000, 1000);
+    let mut reply = wire.run(&[putrootfh(), lookup(b"mine"), write(ANONYMOUS, 1000, 2, b"")]);
+    assert_eq!(status(&reply), None);
+    assert_eq!(reply.op(24).op(15).op(38).u32(), 0);
+    assert_eq!(store.attributes(mine).unwrap(), before);
+    wire.uid = 1001;
+    let refused = wire.run(&[putrootfh(), lookup(b"mine"), write(ANONYMOUS, 0, 0, b"")]);
+    assert_eq!(status(&refused), Some(Status::Access), "who may not write may not write nothing");
+}
+
+#[test]
 fn a_set_group_id_directory_hands_its_group_down() {
     let running = populated();
     let store = running.store();

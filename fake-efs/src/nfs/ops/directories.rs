@@ -17,7 +17,7 @@ pub(super) fn read(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>, res
     let (cookie, verifier) = (arguments.u64()?, arguments.array::<8>()?);
     let (_, maximum) = (arguments.u32()?, arguments.u32()?);
     let wanted = Bitmap::decode(arguments)?;
-    let directory = directory(compound, compound.file()?).map_err(|_| Status::NotDir)?;
+    let directory = directory(compound, compound.file()?)?;
     compound.user.require(&directory, READ)?;
     if !wanted.intersection(WRITE_ONLY).is_empty() {
         return Err(Status::Inval);

@@ -54,10 +54,13 @@ pub(super) fn write(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>, re
     if right == IoRight::Permissions && !compound.user.owns(&file) {
         compound.user.require(&file, WRITE)?;
     }
-    let written = compound.store.write(file.id, offset, data)?;
-    let cleared = without_set_id(written.mode);
-    if !compound.user.is_root() && cleared != written.mode {
-        compound.store.set_attributes(file.id, &Changes { mode: Some(cleared), ..Changes::default() })?;
+    // Nothing written changes nothing, neither times nor set-id bits (RFC 8881 §18.32.3).
+    if !data.is_empty() {
+        let written = compound.store.write(file.id, offset, data)?;
+        let cleared = without_set_id(written.mode);
+        if !compound.user.is_root() && cleared != written.mode {
+            compound.store.set_attributes(file.id, &Changes { mode: Some(cleared), ..Changes::default() })?;
+        }
     }
     if stable != UNSTABLE {
         compound.store.commit(file.id)?;

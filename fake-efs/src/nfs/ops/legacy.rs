@@ -1,9 +1,12 @@
 //! Operations and steps that only NFSv4.0 has (RFC 7530).
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use super::super::compound::{Compound, OpResult};
-use super::super::state::{Owner, OwnerName, OwnerSequence, Stateid};
+use super::super::state::{Answered, Owner, OwnerName, OwnerSequence, Stateid, Step};
 use super::super::status::Status;
 use super::super::xdr::{Decoder, Encoder};
+use crate::store::FileId;
 
 const MAX_OWNER: usize = 1024;
 
@@ -46,14 +49,12 @@ pub(super) fn release_lock_owner(compound: &mut Compound<'_>, arguments: &mut De
 pub(super) fn confirm_open(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>, result: &mut Encoder) -> OpResult {
     let stateid = Stateid::decode(arguments)?;
     let seqid = arguments.u32()?;
-    compound.file()?;
-    let (client, owner) = begin_state(compound, stateid, seqid)?;
+    let file = compound.file()?;
+    begin_state(compound, arguments, stateid, seqid, Step::Confirm)?;
     if compound.op_replay.is_some() {
         return Ok(());
     }
-    let mut state = compound.peer.volume.state();
-    state.confirm_owner(client, &owner, seqid);
-    let confirmed = state.touch_open(stateid)?;
+    let confirmed = compound.peer.volume.state().confirm_open(stateid, file)?;
     confirmed.encode(result);
     Ok(())
 }
@@ -65,7 +66,7 @@ pub(super) fn holder(compound: &Compound<'_>, stateid: Stateid) -> Result<Option
         return Ok(compound.client);
     }
     let mut state = compound.peer.volume.state();
-    let (client, _) = state.owner_of(stateid)?;
+    let client = state.client_of(stateid)?;
     match state.legacy_client(client, &compound.peer.identity) {
         Err(Status::StaleClientId) => Err(Status::BadStateId),
         client => client.map(Some),
@@ -73,9 +74,20 @@ pub(super) fn holder(compound: &Compound<'_>, stateid: Stateid) -> Result<Option
 }
 
 /// Takes the place of an OPEN in its owner's order.
-pub(super) fn begin_open(compound: &mut Compound<'_>, client: u64, owner: &[u8], seqid: u32) -> Result<u64, Status> {
-    let client = compound.peer.volume.state().legacy_client(client, &compound.peer.identity)?;
-    begin(compound, OwnerSequence { client, owner: OwnerName::Open(owner.to_vec()), seqid })?;
+pub(super) fn begin_open(
+    compound: &mut Compound<'_>,
+    arguments: &Decoder<'_>,
+    client: u64,
+    owner: &[u8],
+    seqid: u32,
+) -> Result<u64, Status> {
+    let request = checksum(compound, arguments);
+    let mut state = compound.peer.volume.state();
+    let client = state.legacy_client(client, &compound.peer.identity)?;
+    let place = OwnerSequence { client, owner: OwnerName::Open(owner.to_vec()), seqid, step: Step::Open, request };
+    let answered = state.check_owner_sequence(&place)?;
+    drop(state);
+    begin(compound, vec![place], answered);
     Ok(client)
 }
 
@@ -83,28 +95,71 @@ pub(super) fn begin_open(compound: &mut Compound<'_>, client: u64, owner: &[u8],
 /// `op_replay` is set and nothing is to be done.
 pub(super) fn begin_state(
     compound: &mut Compound<'_>,
+    arguments: &Decoder<'_>,
     stateid: Stateid,
     seqid: u32,
+    step: Step,
 ) -> Result<(u64, OwnerName), Status> {
-    let (client, owner) = {
-        let mut state = compound.peer.volume.state();
-        let (client, owner) = state.owner_of(stateid)?;
-        (state.legacy_client(client, &compound.peer.identity).map_err(|_| Status::BadStateId)?, owner)
-    };
-    begin(compound, OwnerSequence { client, owner: owner.clone(), seqid })?;
+    let request = checksum(compound, arguments);
+    let mut state = compound.peer.volume.state();
+    let (client, owner) = state.owner_of(stateid)?;
+    let client = state.legacy_client(client, &compound.peer.identity).map_err(|_| Status::BadStateId)?;
+    let place = OwnerSequence { client, owner: owner.clone(), seqid, step, request };
+    let answered = state.check_owner_sequence(&place)?;
+    drop(state);
+    begin(compound, vec![place], answered);
     Ok((client, owner))
 }
 
-fn begin(compound: &mut Compound<'_>, place: OwnerSequence) -> OpResult {
-    let answered = compound.peer.volume.state().check_owner_sequence(&place)?;
-    match answered {
-        Some(answered) => {
-            if let Some(file) = answered.file {
-                compound.set_file(file);
-            }
-            compound.op_replay = Some(answered.reply);
-        }
-        None => compound.owner_sequence = Some(place),
+/// A lock owner that is new to a file, as LOCK names it.
+pub(super) struct NewLocker<'a> {
+    /// The open file under which it locks, and the place in the open owner's order.
+    pub(super) open: Stateid,
+    pub(super) open_seqid: u32,
+    /// Whose the lock owner is.
+    pub(super) client: u64,
+    pub(super) owner: &'a [u8],
+    pub(super) seqid: u32,
+}
+
+/// Takes the places of LOCK by a new lock owner, in the orders of the open owner and of the lock owner.
+pub(super) fn begin_new_lock(
+    compound: &mut Compound<'_>,
+    arguments: &Decoder<'_>,
+    locker: &NewLocker<'_>,
+    file: FileId,
+) -> Result<u64, Status> {
+    let request = checksum(compound, arguments);
+    let mut state = compound.peer.volume.state();
+    let client = state.legacy_client(locker.client, &compound.peer.identity)?;
+    let (opener, owner) = state.owner_of(locker.open)?;
+    if opener != client || !matches!(owner, OwnerName::Open(_)) {
+        return Err(Status::BadStateId);
     }
-    Ok(())
+    let open = OwnerSequence { client, owner, seqid: locker.open_seqid, step: Step::Other, request };
+    let owner = OwnerName::Lock(locker.owner.to_vec());
+    let lock = OwnerSequence { client, owner, seqid: locker.seqid, step: Step::Other, request };
+    let answered = state.check_lock_sequence(&open, &lock, file)?;
+    drop(state);
+    begin(compound, vec![open, lock], answered);
+    Ok(client)
+}
+
+fn begin(compound: &mut Compound<'_>, places: Vec<OwnerSequence>, answered: Option<Answered>) {
+    let Some(answered) = answered else {
+        compound.owner_sequences = places;
+        return;
+    };
+    if let Some(file) = answered.file {
+        compound.set_file(file);
+    }
+    compound.op_replay = Some(answered.reply);
+}
+
+/// Checksum of an operation on the current file whose arguments end where `behind` begins.
+fn checksum(compound: &Compound<'_>, behind: &Decoder<'_>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    compound.current.hash(&mut hasher);
+    hasher.write(&compound.operation[..compound.operation.len() - behind.rest().len()]);
+    hasher.finish()
 }

@@ -1,10 +1,10 @@
 //! LOCK, LOCKT and LOCKU.
 
 use super::super::compound::{Compound, OpResult};
-use super::super::state::{Conflict, LockRequest, Locker, OwnerName, Range, Stateid};
+use super::super::state::{Conflict, LockRequest, Locker, Range, Stateid, Step};
 use super::super::status::Status;
 use super::super::xdr::{Decoder, Encoder};
-use super::legacy;
+use super::legacy::{self, NewLocker};
 use crate::store::Kind;
 
 const MAX_OWNER: usize = 1024;
@@ -21,28 +21,29 @@ fn is_exclusive(kind: u32) -> Result<bool, Status> {
 pub(super) fn lock(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>, result: &mut Encoder) -> OpResult {
     let (kind, reclaim) = (arguments.u32()?, arguments.boolean()?);
     let (offset, length) = (arguments.u64()?, arguments.u64()?);
-    let mut lock_seqid = 0;
-    let (locker, seqid) = if arguments.boolean()? {
-        let seqid = arguments.u32()?;
-        let open = Stateid::decode(arguments)?;
-        lock_seqid = arguments.u32()?;
-        arguments.u64()?;
-        let owner = arguments.opaque(MAX_OWNER)?.to_vec();
-        (Locker::New { open: compound.resolve(open)?, owner }, seqid)
+    let (mut new, mut known_seqid) = (None, 0);
+    let locker = if arguments.boolean()? {
+        let (open_seqid, open) = (arguments.u32()?, Stateid::decode(arguments)?);
+        let (seqid, client, owner) = (arguments.u32()?, arguments.u64()?, arguments.opaque(MAX_OWNER)?);
+        let open = compound.resolve(open)?;
+        new = Some(NewLocker { open, open_seqid, client, owner, seqid });
+        Locker::New { open, owner: owner.to_vec() }
     } else {
         let known = Stateid::decode(arguments)?;
-        let seqid = arguments.u32()?;
-        (Locker::Known(compound.resolve(known)?), seqid)
+        known_seqid = arguments.u32()?;
+        Locker::Known(compound.resolve(known)?)
     };
     let file = lockable_file(compound)?;
-    let (Locker::New { open: named, .. } | Locker::Known(named)) = &locker;
-    let (named, mut client) = (*named, compound.client);
-    if compound.minor_version == 0 {
-        let (owner_client, _) = legacy::begin_state(compound, named, seqid)?;
-        if compound.op_replay.is_some() {
-            return Ok(());
+    let client = match (&locker, &new) {
+        // Since 4.1 the client is that of the session, whatever the arguments say (RFC 8881 §18.10.3).
+        _ if compound.minor_version > 0 => compound.client,
+        (_, Some(new)) => Some(legacy::begin_new_lock(compound, arguments, new, file)?),
+        (Locker::New { open: known, .. } | Locker::Known(known), None) => {
+            Some(legacy::begin_state(compound, arguments, *known, known_seqid, Step::Other)?.0)
         }
-        client = Some(owner_client);
+    };
+    if compound.op_replay.is_some() {
+        return Ok(());
     }
     let exclusive = is_exclusive(kind)?;
     let range = Range::new(offset, length).ok_or(Status::Inval)?;
@@ -53,10 +54,6 @@ pub(super) fn lock(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>, res
     let request = LockRequest { file, range, exclusive, locker };
     match state.lock(&request, client)? {
         Ok(stateid) => {
-            // The new lock owner's own numbers start here.
-            if let (0, Some(client), Locker::New { owner, .. }) = (compound.minor_version, client, &request.locker) {
-                state.confirm_owner(client, &OwnerName::Lock(owner.clone()), lock_seqid);
-            }
             drop(state);
             stateid.encode(result);
             compound.current_stateid = Some(stateid);
@@ -96,7 +93,7 @@ pub(super) fn unlock(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>, r
     let file = compound.file()?;
     let stateid = compound.resolve(stateid)?;
     if compound.minor_version == 0 {
-        legacy::begin_state(compound, stateid, seqid)?;
+        legacy::begin_state(compound, arguments, stateid, seqid, Step::Other)?;
         if compound.op_replay.is_some() {
             return Ok(());
         }

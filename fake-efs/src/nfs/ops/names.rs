@@ -10,7 +10,7 @@ use crate::store::{Attributes, Changes, DirectoryChange, FileId, Kind, NewBody, 
 
 pub(super) fn lookup(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>) -> OpResult {
     let name = decode_name(arguments)?;
-    let directory = directory(compound, compound.file()?)?;
+    let directory = directory_or_link(compound)?;
     compound.user.require(&directory, EXECUTE)?;
     let found = compound.store.lookup(directory.id, name)?;
     compound.set_file(found);
@@ -18,7 +18,7 @@ pub(super) fn lookup(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>) -
 }
 
 pub(super) fn lookup_parent(compound: &mut Compound<'_>) -> OpResult {
-    let directory = directory(compound, compound.file()?)?;
+    let directory = directory_or_link(compound)?;
     if compound.peer.is_root(directory.id) {
         return Err(Status::NoEnt);
     }
@@ -142,6 +142,13 @@ pub(super) fn rename(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>, r
 /// A directory in which the user may look up names.
 pub(super) fn directory(compound: &Compound<'_>, id: FileId) -> Result<Attributes, Status> {
     let found = compound.store.attributes(id)?;
+    if found.kind == Kind::Directory { Ok(found) } else { Err(Status::NotDir) }
+}
+
+/// The same for the current file of LOOKUP and LOOKUPP, which alone of these operations tell symbolic links from other files
+/// (RFC 7530 §13.2, RFC 8881 §15.2).
+fn directory_or_link(compound: &Compound<'_>) -> Result<Attributes, Status> {
+    let found = compound.file_attributes()?;
     match found.kind {
         Kind::Directory => Ok(found),
         Kind::Symlink => Err(Status::Symlink),

@@ -3,7 +3,7 @@
 use super::super::attributes::{Bitmap, SetAttributes, number};
 use super::super::compound::{Compound, OpResult};
 use super::super::credentials::{EXECUTE, READ, User, WRITE};
-use super::super::state::{Access, OwnerName, Stateid};
+use super::super::state::{Access, OwnerName, Stateid, Step};
 use super::super::status::Status;
 use super::super::xdr::{Decoder, Encoder};
 use super::names::{create_node, directory, encode_change, parent_for_change};
@@ -45,7 +45,7 @@ pub(super) fn open(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>, res
     }
     let client = match compound.client {
         Some(client) => client,
-        None => legacy::begin_open(compound, client, owner, seqid)?,
+        None => legacy::begin_open(compound, arguments, client, owner, seqid)?,
     };
     if compound.op_replay.is_some() {
         return Ok(());
@@ -72,12 +72,18 @@ pub(super) fn open(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>, res
         Claim::Name(name) => open_name(compound, name, &creation, access)?,
         Claim::Current | Claim::Previous => open_current(compound, access, reclaim)?,
     };
-    let stateid = compound.peer.volume.state().open(client, owner, opened.file.id, access)?;
+    let mut state = compound.peer.volume.state();
     let mut flags = RESULT_POSIX_LOCKS;
     if compound.minor_version == 0 {
-        let confirmed = compound.peer.volume.state().is_owner_confirmed(client, &OwnerName::Open(owner.to_vec()));
-        flags |= if confirmed { 0 } else { RESULT_CONFIRM };
+        let name = OwnerName::Open(owner.to_vec());
+        if reclaim {
+            state.begin_confirmed(client, name, seqid);
+        } else if !state.is_owner_confirmed(client, &name) {
+            flags |= RESULT_CONFIRM;
+        }
     }
+    let stateid = state.open(client, owner, opened.file.id, access)?;
+    drop(state);
     stateid.encode(result);
     encode_change(result, opened.change);
     result.u32(flags);
@@ -201,7 +207,8 @@ fn require_openable(compound: &Compound<'_>, file: &Attributes) -> OpResult {
         Kind::Regular => Ok(()),
         Kind::Directory => Err(Status::IsDir),
         Kind::Symlink => Err(Status::Symlink),
-        _ if compound.minor_version == 0 => Err(Status::Inval),
+        // 4.0 has no other name for special files, which a client can't know to be such (RFC 7530 §16.16.6).
+        _ if compound.minor_version == 0 => Err(Status::Symlink),
         _ => Err(Status::WrongType),
     }
 }
@@ -220,7 +227,7 @@ pub(super) fn downgrade(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>
     let file = compound.file()?;
     let stateid = compound.resolve(stateid)?;
     if compound.minor_version == 0 {
-        legacy::begin_state(compound, stateid, seqid)?;
+        legacy::begin_state(compound, arguments, stateid, seqid, Step::Other)?;
         if compound.op_replay.is_some() {
             return Ok(());
         }
@@ -242,7 +249,7 @@ pub(super) fn close(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>, re
     let stateid = compound.resolve(stateid)?;
     let mut owner = None;
     if compound.minor_version == 0 {
-        owner = Some(legacy::begin_state(compound, stateid, seqid)?);
+        owner = Some(legacy::begin_state(compound, arguments, stateid, seqid, Step::Other)?);
         if compound.op_replay.is_some() {
             return Ok(());
         }

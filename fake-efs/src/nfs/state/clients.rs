@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::super::status::Status;
-use super::{MAX_CLIENTS, SessionId, State};
+use super::{MAX_CLIENTS, OwnerName, SessionId, State};
 use crate::store::FileId;
 
 /// Whom a client record belongs to. The identity of the connection is part of it: the same machine is another client over
@@ -50,6 +50,11 @@ pub(super) struct Client {
 impl Client {
     pub(super) fn owner(&self) -> Arc<Owner> {
         Arc::clone(&self.owner)
+    }
+
+    /// Whether the numbers of an open owner are believed; only 4.0 has any.
+    pub(super) fn is_confirmed_opener(&self, owner: &[u8]) -> bool {
+        self.owner.minor_version > 0 || self.legacy.is_confirmed(&OwnerName::Open(owner.to_vec()))
     }
 
     pub(super) fn has_state(&self) -> bool {

@@ -1,12 +1,14 @@
 //! What only NFSv4.0 needs: SETCLIENTID, and sequence numbers of owners in place of sessions (RFC 7530 §9.1.7, §16.33).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::Instant;
 
 use super::super::status::Status;
+use super::clients::Client;
 use super::{Owner, State, Stateid};
 use crate::store::FileId;
 
-/// Most owners whose last reply is kept for one client.
+/// From so many owners on, those that hold nothing are forgotten.
 const MAX_OWNERS: usize = 4096;
 /// Most closed state ids by which a repeated CLOSE is recognised.
 const MAX_CLOSED: usize = 256;
@@ -21,8 +23,18 @@ pub(in super::super) enum OwnerName {
 #[derive(Debug)]
 struct Sequenced {
     last: u32,
+    /// Checksum of the request with that number; another one under the same number is no repetition.
+    request: u64,
     answer: Answered,
     confirmed: bool,
+    at: Instant,
+}
+
+impl Sequenced {
+    /// Whether a number is the next one. 0 is left out after the highest one (RFC 7530 §9.1.3), but not by every client.
+    fn is_next(&self, seqid: u32) -> bool {
+        seqid == self.last.wrapping_add(1) || self.last == u32::MAX && seqid == 1
+    }
 }
 
 /// What is needed to answer a repeated request, and to go on with the operations behind it.
@@ -39,7 +51,23 @@ pub(in super::super) struct Answered {
 pub(super) struct LegacyClient {
     confirm: [u8; 8],
     owners: HashMap<OwnerName, Sequenced>,
+    /// Number of owners at which it is worth looking for some that hold nothing.
+    crowded: usize,
     closed: VecDeque<(u64, OwnerName)>,
+}
+
+impl LegacyClient {
+    pub(super) fn is_confirmed(&self, owner: &OwnerName) -> bool {
+        self.owners.get(owner).is_some_and(|owner| owner.confirmed)
+    }
+}
+
+/// What an operation is to its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Step {
+    Open,
+    Confirm,
+    Other,
 }
 
 /// A request's place in its owner's order.
@@ -48,6 +76,9 @@ pub(in super::super) struct OwnerSequence {
     pub(in super::super) client: u64,
     pub(in super::super) owner: OwnerName,
     pub(in super::super) seqid: u32,
+    pub(in super::super) step: Step,
+    /// Checksum of operation and arguments.
+    pub(in super::super) request: u64,
 }
 
 impl State {
@@ -90,6 +121,13 @@ impl State {
         Ok(id)
     }
 
+    /// The client that a state id was given to.
+    pub(in super::super) fn client_of(&self, stateid: Stateid) -> Result<u64, Status> {
+        let id = stateid.id(self.boot)?;
+        let open = self.opens.get(&id).map(|open| open.client);
+        open.or_else(|| self.locks.get(&id).map(|lock| lock.client)).ok_or(Status::BadStateId)
+    }
+
     /// The client and owner behind a state id, which may have been closed a moment ago.
     pub(in super::super) fn owner_of(&self, stateid: Stateid) -> Result<(u64, OwnerName), Status> {
         let id = stateid.id(self.boot)?;
@@ -99,52 +137,151 @@ impl State {
         if let Some(lock) = self.locks.get(&id) {
             return Ok((lock.client, OwnerName::Lock(lock.owner.clone())));
         }
-        let closed = |client: &super::clients::Client| {
+        let closed = |client: &Client| {
             let found = client.legacy.closed.iter().find(|(closed, _)| *closed == id);
             found.map(|(_, owner)| (client.id, owner.clone()))
         };
         self.clients.values().find_map(closed).ok_or(Status::BadStateId)
     }
 
-    /// Checks a request's number; the answer to be repeated if it was answered before.
-    pub(in super::super) fn check_owner_sequence(&self, place: &OwnerSequence) -> Result<Option<Answered>, Status> {
+    /// Checks a request's number (RFC 7530 §9.1.7, §16.18); the answer to be repeated if it was answered before.
+    pub(in super::super) fn check_owner_sequence(&mut self, place: &OwnerSequence) -> Result<Option<Answered>, Status> {
         let client = self.clients.get(&place.client).ok_or(Status::StaleClientId)?;
-        match client.legacy.owners.get(&place.owner) {
-            None => Ok(None),
-            Some(owner) if place.seqid == owner.last.wrapping_add(1) => Ok(None),
-            Some(owner) if place.seqid == owner.last => Ok(Some(owner.answer.clone())),
-            // An owner that was never confirmed may start anew.
-            Some(owner) if !owner.confirmed && matches!(place.owner, OwnerName::Open(_)) => Ok(None),
-            Some(_) => Err(Status::BadSeqId),
+        let Some(owner) = client.legacy.owners.get(&place.owner) else { return Ok(None) };
+        let is_last = owner.last == place.seqid;
+        match place.step {
+            // Nothing can be done with an open file whose owner was not confirmed.
+            Step::Other if !owner.confirmed && owner.is_next(place.seqid) => Err(Status::BadStateId),
+            _ if owner.is_next(place.seqid) => Ok(None),
+            _ if is_last && owner.request == place.request => Ok(Some(owner.answer.clone())),
+            // The first OPEN was one of long ago that came late, or the client has given it up.
+            Step::Open if !owner.confirmed => {
+                self.cancel_owner(place.client, &place.owner);
+                Ok(None)
+            }
+            Step::Confirm if !owner.confirmed => {
+                self.cancel_owner(place.client, &place.owner);
+                Err(Status::BadSeqId)
+            }
+            _ => Err(Status::BadSeqId),
+        }
+    }
+
+    /// The same for LOCK by a lock owner that is new to the file, which has a place in two orders (RFC 7530 §9.1.9, §16.10.5).
+    pub(in super::super) fn check_lock_sequence(
+        &mut self,
+        open: &OwnerSequence,
+        lock: &OwnerSequence,
+        file: FileId,
+    ) -> Result<Option<Answered>, Status> {
+        let answered = self.check_owner_sequence(open)?;
+        let client = self.clients.get(&open.client).ok_or(Status::StaleClientId)?;
+        if client.legacy.owners.contains_key(&lock.owner) {
+            let same = self.check_owner_sequence(lock)?.is_some() == answered.is_some();
+            return if same { self.check_new_locker(answered, lock, file) } else { Err(Status::BadSeqId) };
+        }
+        self.check_new_locker(answered, lock, file)
+    }
+
+    /// An owner that has locks in the file names them by their state id.
+    fn check_new_locker(
+        &self,
+        answered: Option<Answered>,
+        lock: &OwnerSequence,
+        file: FileId,
+    ) -> Result<Option<Answered>, Status> {
+        let OwnerName::Lock(name) = &lock.owner else { return Err(Status::ServerFault) };
+        let client = self.clients.get(&lock.client);
+        let known = client.is_some_and(|client| client.locks.contains_key(&(name.clone(), file)));
+        if known && answered.is_none() { Err(Status::BadSeqId) } else { Ok(answered) }
+    }
+
+    /// Forgets an open owner that was not confirmed, and what it has opened.
+    fn cancel_owner(&mut self, client: u64, owner: &OwnerName) {
+        let OwnerName::Open(name) = owner else { return };
+        let Some(record) = self.clients.get_mut(&client) else { return };
+        record.legacy.owners.remove(owner);
+        let opened = record.opens.iter().filter(|((owner, _), _)| owner == name).map(|(_, id)| *id);
+        for open in opened.collect::<Vec<_>>() {
+            self.forget_open(open);
         }
     }
 
     /// Keeps the answer to a request.
     pub(in super::super) fn end_owner_sequence(&mut self, place: OwnerSequence, answer: Answered) {
+        let now = self.now();
         let Some(client) = self.clients.get_mut(&place.client) else { return };
-        let owners = &mut client.legacy.owners;
-        if owners.len() >= MAX_OWNERS && !owners.contains_key(&place.owner) {
-            owners.clear();
+        if let Some(owner) = client.legacy.owners.get_mut(&place.owner) {
+            (owner.last, owner.request, owner.answer, owner.at) = (place.seqid, place.request, answer, now);
+            return;
         }
-        let entry = owners.entry(place.owner).or_insert_with(|| Sequenced {
-            last: place.seqid,
-            answer: Answered::default(),
-            confirmed: false,
-        });
-        entry.last = place.seqid;
-        entry.answer = answer;
+        // A lock owner that was refused its first lock holds nothing to be known for.
+        let confirmed = matches!(place.owner, OwnerName::Lock(_));
+        if confirmed && !client.holds(&place.owner) {
+            return;
+        }
+        client.make_room_for_owner();
+        let owner = Sequenced { last: place.seqid, request: place.request, answer, confirmed, at: now };
+        client.legacy.owners.insert(place.owner, owner);
     }
 
     pub(in super::super) fn is_owner_confirmed(&self, client: u64, owner: &OwnerName) -> bool {
-        let client = self.clients.get(&client);
-        client.and_then(|client| client.legacy.owners.get(owner)).is_some_and(|owner| owner.confirmed)
+        self.clients.get(&client).is_some_and(|client| client.legacy.is_confirmed(owner))
     }
 
-    /// OPEN_CONFIRM.
-    pub(in super::super) fn confirm_owner(&mut self, client: u64, owner: &OwnerName, seqid: u32) {
+    /// OPEN_CONFIRM: advances the open's state id. Only the owner's first open needs it.
+    pub(in super::super) fn confirm_open(&mut self, stateid: Stateid, file: FileId) -> Result<Stateid, Status> {
+        let (id, open) = self.find_open(stateid, None)?;
+        if open.confirmed || open.file != file {
+            return Err(Status::BadStateId);
+        }
+        let (client, owner) = (open.client, OwnerName::Open(open.owner.clone()));
+        self.confirm_owner(client, &owner);
+        let boot = self.boot;
+        let open = self.opens.get_mut(&id).ok_or(Status::BadStateId)?;
+        open.seqid = super::stateid::following(open.seqid);
+        Ok(Stateid::new(boot, id, open.seqid))
+    }
+
+    /// Believes the numbers of an open owner.
+    fn confirm_owner(&mut self, client: u64, owner: &OwnerName) {
+        let (Some(client), OwnerName::Open(name)) = (self.clients.get_mut(&client), owner) else { return };
+        if let Some(owner) = client.legacy.owners.get_mut(owner) {
+            owner.confirmed = true;
+        }
+        for ((_, _), id) in client.opens.iter().filter(|((owner, _), _)| owner == name) {
+            if let Some(open) = self.opens.get_mut(id) {
+                open.confirmed = true;
+            }
+        }
+    }
+
+    /// An owner that claims back what it had open needs no confirmation (RFC 7530 §9.1.11).
+    pub(in super::super) fn begin_confirmed(&mut self, client: u64, owner: OwnerName, seqid: u32) {
+        let at = self.now();
         if let Some(client) = self.clients.get_mut(&client) {
-            let new = Sequenced { last: seqid, answer: Answered::default(), confirmed: true };
-            client.legacy.owners.entry(owner.clone()).or_insert(new).confirmed = true;
+            let new = Sequenced { last: seqid, request: 0, answer: Answered::default(), confirmed: true, at };
+            client.legacy.owners.entry(owner).or_insert(new).confirmed = true;
+        }
+    }
+
+    /// Cancels what was opened and not confirmed within a lease, and forgets owners that hold nothing and were not seen for
+    /// two leases.
+    pub(super) fn sweep_owners(&mut self) {
+        let (now, lease) = (self.now(), self.lease);
+        let mut unconfirmed = Vec::new();
+        for (id, client) in &mut self.clients {
+            let (opens, locks) = (&client.opens, &client.locks);
+            client.legacy.owners.retain(|name, owner| {
+                let silent = now.duration_since(owner.at);
+                if !owner.confirmed && silent > lease {
+                    unconfirmed.push((*id, name.clone()));
+                }
+                silent <= 2 * lease || holds(opens, locks, name)
+            });
+        }
+        for (client, owner) in unconfirmed {
+            self.cancel_owner(client, &owner);
         }
     }
 
@@ -156,13 +293,42 @@ impl State {
             client.legacy.closed.truncate(MAX_CLOSED);
         }
     }
+}
 
-    /// Advances an open's state id, as OPEN_CONFIRM does.
-    pub(in super::super) fn touch_open(&mut self, stateid: Stateid) -> Result<Stateid, Status> {
-        let (id, _) = self.find_open(stateid, None)?;
-        let boot = self.boot;
-        let open = self.opens.get_mut(&id).ok_or(Status::BadStateId)?;
-        open.seqid = super::stateid::following(open.seqid);
-        Ok(Stateid::new(boot, id, open.seqid))
+/// Whether an owner has files open or locked.
+fn holds(opens: &HashMap<(Vec<u8>, FileId), u64>, locks: &HashMap<(Vec<u8>, FileId), u64>, owner: &OwnerName) -> bool {
+    let (held, name) = match owner {
+        OwnerName::Open(name) => (opens, name),
+        OwnerName::Lock(name) => (locks, name),
+    };
+    held.keys().any(|(owner, _)| owner == name)
+}
+
+impl Client {
+    fn holds(&self, owner: &OwnerName) -> bool {
+        holds(&self.opens, &self.locks, owner)
+    }
+
+    /// Forgets a lock owner that holds nothing any more: the client may use the name again, and count from the beginning.
+    pub(super) fn forget_idle_locker(&mut self, owner: &[u8]) {
+        let holds = |locks: &HashMap<(Vec<u8>, FileId), u64>| locks.keys().any(|(name, _)| name == owner);
+        if !self.legacy.owners.is_empty() && !holds(&self.locks) {
+            self.legacy.owners.remove(&OwnerName::Lock(owner.to_vec()));
+        }
+    }
+
+    /// The last answer is kept for as long as an owner holds something; others are forgotten when there are many.
+    fn make_room_for_owner(&mut self) {
+        let legacy = &mut self.legacy;
+        if legacy.owners.len() < MAX_OWNERS.max(legacy.crowded) {
+            return;
+        }
+        let opening: HashSet<_> = self.opens.keys().map(|(owner, _)| owner).collect();
+        let locking: HashSet<_> = self.locks.keys().map(|(owner, _)| owner).collect();
+        legacy.owners.retain(|name, _| match name {
+            OwnerName::Open(name) => opening.contains(name),
+            OwnerName::Lock(name) => locking.contains(name),
+        });
+        legacy.crowded = 2 * legacy.owners.len();
     }
 }

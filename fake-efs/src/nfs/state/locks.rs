@@ -196,6 +196,7 @@ impl State {
             let key = (lock.owner.clone(), lock.file);
             if let Some(client) = self.clients.get_mut(&lock.client) {
                 client.locks.remove(&key);
+                client.forget_idle_locker(&key.0);
             }
         }
         self.drop_lock(id);

@@ -31,6 +31,8 @@ pub(super) struct Open {
     pub(super) file: FileId,
     pub(super) access: Access,
     pub(super) seqid: u32,
+    /// Whether the owner's numbers are believed; always so since 4.1. Nothing can be done with the file before.
+    pub(super) confirmed: bool,
     /// Bit n is set if it was opened with access n, for OPEN_DOWNGRADE.
     opened_with: u32,
 }
@@ -65,12 +67,13 @@ impl State {
         if record.opens.len() >= MAX_OPENS {
             return Err(Status::DQuot);
         }
+        let confirmed = record.is_confirmed_opener(owner);
         let record = record.owner();
         self.store.upgrade().ok_or(Status::Stale)?.pin(file)?;
         self.record_owner(record);
         let id = self.next_id();
         let owner = owner.to_vec();
-        self.opens.insert(id, Open { client, owner, file, access, seqid: 1, opened_with: 1 << access.0 });
+        self.opens.insert(id, Open { client, owner, file, access, seqid: 1, confirmed, opened_with: 1 << access.0 });
         if let Some(record) = self.clients.get_mut(&client) {
             record.opens.insert(key, id);
         }
@@ -123,19 +126,24 @@ impl State {
         if open.file != file {
             return Err(Status::BadStateId);
         }
-        let (client, key, seqid) = (open.client, (open.owner.clone(), open.file), following(open.seqid));
-        let of_file = self.clients.get(&client).into_iter().flat_map(|client| &client.locks);
-        let of_file = of_file.filter(|((_, locked), _)| *locked == file).map(|(_, lock)| *lock);
+        let seqid = following(open.seqid);
+        self.forget_open(id);
+        Ok(Stateid::new(self.boot, id, seqid))
+    }
+
+    /// Ends an open, and the locks under it.
+    pub(super) fn forget_open(&mut self, id: u64) {
+        let Some(open) = self.opens.remove(&id) else { return };
+        let of_file = self.clients.get(&open.client).into_iter().flat_map(|client| &client.locks);
+        let of_file = of_file.filter(|((_, locked), _)| *locked == open.file).map(|(_, lock)| *lock);
         let under: Vec<u64> = of_file.filter(|lock| self.locks.get(lock).is_some_and(|lock| lock.open == id)).collect();
         for lock in under {
             self.forget_lock(lock);
         }
-        self.opens.remove(&id);
-        if let Some(record) = self.clients.get_mut(&client) {
-            record.opens.remove(&key);
+        if let Some(record) = self.clients.get_mut(&open.client) {
+            record.opens.remove(&(open.owner, open.file));
         }
-        self.unpin(file);
-        Ok(Stateid::new(self.boot, id, seqid))
+        self.unpin(open.file);
     }
 
     /// Decides whether a state id allows reading or writing a file.
@@ -156,7 +164,7 @@ impl State {
         };
         let open = open.filter(|open| client.is_none_or(|client| open.client == client)).ok_or(Status::BadStateId)?;
         stateid.check_seqid(seqid)?;
-        if open.file != file {
+        if open.file != file || !open.confirmed {
             return Err(Status::BadStateId);
         }
         if open.access.includes(wanted) { Ok(IoRight::Open) } else { Err(Status::OpenMode) }
