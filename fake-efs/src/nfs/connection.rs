@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::connections::{ConnectionView, Entry};
 use super::faults::{Faults, WireEffect, delay};
 use super::peer::Peer;
-use super::record::{self, Progress};
+use super::record::{self, Assembler, Progress};
 use super::rpc::{self, Accepted, Call, NFS_PROGRAM};
 use super::xdr::{Decoder, Encoder};
 use super::{MAX_RECORD, compound, partition};
@@ -46,8 +46,9 @@ impl Connection {
     /// Serves until the peer closes, misbehaves, or is silent in the middle of a record.
     pub(super) async fn serve(self, mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
         let (mut input, mut output) = (BytesMut::new(), Vec::new());
+        let mut assembler = Assembler::default();
         loop {
-            let progress = match record::take(&mut input, MAX_RECORD) {
+            let progress = match assembler.take(&mut input, MAX_RECORD) {
                 Ok(progress) => progress,
                 Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
             };
@@ -65,7 +66,8 @@ impl Connection {
                 }
                 Progress::Missing(count) => {
                     self.flush(&mut stream, &mut output).await?;
-                    if !fill(&mut stream, &mut input, &mut output, count).await? {
+                    let between = input.is_empty() && !assembler.has_begun();
+                    if !fill(&mut stream, &mut input, &mut output, count, between).await? {
                         return Ok(());
                     }
                 }
@@ -134,17 +136,18 @@ impl Connection {
     }
 }
 
-/// Reads until at least `count` more bytes are there; false when the peer has closed between two records.
+/// Reads until at least `count` more bytes are there; false when the peer has closed between two records, where this may be.
 async fn fill(
     stream: &mut (impl AsyncRead + Unpin),
     input: &mut BytesMut,
     output: &mut Vec<u8>,
     count: usize,
+    between: bool,
 ) -> io::Result<bool> {
     let target = input.len() + count;
     input.reserve(count.max(USUAL_REQUEST));
     while input.len() < target {
-        let read = if input.is_empty() {
+        let read = if between && input.is_empty() {
             match timeout(IDLE, stream.read_buf(input)).await {
                 Ok(read) => read?,
                 Err(_) => {
@@ -161,7 +164,7 @@ async fn fill(
             timeout(STALLED, stream.read_buf(input)).await??
         };
         if read == 0 {
-            return if input.is_empty() { Ok(false) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+            return if between && input.is_empty() { Ok(false) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
         }
     }
     Ok(true)

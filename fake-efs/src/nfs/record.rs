@@ -2,8 +2,6 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-/// Most fragments of one record; real clients send one.
-const MAX_FRAGMENTS: usize = 64;
 const LAST: u32 = 0x8000_0000;
 
 /// The stream is not RPC, or a record is longer than anything that can be answered.
@@ -20,39 +18,50 @@ pub(super) enum Progress {
     Missing(usize),
 }
 
-/// Takes the first record from a buffer if it is complete.
-pub(super) fn take(buffer: &mut BytesMut, limit: usize) -> Result<Progress, TooLong> {
-    let (mut at, mut length, mut fragments) = (0, 0, 0);
-    loop {
-        let Some(header) = buffer.get(at..at + 4).and_then(|word| word.first_chunk()) else {
-            return Ok(Progress::Missing(at + 4 - buffer.len()));
-        };
-        let header = u32::from_be_bytes(*header);
-        let fragment = (header & !LAST) as usize;
-        length += fragment;
-        fragments += 1;
-        if length > limit || fragments > MAX_FRAGMENTS {
-            return Err(TooLong);
-        }
-        at += 4 + fragment;
-        if buffer.len() < at {
-            return Ok(Progress::Missing(at - buffer.len()));
-        }
-        if header & LAST != 0 {
-            break;
+/// Puts records together. One of a single fragment, as real clients send them, is taken from the buffer without a copy.
+#[derive(Debug, Default)]
+pub(super) struct Assembler {
+    /// The fragments of the present record that are complete.
+    parts: BytesMut,
+    /// What they count for towards the limit: an empty one counts as a byte, or a record could go on for ever.
+    counted: usize,
+}
+
+impl Assembler {
+    /// Whether a part of a record was taken.
+    pub(super) fn has_begun(&self) -> bool {
+        self.counted > 0
+    }
+
+    /// Takes the first record from a buffer if it is complete.
+    pub(super) fn take(&mut self, buffer: &mut BytesMut, limit: usize) -> Result<Progress, TooLong> {
+        loop {
+            let Some(header) = buffer.first_chunk() else { return Ok(Progress::Missing(4 - buffer.len())) };
+            let header = u32::from_be_bytes(*header);
+            let (length, is_last) = ((header & !LAST) as usize, header & LAST != 0);
+            self.counted = self.counted.saturating_add(if is_last { length } else { length.max(1) });
+            if self.counted > limit {
+                return Err(TooLong);
+            }
+            if buffer.len() < 4 + length {
+                // It is counted again when it is complete.
+                self.counted -= if is_last { length } else { length.max(1) };
+                return Ok(Progress::Missing(4 + length - buffer.len()));
+            }
+            buffer.advance(4);
+            let fragment = buffer.split_to(length);
+            if is_last {
+                self.counted = 0;
+                let mut record = std::mem::take(&mut self.parts);
+                if record.is_empty() {
+                    return Ok(Progress::Record(fragment.freeze()));
+                }
+                record.extend_from_slice(&fragment);
+                return Ok(Progress::Record(record.freeze()));
+            }
+            self.parts.extend_from_slice(&fragment);
         }
     }
-    if fragments == 1 {
-        buffer.advance(4);
-        return Ok(Progress::Record(buffer.split_to(length).freeze()));
-    }
-    let mut raw = buffer.split_to(at);
-    let mut record = BytesMut::with_capacity(length);
-    while raw.has_remaining() {
-        let fragment = (raw.get_u32() & !LAST) as usize;
-        record.extend_from_slice(&raw.split_to(fragment));
-    }
-    Ok(Progress::Record(record.freeze()))
 }
 
 /// Starts a reply record at the end of a buffer; give the result to [`finish`].
@@ -87,11 +96,11 @@ mod tests {
                     stream.extend_from_slice(fragment);
                 }
             }
-            let (mut buffer, mut found) = (BytesMut::new(), Vec::new());
+            let (mut buffer, mut assembler, mut found) = (BytesMut::new(), Assembler::default(), Vec::new());
             for piece in stream.chunks(cut) {
                 buffer.extend_from_slice(piece);
                 loop {
-                    match take(&mut buffer, 100).unwrap() {
+                    match assembler.take(&mut buffer, 100).unwrap() {
                         Progress::Record(record) => found.push(record.to_vec()),
                         Progress::Missing(count) => { prop_assert!(count > 0); break; }
                     }
@@ -104,12 +113,33 @@ mod tests {
 
     #[test]
     fn endless_records_are_refused_before_they_are_read() {
-        let mut long = BytesMut::from(&[0x80, 0, 1, 0][..]);
-        assert_eq!(take(&mut long, 255), Err(TooLong));
-        let mut empty_fragments = BytesMut::from(&[0; 400][..]);
-        assert_eq!(take(&mut empty_fragments, 255), Err(TooLong));
-        let mut http = BytesMut::from(&b"GET / HTTP/1.1\r\n"[..]);
-        assert_eq!(take(&mut http, 2 << 20), Err(TooLong));
+        let take = |bytes: &[u8], limit| Assembler::default().take(&mut BytesMut::from(bytes), limit);
+        assert_eq!(take(&[0x80, 0, 1, 0], 255), Err(TooLong));
+        assert_eq!(take(&[0; 4 * 256], 255), Err(TooLong));
+        assert_eq!(take(&[0; 4 * 255], 255), Ok(Progress::Missing(4)), "empty fragments");
+        assert_eq!(take(b"GET / HTTP/1.1\r\n", 2 << 20), Err(TooLong));
+        let mut assembler = Assembler::default();
+        let mut buffer = BytesMut::from(&[0, 0, 0, 100, 0][..]);
+        for _ in 0..3 {
+            assert_eq!(
+                assembler.take(&mut buffer, 255),
+                Ok(Progress::Missing(99)),
+                "counted once, however often it is seen"
+            );
+        }
+        buffer.extend_from_slice(&[0; 99]);
+        buffer.extend_from_slice(&[0x80, 0, 0, 156]);
+        assert_eq!(assembler.take(&mut buffer, 255), Err(TooLong), "the fragments together");
+    }
+
+    #[test]
+    fn a_record_may_have_as_many_fragments_as_bytes() {
+        let mut buffer = BytesMut::new();
+        for byte in 0..200 {
+            buffer.extend_from_slice(&[if byte == 199 { 0x80 } else { 0 }, 0, 0, 1, byte]);
+        }
+        let record = Bytes::from_iter(0..200);
+        assert_eq!(Assembler::default().take(&mut buffer, 200), Ok(Progress::Record(record)));
     }
 
     #[test]

@@ -74,6 +74,34 @@ fn a_record_in_pieces_is_put_together() {
     assert_eq!(words_of(&wire.receive().unwrap())[1..], [1, 0, 0, 0, 0]);
 }
 
+/// RFC 5531 §11 sets no limit to the number of fragments.
+#[test]
+fn a_record_may_have_any_number_of_pieces() {
+    let running = populated();
+    let mut wire = Wire::session(running.address, "wire");
+    let (stateid, handle) = wire.open("f", 3);
+    wire.sequence += 1;
+    let data: Vec<u8> = (0..20_000u32).map(|n| (n % 251) as u8).collect();
+    let ops = [sequence(wire.session, wire.sequence, 0, 0, false), putfh(&handle), write(stateid, 0, 0, &data)];
+    let mut call = wire.call_head(NFS, 4, 1).buffer;
+    call.extend_from_slice(&compound_body(1, &ops));
+    let mut bytes = Vec::new();
+    for byte in &call {
+        // An empty piece before each byte.
+        bytes.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 1, *byte]);
+    }
+    bytes.extend_from_slice(&0x8000_0000u32.to_be_bytes());
+    wire.send(&bytes);
+    assert_eq!(words_of(&wire.receive().unwrap())[1..7], [1, 0, 0, 0, 0, OK]);
+    let mut reply = wire.run(&[putfh(&handle), read(stateid, 0, 30_000)]);
+    reply.op(22).op(25).u32();
+    assert!(reply.opaque() == data);
+    // Cut in the middle, with nothing in the buffer, it is no record.
+    wire.send(&[0, 0, 0, 1, 7]);
+    drop(wire);
+    assert_eq!(Wire::session(running.address, "after").run(&[putrootfh()]).status, OK);
+}
+
 #[test]
 fn several_requests_at_once_are_answered_in_order() {
     let running = populated();
@@ -93,8 +121,10 @@ fn several_requests_at_once_are_answered_in_order() {
 #[test]
 fn what_is_not_rpc_ends_the_connection() {
     let running = populated();
+    // One empty piece more than the longest record has bytes.
+    let endless = vec![0; 4 * ((1 << 20) + (64 << 10) + 1)];
     let junk: [&[u8]; 5] =
-        [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", &[0xff; 64], &[0x80, 0, 0, 4, 1, 2, 3, 4], &[0x80, 0, 0, 0], &[0; 4096]];
+        [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", &[0xff; 64], &[0x80, 0, 0, 4, 1, 2, 3, 4], &[0x80, 0, 0, 0], &endless];
     for bytes in junk {
         let mut wire = Wire::connect(running.address);
         wire.send(bytes);
