@@ -5,7 +5,9 @@ use super::duplicates::{self, Known, Ticket};
 use super::ops;
 use super::peer::Peer;
 use super::rpc::{Accepted, Call, encode_accepted};
-use super::state::{Answered, Channel, OwnerSequence, RequestSize, SequenceRequest, SequenceStart, SessionId, Stateid};
+use super::state::{
+    Answered, Channel, Claimant, OwnerSequence, RequestSize, SequenceRequest, SequenceStart, SessionId, Stateid,
+};
 use super::status::Status;
 use super::xdr::{Decoder, Encoder, Malformed};
 use crate::store::{Attributes, FileId, Store};
@@ -62,6 +64,11 @@ pub(super) struct Compound<'a> {
 }
 
 impl Compound<'_> {
+    /// Who asks, where records of clients are concerned: not the access point's user, which is all its clients' user.
+    pub(super) fn claimant(&self) -> Claimant<'_> {
+        Claimant { identity: &self.peer.identity, principal: self.call.credential.principal() }
+    }
+
     /// The current file.
     pub(super) fn file(&self) -> Result<FileId, Status> {
         self.current.ok_or(Status::NoFileHandle)
@@ -259,8 +266,8 @@ fn finish(
     }
     if let Some(status) = status {
         encoder.set_u32(at, status as u32);
-        // The conflicting lock follows this error, and the (empty) set of what was set follows any error of SETATTR.
-        if status != Status::Denied {
+        // The conflicting lock or client follows these errors, and the (empty) set of what was set any error of SETATTR.
+        if !matches!(status, Status::Denied | Status::ClidInUse) {
             encoder.buffer.truncate(at + 4);
         }
         if number == ops::SETATTR {

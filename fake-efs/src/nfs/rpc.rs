@@ -31,6 +31,19 @@ pub enum Credential {
     },
 }
 
+/// Who is behind a call as far as records of clients are concerned: the user of AUTH_SYS, or nobody in particular.
+pub type Principal = Option<u32>;
+
+impl Credential {
+    /// The user in whose name the call is made.
+    pub fn principal(&self) -> Principal {
+        match self {
+            Self::None => None,
+            Self::Sys { uid, .. } => Some(*uid),
+        }
+    }
+}
+
 /// Header of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {

@@ -8,16 +8,19 @@ mod ranges;
 mod sessions;
 mod stateid;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
+use super::rpc::Principal;
 use super::status::Status;
 use crate::store::{FileId, Store};
 #[cfg(test)]
 use clients::Exchange;
-pub(super) use clients::{ExchangeRequest, Owner};
-pub(super) use legacy::{Answered, OwnerName, OwnerSequence, Step};
+pub(super) use clients::{Claimant, ExchangeRequest, Owner};
+pub(super) use legacy::{Answered, Callback, Introduction, OwnerName, OwnerSequence, Step};
 pub(super) use locks::{LockRequest, Locker};
 pub(super) use opens::{Access, IoRight};
 pub(super) use ranges::{Conflict, Range};
@@ -54,8 +57,8 @@ pub(super) struct State {
     locks: HashMap<u64, locks::LockState>,
     ranges: HashMap<FileId, ranges::Ranges>,
     grace: Option<Grace>,
-    /// Owners that a durable store knows to have state.
-    recorded: HashSet<Arc<Owner>>,
+    /// Clients that a durable store knows to have state.
+    recorded: Holders,
 }
 
 /// The time after a restart in which clients may only claim back what they had.
@@ -63,7 +66,26 @@ pub(super) struct State {
 struct Grace {
     until: Instant,
     /// Who had state before, and has not said that it is done reclaiming.
-    waiting: HashSet<Arc<Owner>>,
+    waiting: Holders,
+}
+
+/// Clients that have, or had, state, and who speaks for them.
+type Holders = HashMap<Arc<Owner>, Principal>;
+
+/// One of them as a durable store keeps it.
+#[derive(Serialize, Deserialize)]
+struct Holder {
+    #[serde(flatten)]
+    owner: Owner,
+    /// Records of versions that did not know it are root's, as those of Linux are.
+    #[serde(default = "Holder::root")]
+    principal: Principal,
+}
+
+impl Holder {
+    fn root() -> Principal {
+        Some(0)
+    }
 }
 
 impl State {
@@ -81,7 +103,7 @@ impl State {
             locks: HashMap::new(),
             ranges: HashMap::new(),
             grace: None,
-            recorded: HashSet::new(),
+            recorded: HashMap::new(),
         }
     }
 
@@ -89,16 +111,16 @@ impl State {
     pub(super) fn recover(&mut self) {
         let Some(store) = self.store.upgrade() else { return };
         let saved = store.saved_clients();
-        let owners: HashSet<_> =
-            saved.iter().filter_map(|record| serde_json::from_slice(record).ok()).map(Arc::new).collect();
-        self.recorded.clone_from(&owners);
-        self.start_grace(owners);
+        let saved = saved.iter().filter_map(|record| serde_json::from_slice::<Holder>(record).ok());
+        let holders: Holders = saved.map(|holder| (Arc::new(holder.owner), holder.principal)).collect();
+        self.recorded.clone_from(&holders);
+        self.start_grace(holders);
     }
 
     /// Records that a client has state from now on.
-    fn record_owner(&mut self, owner: Arc<Owner>) {
-        if !self.recorded.contains(&owner) && self.is_durable() {
-            self.recorded.insert(owner);
+    fn record_owner(&mut self, owner: Arc<Owner>, principal: Principal) {
+        if self.recorded.get(&owner) != Some(&principal) && self.is_durable() {
+            self.recorded.insert(owner, principal);
             self.save_recorded();
         }
     }
@@ -108,13 +130,18 @@ impl State {
         if !self.is_durable() {
             return;
         }
-        let with_state = self.clients.values().filter(|client| client.has_state()).map(clients::Client::owner);
-        let waiting = self.grace.iter().flat_map(|grace| grace.waiting.iter().cloned());
-        let present: HashSet<_> = with_state.chain(waiting).collect();
+        let waiting = self.grace.iter().flat_map(|grace| grace.waiting.clone());
+        let present: Holders = waiting.chain(self.holders()).collect();
         if present != self.recorded {
             self.recorded = present;
             self.save_recorded();
         }
+    }
+
+    /// The clients that have state now.
+    fn holders(&self) -> impl Iterator<Item = (Arc<Owner>, Principal)> {
+        let with_state = self.clients.values().filter(|client| client.has_state());
+        with_state.map(|client| (client.owner(), client.principal))
     }
 
     fn is_durable(&self) -> bool {
@@ -123,24 +150,26 @@ impl State {
 
     fn save_recorded(&self) {
         if let Some(store) = self.store.upgrade() {
-            let records: Vec<_> = self.recorded.iter().filter_map(|owner| serde_json::to_vec(&**owner).ok()).collect();
+            let holders = self.recorded.iter();
+            let holders =
+                holders.map(|(owner, principal)| Holder { owner: Owner::clone(owner), principal: *principal });
+            let records: Vec<_> = holders.filter_map(|holder| serde_json::to_vec(&holder).ok()).collect();
             store.save_clients(&records);
         }
     }
 
     /// Forgets all clients, as a server that restarts does. Those that had state may reclaim it if `reclaim` is set.
     pub(super) fn restart(&mut self, reclaim: bool) {
-        let had_state = |client: &&clients::Client| client.has_state();
-        let waiting: HashSet<_> = self.clients.values().filter(had_state).map(|client| client.owner()).collect();
+        let waiting: Holders = self.holders().collect();
         for id in self.clients.keys().copied().collect::<Vec<_>>() {
             self.forget_client(id);
         }
         self.boot = self.boot.wrapping_add(1);
-        self.start_grace(if reclaim { waiting } else { HashSet::new() });
+        self.start_grace(if reclaim { waiting } else { HashMap::new() });
     }
 
     /// Lets only these owners claim state, until they are done or a lease has passed.
-    fn start_grace(&mut self, waiting: HashSet<Arc<Owner>>) {
+    fn start_grace(&mut self, waiting: Holders) {
         self.grace = (!waiting.is_empty()).then(|| Grace { until: self.now() + self.lease, waiting });
     }
 
@@ -160,8 +189,9 @@ impl State {
     /// outside it.
     pub(super) fn check_grace(&mut self, client: u64, reclaim: bool) -> Result<(), Status> {
         let in_grace = self.in_grace();
-        let owner = self.clients.get(&client).ok_or(Status::Expired)?;
-        let may_reclaim = self.grace.as_ref().is_some_and(|grace| grace.waiting.contains(&owner.owner()));
+        let client = self.clients.get(&client).ok_or(Status::Expired)?;
+        let holder = self.grace.as_ref().and_then(|grace| grace.waiting.get(&client.owner()));
+        let may_reclaim = holder == Some(&client.principal);
         match (reclaim, in_grace) {
             (true, true) if may_reclaim => Ok(()),
             (true, true) => Err(Status::ReclaimBad),

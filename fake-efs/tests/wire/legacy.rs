@@ -62,6 +62,37 @@ fn a_client_confirms_itself_and_renews() {
     assert_ne!(other.establish("legacy", 2), client, "the same machine after a restart");
 }
 
+/// RFC 7530 §16.33.5 and §16.34.5: who introduced a client speaks for it, and nobody else.
+#[test]
+fn a_client_belongs_to_who_introduced_it() {
+    let running = populated();
+    let mut legacy = Legacy(Wire::connect(running.address));
+    let mut as_user = |uid: u32, op: Op| {
+        legacy.0.uid = uid;
+        legacy.run(&[op])
+    };
+    let in_use = Some(Status::ClidInUse);
+    let mut reply = as_user(7, setclientid("name", 1));
+    let (client, confirm) = (reply.op(35).u64(), reply.u64());
+    assert_eq!(status(&as_user(8, setclientid_confirm(client, confirm))), in_use);
+    assert_eq!(status(&as_user(7, setclientid_confirm(client, confirm))), None);
+    assert_eq!(status(&as_user(7, setclientid_confirm(client, confirm))), None, "a repetition");
+    assert_eq!(status(&as_user(8, setclientid_confirm(client, confirm))), in_use);
+    for verifier in [1, 2] {
+        let mut reply = as_user(8, setclientid("name", verifier));
+        assert_eq!((status(&reply), reply.head()), (in_use, (35, Status::ClidInUse as u32)));
+        assert_eq!((reply.opaque(), reply.opaque()), (b"tcp".to_vec(), b"127.0.0.1.0.0".to_vec()), "who has it");
+    }
+    // The verifier of before counts until the new one is confirmed.
+    let mut reply = as_user(7, setclientid("name", 1));
+    assert_eq!(reply.op(35).u64(), client);
+    let later = reply.u64();
+    assert_eq!(status(&as_user(7, setclientid_confirm(client, confirm))), None);
+    assert_eq!(status(&as_user(8, setclientid_confirm(client, later))), in_use);
+    assert_eq!(status(&as_user(7, setclientid_confirm(client, later))), None);
+    assert_eq!(status(&as_user(7, setclientid_confirm(client, confirm))), Some(Status::StaleClientId));
+}
+
 #[test]
 fn an_open_must_be_confirmed_and_numbers_must_follow() {
     let (_running, mut legacy) = setup();

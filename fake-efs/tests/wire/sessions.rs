@@ -72,6 +72,79 @@ fn exchange_id_checks_its_flags_and_protection() {
     assert_eq!(status(&mut wire, &[exchange_id("known", 2, 0x4000_0000)]), Status::NotSame as u32);
 }
 
+/// RFC 8881 §18.35.4 and §18.36.4: who introduced a client speaks for it, and nobody else.
+#[test]
+fn a_client_belongs_to_who_introduced_it() {
+    let running = populated();
+    let mut wire = Wire::connect(running.address);
+    let mut as_user = |uid: u32, op: Op| {
+        wire.uid = uid;
+        wire.compound(1, &[op])
+    };
+    const UPDATE: u32 = 0x4000_0000;
+    let in_use = Status::ClidInUse as u32;
+    // Not confirmed yet: another user can't confirm it, but may take the name (cases 1 and 4).
+    let first = as_user(7, exchange_id("name", 1, 0)).op(42).u64();
+    assert_eq!(as_user(8, create_session(first, 1)).status, in_use);
+    let client = as_user(8, exchange_id("name", 1, 0)).op(42).u64();
+    assert_ne!(client, first);
+    assert_eq!(as_user(7, create_session(first, 1)).status, Status::StaleClientId as u32);
+    let mut made = as_user(8, create_session(client, 1));
+    let session = made.op(43).stateid();
+    // Confirmed: cases 2 (non-update), 3 (collision), 6 (update), 8 (wrong verifier), 9 (wrong principal).
+    assert_eq!(as_user(8, exchange_id("name", 1, 0)).op(42).u64(), client);
+    assert_eq!(as_user(7, exchange_id("name", 1, 0)).status, in_use);
+    assert_eq!(as_user(7, exchange_id("name", 2, 0)).status, in_use);
+    assert_eq!(as_user(8, exchange_id("name", 1, UPDATE)).op(42).u64(), client);
+    assert_eq!(as_user(8, exchange_id("name", 2, UPDATE)).status, Status::NotSame as u32);
+    assert_eq!(as_user(7, exchange_id("name", 1, UPDATE)).status, Status::Perm as u32);
+    assert_eq!(as_user(7, exchange_id("nobodys", 1, UPDATE)).status, Status::NoEnt as u32);
+    // Neither a new session nor the answer that names the old one.
+    for sequence in [1, 2] {
+        assert_eq!(as_user(7, create_session(client, sequence)).status, in_use);
+    }
+    // A client that holds nothing loses its name (case 3), and so does its client id.
+    assert_eq!(as_user(8, destroy_session(session)).status, OK);
+    let other = as_user(7, exchange_id("name", 1, 0)).op(42).u64();
+    assert_ne!(other, client);
+    assert_eq!(as_user(8, create_session(client, 2)).status, Status::StaleClientId as u32);
+    assert_eq!(as_user(7, create_session(other, 1)).status, OK);
+}
+
+/// The principal is the caller of AUTH_SYS although the access point replaces the user of every operation.
+#[test]
+fn an_access_point_s_user_is_nobodys_principal() {
+    let running = populated();
+    running.policy(|policy| {
+        let user = fake_efs::admission::PosixUser { uid: 0, gid: 0, secondary_gids: Vec::new() };
+        policy.posix_user = Some(user);
+    });
+    let mut wire = Wire::connect(running.address);
+    wire.uid = 7;
+    wire.establish("name", 1);
+    let (stateid, handle) = wire.open("private", 3);
+    wire.uid = 8;
+    assert_eq!(status(&mut wire, &[exchange_id("name", 1, 0)]), Status::ClidInUse as u32);
+    // To the files all callers are the same user, whose open file this is.
+    assert_eq!(wire.run(&[putfh(&handle), write(stateid, 0, 0, b"x")]).status, OK);
+}
+
+#[test]
+fn a_client_whose_lease_has_ended_loses_its_name_to_another_principal() {
+    let running = super::operations::populated_with(super::server::short_lease(1));
+    let mut first = Wire::session(running.address, "name");
+    first.open("f", 3);
+    let mut second = Wire::connect(running.address);
+    second.uid = 7;
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while status(&mut second, &[exchange_id("name", 1, 0)]) == Status::ClidInUse as u32 {
+        assert!(std::time::Instant::now() < deadline, "it keeps it for ever");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    second.establish("name", 1);
+    assert_eq!(first.run(&[putrootfh()]).status, Status::BadSession as u32);
+}
+
 #[test]
 fn a_client_learns_who_serves_it() {
     let running = populated();

@@ -91,12 +91,21 @@ fn after_a_restart_those_who_had_files_open_claim_them_and_the_others_wait() {
     let (_, handle) = Wire::session(running.address, "had").open("f", 3);
     running.server.restart(true);
     let mut other = Wire::session(running.address, "other");
-    let mut had = Wire::session(running.address, "had");
+    let mut had = Wire::connect(running.address);
     let claim = |wire: &Wire| Open { access: 3, claim: (1, vec![0; 4]), ..plain_open(wire.client, b"") }.encode();
     let new = |wire: &Wire| open(wire.client, b"o", 1, b"f");
     let (theirs, early) = (claim(&other), new(&other));
     assert_eq!(status(&other.run(&[putfh(&handle), theirs])), Some(Status::ReclaimBad));
     assert_eq!(status(&other.run(&[putrootfh(), early])), Some(Status::Grace));
+    // The same name in the mouth of another user is another client.
+    let mut thief = Wire::connect(running.address);
+    thief.uid = 7;
+    thief.establish("had", 9);
+    let stolen = claim(&thief);
+    assert_eq!(status(&thief.run(&[putfh(&handle), stolen])), Some(Status::ReclaimBad));
+    let session = thief.session;
+    assert_eq!(thief.run(&[destroy_session(session)]).status, OK);
+    had.establish("had", 1);
     let (own, late) = (claim(&had), new(&other));
     assert_eq!(status(&had.run(&[putfh(&handle), own])), None);
     assert_eq!(status(&had.run(&[reclaim_complete()])), None);
@@ -224,6 +233,40 @@ fn a_stateid_is_good_for_its_file_client_and_access() {
     let mut unknown = wider;
     unknown[15] += 77;
     assert_eq!(status(&wire.run(&[putfh(&handle), read(unknown, 0, 5)])), Some(Status::BadStateId));
+}
+
+/// RFC 7530 §16.16.6: a READ or WRITE need not be of who opened the file, so it is checked by itself.
+#[test]
+fn a_stateid_gives_other_users_no_right() {
+    let running = populated();
+    let mut wire = Wire::session(running.address, "wire");
+    let (stateid, handle) = wire.open("private", 3);
+    let ops = || [read(stateid, 0, 5), write(stateid, 0, 0, b"x"), setattr(stateid, (&[4], &[0; 8]))];
+    for (uid, expected) in [(0, None), (1000, Some(Status::Access)), (1001, Some(Status::Access))] {
+        wire.uid = uid;
+        for op in ops() {
+            assert_eq!(status(&wire.run(&[putfh(&handle), op])), expected, "{uid}");
+        }
+    }
+    // What everybody may do, others may do with it, but for nothing that it was not opened for.
+    wire.uid = 0;
+    let (reading, handle) = wire.open("f", 1);
+    wire.uid = 1000;
+    assert_eq!(status(&wire.run(&[putfh(&handle), read(reading, 0, 5)])), None);
+    assert_eq!(status(&wire.run(&[putfh(&handle), write(reading, 0, 0, b"x")])), Some(Status::OpenMode));
+    // One user of the owner opened it to write, another to read: neither gets what the other has.
+    let client = wire.client;
+    let mut open_mine = |uid: u32, access: u32| {
+        wire.uid = uid;
+        let mut reply = wire.run(&[putrootfh(), open(client, b"shared", access, b"mine"), getfh()]);
+        (reply.op(24).op(18).open(), reply.op(10).opaque())
+    };
+    open_mine(0, 1);
+    let (both, handle) = open_mine(1000, 2);
+    for (uid, expected) in [(1000, None), (1001, Some(Status::Access))] {
+        wire.uid = uid;
+        assert_eq!(status(&wire.run(&[putfh(&handle), write(both, 0, 0, b"x")])), expected);
+    }
 }
 
 #[test]

@@ -92,7 +92,8 @@ pub(super) fn set_attributes(
     if set.size.is_some() {
         let stateid = compound.resolve(stateid)?;
         let holder = legacy::holder(compound, stateid)?;
-        let right = compound.peer.volume.state().check_io(stateid, holder, file.id, Access::WRITE)?;
+        let right =
+            compound.peer.volume.state().check_io(stateid, holder, file.id, Access::WRITE, compound.user.uid)?;
         may_write = right == IoRight::Open;
     }
     let changes = set.changes(&compound.user, &file, may_write, Time::now())?;

@@ -18,7 +18,7 @@ pub(super) fn read(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>, res
     let (offset, count) = (arguments.u64()?, arguments.u32()?);
     let file = regular_file(compound)?;
     let holder = legacy::holder(compound, stateid)?;
-    let right = compound.peer.volume.state().check_io(stateid, holder, file.id, Access::READ)?;
+    let right = compound.peer.volume.state().check_io(stateid, holder, file.id, Access::READ, compound.user.uid)?;
     // What may be executed may be read by the server's measure: clients read programs in order to run them.
     if right == IoRight::Permissions
         && compound.user.permissions(&file) & (READ | EXECUTE) == 0
@@ -50,7 +50,7 @@ pub(super) fn write(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>, re
     let file = regular_file(compound)?;
     compound.require_write()?;
     let holder = legacy::holder(compound, stateid)?;
-    let right = compound.peer.volume.state().check_io(stateid, holder, file.id, Access::WRITE)?;
+    let right = compound.peer.volume.state().check_io(stateid, holder, file.id, Access::WRITE, compound.user.uid)?;
     if right == IoRight::Permissions && !compound.user.owns(&file) {
         compound.user.require(&file, WRITE)?;
     }

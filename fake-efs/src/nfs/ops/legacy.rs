@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::super::compound::{Compound, OpResult};
-use super::super::state::{Answered, Owner, OwnerName, OwnerSequence, Stateid, Step};
+use super::super::state::{Answered, Callback, Introduction, Owner, OwnerName, OwnerSequence, Stateid, Step};
 use super::super::status::Status;
 use super::super::xdr::{Decoder, Encoder};
 use crate::store::FileId;
@@ -17,21 +17,28 @@ pub(super) fn set_client_id(
 ) -> OpResult {
     let verifier = arguments.array()?;
     let name = arguments.opaque(MAX_OWNER)?.to_vec();
-    // Where to call back; nobody ever is.
+    // Where to call back; nobody ever is, but who finds the name taken is told.
     arguments.u32()?;
-    arguments.opaque(256)?;
-    arguments.opaque(256)?;
+    let (network, address) = (arguments.opaque(256)?.to_vec(), arguments.opaque(256)?.to_vec());
     arguments.u32()?;
     compound.peer.link.begin_anew();
     let owner = Owner { identity: compound.peer.identity.clone(), name, minor_version: 0 };
-    let (client, confirm) = compound.peer.volume.state().set_client_id(owner, verifier)?;
-    result.u64(client).fixed(&confirm);
-    Ok(())
+    let (principal, callback) = (compound.claimant().principal, Callback { network, address });
+    match compound.peer.volume.state().set_client_id(owner, principal, verifier, callback)? {
+        Introduction::Known(client, confirm) => {
+            result.u64(client).fixed(&confirm);
+            Ok(())
+        }
+        Introduction::InUse(Callback { network, address }) => {
+            result.opaque(&network).opaque(&address);
+            Err(Status::ClidInUse)
+        }
+    }
 }
 
 pub(super) fn confirm_client_id(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>) -> OpResult {
     let (client, confirm) = (arguments.u64()?, arguments.array()?);
-    compound.peer.volume.state().confirm_client_id(client, confirm, &compound.peer.identity)
+    compound.peer.volume.state().confirm_client_id(client, confirm, compound.claimant())
 }
 
 pub(super) fn renew(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>) -> OpResult {

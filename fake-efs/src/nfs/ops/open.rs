@@ -82,7 +82,7 @@ pub(super) fn open(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>, res
             flags |= RESULT_CONFIRM;
         }
     }
-    let stateid = state.open(client, owner, opened.file.id, access)?;
+    let stateid = state.open(client, owner, opened.file.id, access, compound.user.uid)?;
     drop(state);
     stateid.encode(result);
     encode_change(result, opened.change);

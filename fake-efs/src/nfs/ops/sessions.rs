@@ -43,7 +43,8 @@ pub(super) fn exchange_id(compound: &mut Compound<'_>, arguments: &mut Decoder<'
     }
     let peer = compound.peer;
     let owner = Owner { identity: peer.identity.clone(), name, minor_version: 1 };
-    let request = ExchangeRequest { owner, verifier, update: flags & FLAG_UPDATE != 0 };
+    let principal = compound.claimant().principal;
+    let request = ExchangeRequest { owner, principal, verifier, update: flags & FLAG_UPDATE != 0 };
     let exchange = peer.volume.state().exchange_id(request)?;
     let confirmed = if exchange.confirmed { FLAG_CONFIRMED } else { 0 };
     result.u64(exchange.client).u32(exchange.sequence).u32(confirmed | FLAG_USE_NON_PNFS).u32(0);
@@ -123,8 +124,8 @@ pub(super) fn create_session(
         encode_channel(&mut reply, &back);
         reply.buffer
     };
-    let identity = &compound.peer.identity;
-    let reply = compound.peer.volume.state().create_session(client, identity, sequence, granted, encode)?;
+    let claimant = compound.claimant();
+    let reply = compound.peer.volume.state().create_session(client, claimant, sequence, granted, encode)?;
     result.buffer.extend_from_slice(&reply);
     Ok(())
 }

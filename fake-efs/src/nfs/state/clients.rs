@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use super::super::rpc::Principal;
 use super::super::status::Status;
 use super::{MAX_CLIENTS, OwnerName, SessionId, State};
 use crate::store::FileId;
@@ -21,6 +22,13 @@ pub(in super::super) struct Owner {
     pub(in super::super) minor_version: u32,
 }
 
+/// Who asks something about a client: the connection's identity, and in whose name the call is made.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Claimant<'a> {
+    pub(in super::super) identity: &'a str,
+    pub(in super::super) principal: Principal,
+}
+
 /// The records that one owner can have at a time.
 #[derive(Debug, Default)]
 pub(super) struct Records {
@@ -33,6 +41,8 @@ pub(super) struct Records {
 pub(super) struct Client {
     pub(super) id: u64,
     owner: Arc<Owner>,
+    /// Who introduced the client; nobody else may speak for it.
+    pub(super) principal: Principal,
     /// Changes when the client restarts.
     pub(super) verifier: [u8; 8],
     pub(super) confirmed: bool,
@@ -60,11 +70,17 @@ impl Client {
     pub(super) fn has_state(&self) -> bool {
         !self.opens.is_empty() || !self.locks.is_empty()
     }
+
+    /// Whether it has state or sessions.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.has_state() || !self.sessions.is_empty()
+    }
 }
 
 /// Arguments of EXCHANGE_ID as far as records are concerned.
 pub(in super::super) struct ExchangeRequest {
     pub(in super::super) owner: Owner,
+    pub(in super::super) principal: Principal,
     pub(in super::super) verifier: [u8; 8],
     /// The client wants to change a confirmed record rather than to make one.
     pub(in super::super) update: bool,
@@ -80,44 +96,49 @@ pub(in super::super) struct Exchange {
 }
 
 impl State {
-    /// Makes or finds the record of a client (RFC 8881 §18.35.4).
+    /// Makes or finds the record of a client, by the nine cases of RFC 8881 §18.35.4.
     pub(in super::super) fn exchange_id(&mut self, request: ExchangeRequest) -> Result<Exchange, Status> {
         let confirmed = self.owners.get(&request.owner).and_then(|records| records.confirmed);
         if let Some(id) = confirmed
             && let Some(client) = self.clients.get(&id)
         {
-            let same = client.verifier == request.verifier;
-            match (request.update, same) {
-                (true, false) => return Err(Status::NotSame),
-                (_, true) => {
-                    return Ok(Exchange { client: id, sequence: client.create_session.0 + 1, confirmed: true });
+            let (principal, verifier) = (client.principal == request.principal, client.verifier == request.verifier);
+            let sequence = client.create_session.0.wrapping_add(1);
+            match (request.update, principal, verifier) {
+                (true, false, _) => return Err(Status::Perm),
+                (true, true, false) => return Err(Status::NotSame),
+                (_, true, true) => {
+                    self.forget_unconfirmed(&request.owner);
+                    return Ok(Exchange { client: id, sequence, confirmed: true });
                 }
-                (false, false) => {}
+                // Two clients with the same name by chance: the other one keeps it while it holds anything.
+                (false, false, _) if client.is_in_use() && !self.is_expired(id) => return Err(Status::ClidInUse),
+                (false, false, _) => self.forget_client(id),
+                (false, true, false) => {}
             }
         } else if request.update {
             return Err(Status::NoEnt);
         }
-        let client = self.add_client(request.owner, request.verifier)?;
+        let client = self.add_client(request.owner, request.principal, request.verifier)?;
         Ok(Exchange { client, sequence: 1, confirmed: false })
     }
 
     /// Makes an unconfirmed record in place of the owner's present unconfirmed one.
-    pub(super) fn add_client(&mut self, owner: Owner, verifier: [u8; 8]) -> Result<u64, Status> {
+    pub(super) fn add_client(&mut self, owner: Owner, principal: Principal, verifier: [u8; 8]) -> Result<u64, Status> {
         if self.clients.len() >= MAX_CLIENTS {
             self.sweep();
             let silent = self.clients.values().min_by_key(|c| (c.has_state(), c.renewed)).map(|c| c.id);
             silent.into_iter().for_each(|id| self.forget_client(id));
         }
+        self.forget_unconfirmed(&owner);
         let owner = Arc::new(owner);
-        if let Some(old) = self.owners.get(&owner).and_then(|records| records.unconfirmed) {
-            self.forget_client(old);
-        }
         // Random, so that two file systems, or two lives of the server, never give out the same one.
         let id: u64 = rand::random();
         self.owners.entry(Arc::clone(&owner)).or_default().unconfirmed = Some(id);
         let client = Client {
             id,
             owner,
+            principal,
             verifier,
             confirmed: false,
             renewed: self.now(),
@@ -130,6 +151,12 @@ impl State {
         };
         self.clients.insert(id, client);
         Ok(id)
+    }
+
+    fn forget_unconfirmed(&mut self, owner: &Owner) {
+        if let Some(old) = self.owners.get(owner).and_then(|records| records.unconfirmed) {
+            self.forget_client(old);
+        }
     }
 
     /// Makes a record the owner's valid one; the one before, of the client's life before its restart, goes with its state.
@@ -153,7 +180,7 @@ impl State {
     pub(in super::super) fn destroy_client(&mut self, id: u64, identity: &str) -> Result<(), Status> {
         let client = self.clients.get(&id).filter(|client| client.owner.identity == identity);
         let client = client.ok_or(Status::StaleClientId)?;
-        if client.has_state() || !client.sessions.is_empty() {
+        if client.is_in_use() {
             return Err(Status::ClientIdBusy);
         }
         self.forget_client(id);

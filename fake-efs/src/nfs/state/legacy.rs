@@ -3,9 +3,10 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Instant;
 
+use super::super::rpc::Principal;
 use super::super::status::Status;
 use super::clients::Client;
-use super::{Owner, State, Stateid};
+use super::{Claimant, Owner, State, Stateid};
 use crate::store::FileId;
 
 /// From so many owners on, those that hold nothing are forgotten.
@@ -50,6 +51,10 @@ pub(in super::super) struct Answered {
 #[derive(Debug, Default)]
 pub(super) struct LegacyClient {
     confirm: [u8; 8],
+    /// What SETCLIENTID of a client that is known answered last: it counts when it is confirmed, and the one before until then.
+    unconfirmed: Option<[u8; 8]>,
+    /// Where the client wants to be called, which is what is told about it: kind of network and address.
+    pub(super) address: Callback,
     owners: HashMap<OwnerName, Sequenced>,
     /// Number of owners at which it is worth looking for some that hold nothing.
     crowded: usize,
@@ -60,6 +65,22 @@ impl LegacyClient {
     pub(super) fn is_confirmed(&self, owner: &OwnerName) -> bool {
         self.owners.get(owner).is_some_and(|owner| owner.confirmed)
     }
+}
+
+/// Where a client wants to be called.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in super::super) struct Callback {
+    pub(in super::super) network: Vec<u8>,
+    pub(in super::super) address: Vec<u8>,
+}
+
+/// What SETCLIENTID makes.
+#[derive(Debug, PartialEq, Eq)]
+pub(in super::super) enum Introduction {
+    /// The client's number, and the verifier that it has to repeat.
+    Known(u64, [u8; 8]),
+    /// Somebody else has this name, and wants to be called there.
+    InUse(Callback),
 }
 
 /// What an operation is to its owner.
@@ -82,33 +103,62 @@ pub(in super::super) struct OwnerSequence {
 }
 
 impl State {
-    /// SETCLIENTID: the client's number and the verifier that it has to repeat.
+    /// SETCLIENTID (RFC 7530 §16.33.5).
     pub(in super::super) fn set_client_id(
         &mut self,
         owner: Owner,
+        principal: Principal,
         verifier: [u8; 8],
-    ) -> Result<(u64, [u8; 8]), Status> {
-        let known = self.owners.get(&owner).and_then(|records| records.confirmed);
+        address: Callback,
+    ) -> Result<Introduction, Status> {
+        let mut known = self.owners.get(&owner).and_then(|records| records.confirmed);
+        if let Some(id) = known
+            && let Some(client) = self.clients.get(&id)
+            && client.principal != principal
+        {
+            if !self.is_expired(id) {
+                return Ok(Introduction::InUse(client.legacy.address.clone()));
+            }
+            self.forget_client(id);
+            known = None;
+        }
+        let confirm = rand::random();
         let same = known.filter(|id| self.clients.get(id).is_some_and(|client| client.verifier == verifier));
         let id = match same {
             Some(id) => id,
-            None => self.add_client(owner, verifier)?,
+            None => self.add_client(owner, principal, verifier)?,
         };
-        let confirm = rand::random();
-        self.clients.get_mut(&id).ok_or(Status::ServerFault)?.legacy.confirm = confirm;
-        Ok((id, confirm))
+        let client = self.clients.get_mut(&id).ok_or(Status::ServerFault)?;
+        client.legacy.address = address;
+        if client.confirmed {
+            client.legacy.unconfirmed = Some(confirm);
+        } else {
+            client.legacy.confirm = confirm;
+        }
+        Ok(Introduction::Known(id, confirm))
     }
 
-    /// SETCLIENTID_CONFIRM.
+    /// SETCLIENTID_CONFIRM (RFC 7530 §16.34.5).
     pub(in super::super) fn confirm_client_id(
         &mut self,
         id: u64,
         confirm: [u8; 8],
-        identity: &str,
+        claimant: Claimant<'_>,
     ) -> Result<(), Status> {
-        let client = self.clients.get(&id).filter(|client| client.owner().identity == identity);
-        if client.is_none_or(|client| client.legacy.confirm != confirm) {
+        let client = self.clients.get_mut(&id).filter(|client| client.owner().identity == claimant.identity);
+        let client = client.ok_or(Status::StaleClientId)?;
+        if client.legacy.confirm != confirm && client.legacy.unconfirmed != Some(confirm) {
             return Err(Status::StaleClientId);
+        }
+        if client.principal != claimant.principal {
+            return Err(Status::ClidInUse);
+        }
+        if client.legacy.unconfirmed == Some(confirm) {
+            (client.legacy.confirm, client.legacy.unconfirmed) = (confirm, None);
+        }
+        if client.confirmed {
+            // It never renews a lease (RFC 7530 §9.5).
+            return Ok(());
         }
         self.confirm(id)
     }

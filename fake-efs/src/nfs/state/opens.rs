@@ -30,6 +30,8 @@ pub(super) struct Open {
     pub(super) owner: Vec<u8>,
     pub(super) file: FileId,
     pub(super) access: Access,
+    /// Who opened it, if it was always the same user: others have no right by it.
+    user: Option<u32>,
     pub(super) seqid: u32,
     /// Whether the owner's numbers are believed; always so since 4.1. Nothing can be done with the file before.
     pub(super) confirmed: bool,
@@ -40,9 +42,9 @@ pub(super) struct Open {
 /// On what grounds a read or write is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum IoRight {
-    /// The file is open for it.
+    /// The user has the file open for it.
     Open,
-    /// No state: permissions must be looked at.
+    /// No state, or that of another user: permissions must be looked at.
     Permissions,
 }
 
@@ -54,6 +56,7 @@ impl State {
         owner: &[u8],
         file: FileId,
         access: Access,
+        user: u32,
     ) -> Result<Stateid, Status> {
         let record = self.clients.get(&client).ok_or(Status::Expired)?;
         let key = (owner.to_vec(), file);
@@ -61,6 +64,7 @@ impl State {
             let open = self.opens.get_mut(&id).ok_or(Status::ServerFault)?;
             open.access = Access(open.access.0 | access.0);
             open.opened_with |= 1 << access.0;
+            open.user = open.user.filter(|opener| *opener == user);
             open.seqid = following(open.seqid);
             return Ok(Stateid::new(self.boot, id, open.seqid));
         }
@@ -68,12 +72,13 @@ impl State {
             return Err(Status::DQuot);
         }
         let confirmed = record.is_confirmed_opener(owner);
-        let record = record.owner();
+        let (record, principal) = (record.owner(), record.principal);
         self.store.upgrade().ok_or(Status::Stale)?.pin(file)?;
-        self.record_owner(record);
+        self.record_owner(record, principal);
         let id = self.next_id();
         let owner = owner.to_vec();
-        self.opens.insert(id, Open { client, owner, file, access, seqid: 1, confirmed, opened_with: 1 << access.0 });
+        let (user, opened_with) = (Some(user), 1 << access.0);
+        self.opens.insert(id, Open { client, owner, file, access, user, seqid: 1, confirmed, opened_with });
         if let Some(record) = self.clients.get_mut(&client) {
             record.opens.insert(key, id);
         }
@@ -146,13 +151,14 @@ impl State {
         self.unpin(open.file);
     }
 
-    /// Decides whether a state id allows reading or writing a file.
+    /// Decides whether a state id allows a user to read or write a file.
     pub(in super::super) fn check_io(
         &self,
         stateid: Stateid,
         client: Option<u64>,
         file: FileId,
         wanted: Access,
+        user: u32,
     ) -> Result<IoRight, Status> {
         if stateid.is_special() {
             return Ok(IoRight::Permissions);
@@ -167,7 +173,10 @@ impl State {
         if open.file != file || !open.confirmed {
             return Err(Status::BadStateId);
         }
-        if open.access.includes(wanted) { Ok(IoRight::Open) } else { Err(Status::OpenMode) }
+        if !open.access.includes(wanted) {
+            return Err(Status::OpenMode);
+        }
+        Ok(if open.user == Some(user) { IoRight::Open } else { IoRight::Permissions })
     }
 
     /// TEST_STATEID for one state id.

@@ -1,7 +1,7 @@
 //! Sessions: each request has a slot and a number, so that a repeated one is answered without being done again.
 
 use super::super::status::Status;
-use super::State;
+use super::{Claimant, State};
 
 /// Name of a session.
 pub(in super::super) type SessionId = [u8; 16];
@@ -75,13 +75,17 @@ impl State {
     pub(in super::super) fn create_session(
         &mut self,
         id: u64,
-        identity: &str,
+        claimant: Claimant<'_>,
         sequence: u32,
         channel: Channel,
         encode: impl FnOnce(&SessionId) -> Vec<u8>,
     ) -> Result<Vec<u8>, Status> {
-        let client = self.clients.get(&id).filter(|client| client.owner().identity == identity);
+        let client = self.clients.get(&id).filter(|client| client.owner().identity == claimant.identity);
         let client = client.ok_or(Status::StaleClientId)?;
+        // Before the repetition is looked at: its answer would name the session.
+        if client.principal != claimant.principal {
+            return Err(Status::ClidInUse);
+        }
         let (last, reply) = &client.create_session;
         if sequence == *last
             && let Some(reply) = reply

@@ -27,11 +27,13 @@ const CHANNEL: Channel =
 impl Setup {
     fn exchange(&mut self, identity: &str, name: &str, verifier: u8) -> Exchange {
         let owner = Owner { identity: identity.into(), name: name.into(), minor_version: 1 };
-        self.state.exchange_id(ExchangeRequest { owner, verifier: [verifier; 8], update: false }).unwrap()
+        self.state
+            .exchange_id(ExchangeRequest { owner, principal: Some(USER), verifier: [verifier; 8], update: false })
+            .unwrap()
     }
 
     fn session(&mut self, client: u64, sequence: u32) -> SessionId {
-        let made = self.state.create_session(client, "fs", sequence, CHANNEL, |id| id.to_vec()).unwrap();
+        let made = self.state.create_session(client, claimant("fs"), sequence, CHANNEL, |id| id.to_vec()).unwrap();
         made.try_into().unwrap()
     }
 
@@ -58,6 +60,12 @@ fn request(session: SessionId, slot: u32, sequence: u32) -> SequenceRequest {
 
 const SMALL: RequestSize = RequestSize { bytes: 100, operations: 2 };
 
+const USER: u32 = 1000;
+
+fn claimant(identity: &str) -> Claimant<'_> {
+    Claimant { identity, principal: Some(USER) }
+}
+
 const BOTH: u32 = 3;
 
 fn both() -> Access {
@@ -72,7 +80,10 @@ fn identities_and_names_get_clients_of_their_own() {
     let c = setup.exchange("fs/a", "other", 1);
     assert!(a.client != b.client && a.client != c.client);
     assert!(!a.confirmed);
-    assert_eq!(setup.state.create_session(a.client, "fs/b", 1, CHANNEL, |id| id.to_vec()), Err(Status::StaleClientId));
+    assert_eq!(
+        setup.state.create_session(a.client, claimant("fs/b"), 1, CHANNEL, |id| id.to_vec()),
+        Err(Status::StaleClientId)
+    );
 }
 
 #[test]
@@ -82,12 +93,12 @@ fn a_confirmed_client_is_found_again_and_a_restarted_one_loses_its_state_only_wh
     let again = setup.exchange("fs", "host", 1);
     assert_eq!(again, Exchange { client, sequence: 2, confirmed: true });
     let file = setup.file(b"f");
-    let open = setup.state.open(client, b"o", file, both()).unwrap();
+    let open = setup.state.open(client, b"o", file, both(), USER).unwrap();
     let restarted = setup.exchange("fs", "host", 2).client;
     assert_ne!(restarted, client);
-    assert!(setup.state.check_io(open, Some(client), file, Access::READ).is_ok());
+    assert!(setup.state.check_io(open, Some(client), file, Access::READ, USER).is_ok());
     setup.session(restarted, 1);
-    assert_eq!(setup.state.check_io(open, Some(client), file, Access::READ), Err(Status::BadStateId));
+    assert_eq!(setup.state.check_io(open, Some(client), file, Access::READ, USER), Err(Status::BadStateId));
     assert_eq!(setup.state.destroy_client(client, "fs"), Err(Status::StaleClientId));
 }
 
@@ -99,7 +110,7 @@ fn create_session_is_repeated_and_ordered() {
     assert_eq!(setup.session(client, 1), first);
     assert_ne!(setup.session(client, 2), first);
     for wrong in [1, 4, 0] {
-        let made = setup.state.create_session(client, "fs", wrong, CHANNEL, |id| id.to_vec());
+        let made = setup.state.create_session(client, claimant("fs"), wrong, CHANNEL, |id| id.to_vec());
         assert_eq!(made, Err(Status::SeqMisordered));
     }
     assert_eq!(setup.state.destroy_client(client, "fs"), Err(Status::ClientIdBusy));
@@ -137,11 +148,11 @@ fn slots_replay_what_they_kept_and_refuse_disorder() {
 fn an_open_is_widened_narrowed_and_closed() {
     let mut setup = setup();
     let (client, file) = (setup.client("host"), setup.file(b"f"));
-    let read = setup.state.open(client, b"o", file, Access::READ).unwrap();
-    let check = |setup: &Setup, id, wanted| setup.state.check_io(id, Some(client), file, wanted);
+    let read = setup.state.open(client, b"o", file, Access::READ, USER).unwrap();
+    let check = |setup: &Setup, id, wanted| setup.state.check_io(id, Some(client), file, wanted, USER);
     assert_eq!(check(&setup, read, Access::READ), Ok(IoRight::Open));
     assert_eq!(check(&setup, read, Access::WRITE), Err(Status::OpenMode));
-    let wide = setup.state.open(client, b"o", file, Access::WRITE).unwrap();
+    let wide = setup.state.open(client, b"o", file, Access::WRITE, USER).unwrap();
     assert_eq!(check(&setup, wide, Access::WRITE), Ok(IoRight::Open));
     assert_eq!(check(&setup, read, Access::READ), Err(Status::OldStateId));
     let newest = Stateid { seqid: 0, ..wide };
@@ -153,7 +164,7 @@ fn an_open_is_widened_narrowed_and_closed() {
     assert_eq!(check(&setup, narrow, Access::WRITE), Err(Status::OpenMode));
     assert_eq!(setup.state.downgrade(narrow, Some(client), file, Access::WRITE), Err(Status::Inval));
     let other = setup.file(b"g");
-    assert_eq!(setup.state.check_io(narrow, Some(client), other, Access::READ), Err(Status::BadStateId));
+    assert_eq!(setup.state.check_io(narrow, Some(client), other, Access::READ, USER), Err(Status::BadStateId));
     assert_eq!(setup.state.close(narrow, Some(client), other), Err(Status::BadStateId));
     assert_eq!(setup.state.close(narrow, Some(client + 1), file), Err(Status::BadStateId));
     setup.state.close(narrow, Some(client), file).unwrap();
@@ -164,7 +175,7 @@ fn an_open_is_widened_narrowed_and_closed() {
 fn an_open_file_is_pinned_until_its_client_is_gone() {
     let mut setup = setup();
     let (client, file) = (setup.client("host"), setup.file(b"f"));
-    setup.state.open(client, b"o", file, both()).unwrap();
+    setup.state.open(client, b"o", file, both(), USER).unwrap();
     setup.store.remove(setup.store.root(), b"f").unwrap();
     assert!(setup.store.attributes(file).is_ok());
     setup.client("other");
@@ -177,8 +188,8 @@ fn an_open_file_is_pinned_until_its_client_is_gone() {
 fn locks_conflict_between_owners_and_are_freed() {
     let mut setup = setup();
     let (a, b, file) = (setup.client("a"), setup.client("b"), setup.file(b"f"));
-    let open_a = setup.state.open(a, b"o", file, both()).unwrap();
-    let open_b = setup.state.open(b, b"o", file, Access::READ).unwrap();
+    let open_a = setup.state.open(a, b"o", file, both(), USER).unwrap();
+    let open_b = setup.state.open(b, b"o", file, Access::READ, USER).unwrap();
     let range = Range::new(10, 10).unwrap();
     let held = setup.lock(open_a, "la", range, true, file).unwrap();
     assert_eq!(setup.lock(open_b, "lb", range, false, file), None);
@@ -203,26 +214,26 @@ fn locks_conflict_between_owners_and_are_freed() {
 fn a_silent_client_keeps_its_locks_until_somebody_else_wants_them() {
     let mut setup = setup();
     let (a, b, file) = (setup.client("a"), setup.client("b"), setup.file(b"f"));
-    let open_a = setup.state.open(a, b"o", file, both()).unwrap();
-    let open_b = setup.state.open(b, b"o", file, both()).unwrap();
+    let open_a = setup.state.open(a, b"o", file, both(), USER).unwrap();
+    let open_b = setup.state.open(b, b"o", file, both(), USER).unwrap();
     let range = Range::new(0, 1).unwrap();
     assert!(setup.lock(open_a, "l", range, true, file).is_some());
     setup.ahead.fetch_add(89, Ordering::Relaxed);
     assert!(setup.lock(open_b, "l", range, true, file).is_none());
     setup.ahead.fetch_add(2, Ordering::Relaxed);
     setup.state.sweep();
-    assert!(setup.state.check_io(open_a, Some(a), file, Access::READ).is_ok());
+    assert!(setup.state.check_io(open_a, Some(a), file, Access::READ, USER).is_ok());
     assert!(setup.lock(open_b, "l", range, true, file).is_some());
-    assert_eq!(setup.state.check_io(open_a, Some(a), file, Access::READ), Err(Status::BadStateId));
+    assert_eq!(setup.state.check_io(open_a, Some(a), file, Access::READ, USER), Err(Status::BadStateId));
 }
 
 #[test]
 fn after_a_restart_only_those_who_had_state_may_claim_it_until_they_are_done() {
     let mut setup = setup();
     let (a, file) = (setup.client("a"), setup.file(b"f"));
-    let open = setup.state.open(a, b"o", file, both()).unwrap();
+    let open = setup.state.open(a, b"o", file, both(), USER).unwrap();
     setup.state.restart(true);
-    assert_eq!(setup.state.check_io(open, None, file, Access::READ), Err(Status::StaleStateId));
+    assert_eq!(setup.state.check_io(open, None, file, Access::READ, USER), Err(Status::StaleStateId));
     let (a, b) = (setup.client("a"), setup.client("b"));
     assert_eq!(setup.state.check_grace(b, false), Err(Status::Grace));
     assert_eq!(setup.state.check_grace(b, true), Err(Status::ReclaimBad));
@@ -232,7 +243,7 @@ fn after_a_restart_only_those_who_had_state_may_claim_it_until_they_are_done() {
     assert_eq!(setup.state.check_grace(b, false), Ok(()));
     assert_eq!(setup.state.check_grace(a, true), Err(Status::NoGrace));
 
-    setup.state.open(a, b"o", file, both()).unwrap();
+    setup.state.open(a, b"o", file, both(), USER).unwrap();
     setup.state.restart(true);
     let b = setup.client("b");
     assert_eq!(setup.state.check_grace(b, false), Err(Status::Grace));
