@@ -24,6 +24,18 @@ const RESERVE: usize = 1024;
 /// Largest result of an operation that changes something: OPEN's. Such an operation is not begun unless its result fits.
 const LARGEST_CHANGE: usize = 72;
 
+/// SEQUENCE's result: session, five words.
+const SEQUENCE_RESULT: usize = 36;
+
+/// A COMPOUND as it came.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Request<'a> {
+    /// What follows the header of the RPC message.
+    pub(super) arguments: &'a [u8],
+    /// Length of the whole message.
+    pub(super) length: usize,
+}
+
 /// Result of an operation; its values are written to the encoder.
 pub(super) type OpResult = Result<(), Status>;
 
@@ -58,8 +70,10 @@ pub(super) struct Compound<'a> {
     call: &'a Call,
     /// The request behind the call's header.
     arguments: &'a [u8],
-    /// Where the reply starts in the encoder.
-    start: usize,
+    /// Length of the whole RPC message.
+    length: usize,
+    /// Where the RPC message with the reply starts in the encoder.
+    message: usize,
     done: u32,
 }
 
@@ -113,7 +127,7 @@ impl Compound<'_> {
     /// Fails when the reply can't grow by so many bytes.
     fn require_room(&self, encoder: &Encoder, bytes: usize) -> OpResult {
         match self.reply_limit() {
-            Some((limit, too_big)) if encoder.buffer.len() - self.start + bytes > limit => Err(too_big),
+            Some((limit, too_big)) if encoder.buffer.len() - self.message + bytes > limit => Err(too_big),
             _ => Ok(()),
         }
     }
@@ -123,7 +137,7 @@ impl Compound<'_> {
     pub(super) fn room(&self, encoder: &Encoder) -> Result<usize, Status> {
         let (limit, status) = self.reply_limit().unwrap_or((super::MAX_RECORD, Status::Resource));
         let reserve = RESERVE.min(limit / 4);
-        match limit.saturating_sub(encoder.buffer.len() - self.start + reserve) {
+        match limit.saturating_sub(encoder.buffer.len() - self.message + reserve) {
             0 => Err(status),
             room => Ok(room),
         }
@@ -136,17 +150,23 @@ impl Compound<'_> {
 
 /// Answers a COMPOUND call: writes the whole RPC reply to the encoder. False when there is none, because the same request is
 /// being done already: the connection ends then, which makes the client ask once more (RFC 7530 §3.1.1).
-pub(super) fn answer(peer: &Peer, call: &Call, arguments: &[u8], encoder: &mut Encoder) -> bool {
+pub(super) fn answer(peer: &Peer, call: &Call, request: Request<'_>, encoder: &mut Encoder) -> bool {
     let start = encoder.buffer.len();
     encode_accepted(encoder, call.xid, Accepted::Success);
-    run(peer, call, arguments, encoder).unwrap_or_else(|Malformed| {
+    run(peer, call, request, start, encoder).unwrap_or_else(|Malformed| {
         encoder.buffer.truncate(start);
         encode_accepted(encoder, call.xid, Accepted::GarbageArguments);
         true
     })
 }
 
-fn run(peer: &Peer, call: &Call, arguments: &[u8], encoder: &mut Encoder) -> Result<bool, Malformed> {
+fn run(
+    peer: &Peer,
+    call: &Call,
+    Request { arguments, length }: Request<'_>,
+    message: usize,
+    encoder: &mut Encoder,
+) -> Result<bool, Malformed> {
     let mut decoder = Decoder::new(arguments);
     let tag = decoder.opaque(MAX_TAG)?;
     let (minor_version, count) = (decoder.u32()?, decoder.u32()?);
@@ -179,7 +199,8 @@ fn run(peer: &Peer, call: &Call, arguments: &[u8], encoder: &mut Encoder) -> Res
         running: false,
         call,
         arguments,
-        start,
+        length,
+        message,
         done: 0,
     };
     let status = run_operations(&mut compound, &mut decoder, encoder, count)?;
@@ -194,9 +215,9 @@ fn run(peer: &Peer, call: &Call, arguments: &[u8], encoder: &mut Encoder) -> Res
     encoder.set_u32(start, status.map_or(0, |status| status as u32));
     encoder.set_u32(count_at, compound.done);
     if let Some((request, channel)) = &compound.sequence {
-        let reply = &encoder.buffer[start..];
+        let (reply, length) = (&encoder.buffer[start..], encoder.buffer.len() - message);
         let kept = compound.cache_reply || reply.len() <= ALWAYS_CACHED;
-        let kept = (kept && reply.len() <= channel.max_cached as usize).then_some(reply);
+        let kept = (kept && length <= channel.max_cached as usize).then_some(reply);
         peer.volume.state().end_sequence(request, kept);
     }
     if let Some(ticket) = compound.ticket {
@@ -260,8 +281,7 @@ fn finish(
         return reply.first_chunk().map(|word| u32::from_be_bytes(*word)).and_then(Status::from_number);
     }
     // Room is left for the error itself, so this can only happen with bulk data in several operations.
-    // SEQUENCE has its place in the slot by now; what follows it is what does not fit.
-    if status.is_none() && number != ops::SEQUENCE {
+    if status.is_none() {
         status = compound.require_room(encoder, 0).err();
     }
     if let Some(status) = status {
@@ -332,9 +352,18 @@ fn begin_unnumbered(compound: &mut Compound<'_>, number: u32) -> OpResult {
 }
 
 /// Begins a request in its session (SEQUENCE has been decoded).
-pub(super) fn begin_sequence(compound: &mut Compound<'_>, request: SequenceRequest) -> Result<Channel, Status> {
+pub(super) fn begin_sequence(
+    compound: &mut Compound<'_>,
+    request: SequenceRequest,
+    encoder: &Encoder,
+) -> Result<Channel, Status> {
     let identity = &compound.peer.identity;
-    let size = RequestSize { bytes: compound.arguments.len(), operations: compound.position.1 };
+    let size = RequestSize {
+        bytes: compound.length,
+        operations: compound.position.1,
+        reply: encoder.buffer.len() - compound.message + SEQUENCE_RESULT,
+        keep: compound.cache_reply,
+    };
     let start = compound.peer.volume.state().begin_sequence(&request, size, identity)?;
     match start {
         SequenceStart::Replay(reply) => {

@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
+use super::compound::Request;
 use super::connections::{ConnectionView, Entry};
 use super::faults::{Faults, WireEffect, delay};
 use super::peer::Peer;
@@ -175,7 +176,7 @@ fn answer_record(peer: &Peer, partition_program: bool, request: &[u8], output: &
     let mut encoder = Encoder::after(std::mem::take(output));
     let mut decoder = Decoder::new(request);
     let answered = match rpc::decode_call(&mut decoder) {
-        Ok(call) => answer_call(peer, partition_program, &call, decoder, &mut encoder),
+        Ok(call) => answer_call(peer, partition_program, &call, decoder, request.len(), &mut encoder),
         Err(problem) => rpc::encode_refusal(&mut encoder, problem),
     };
     *output = encoder.buffer;
@@ -193,11 +194,14 @@ fn answer_call(
     partition_program: bool,
     call: &Call,
     mut arguments: Decoder<'_>,
+    length: usize,
     encoder: &mut Encoder,
 ) -> bool {
     let outcome = match (call.program, call.version, call.procedure) {
         (NFS_PROGRAM, 4, 0) => Accepted::Success,
-        (NFS_PROGRAM, 4, 1) => return compound::answer(peer, call, arguments.rest(), encoder),
+        (NFS_PROGRAM, 4, 1) => {
+            return compound::answer(peer, call, Request { arguments: arguments.rest(), length }, encoder);
+        }
         (NFS_PROGRAM, 4, _) => Accepted::ProcedureUnavailable,
         (NFS_PROGRAM, _, _) => Accepted::ProgramMismatch(4),
         (partition::PROGRAM, partition::VERSION, procedure) if partition_program => {

@@ -186,13 +186,16 @@ impl State {
     }
 
     /// Decides whether an open or a lock may be made now: claiming back only in the time of grace, anything else only
-    /// outside it.
+    /// outside it and after the client is done with claiming back.
     pub(super) fn check_grace(&mut self, client: u64, reclaim: bool) -> Result<(), Status> {
         let in_grace = self.in_grace();
         let client = self.clients.get(&client).ok_or(Status::Expired)?;
         let holder = self.grace.as_ref().and_then(|grace| grace.waiting.get(&client.owner()));
         let may_reclaim = holder == Some(&client.principal);
         match (reclaim, in_grace) {
+            // A client says itself when it is done with claiming back, and that it is, before anything else (RFC 8881 §18.51.3).
+            (true, true) if client.reclaim_complete => Err(Status::NoGrace),
+            (false, _) if !client.may_begin() => Err(Status::Grace),
             (true, true) if may_reclaim => Ok(()),
             (true, true) => Err(Status::ReclaimBad),
             (true, false) => Err(Status::NoGrace),
@@ -224,7 +227,11 @@ impl State {
         let (lease, mut gone) = (self.lease, Vec::new());
         for (id, client) in &self.clients {
             let silent = now.duration_since(client.renewed);
-            let kept = if client.has_state() { lease + COURTESY } else { 2 * lease };
+            let kept = match client.confirmed {
+                true if client.has_state() => lease + COURTESY,
+                true => 2 * lease,
+                false => lease,
+            };
             if silent > kept {
                 gone.push(*id);
             }

@@ -108,11 +108,18 @@ impl Wire {
         Self { client, session, sequence, uid, gid, xid, gids, ..Self::connect(address) }
     }
 
-    /// A connection with a client and a session.
+    /// A connection with a client and a session, and nothing to claim back.
     pub(crate) fn session(address: SocketAddr, name: &str) -> Self {
         let mut wire = Self::connect(address);
         wire.establish(name, 1);
+        wire.begin();
         wire
+    }
+
+    /// Says that there is nothing to claim back, in the second slot.
+    pub(crate) fn begin(&mut self) {
+        let reply = self.compound(1, &[sequence(self.session, 1, 1, 1, false), reclaim_complete()]);
+        assert_eq!(reply.status, OK);
     }
 
     pub(crate) fn establish(&mut self, name: &str, verifier: u8) {
@@ -268,9 +275,14 @@ pub(crate) fn create_session(client: u64, sequence: u32) -> Op {
 
 /// CREATE_SESSION; the channel is request size, response size, cached size, operations, requests.
 pub(crate) fn create_session_with(client: u64, sequence: u32, flags: u32, channel: [u32; 5]) -> Op {
+    create_session_channels(client, sequence, flags, [channel, [4096, 4096, 0, 2, 1]])
+}
+
+/// CREATE_SESSION with both channels.
+pub(crate) fn create_session_channels(client: u64, sequence: u32, flags: u32, channels: [[u32; 5]; 2]) -> Op {
     op(43, |e| {
         e.u64(client).u32(sequence).u32(flags);
-        for channel in [channel, [4096, 4096, 0, 2, 1]] {
+        for channel in channels {
             e.u32(0);
             channel.iter().for_each(|word| {
                 e.u32(*word);

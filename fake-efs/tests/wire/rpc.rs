@@ -169,7 +169,7 @@ fn connections_are_listed_counted_and_ended() {
     assert_eq!(wire.run(&[putrootfh()]).status, OK);
     let list = running.server.connections().list();
     assert_eq!(list.len(), 1);
-    assert_eq!((list[0].calls, list[0].tls), (3, false));
+    assert_eq!((list[0].calls, list[0].tls), (4, false));
     assert!(list[0].bytes_in > 300 && list[0].bytes_out > 200);
     assert_eq!(list[0].file_system_id.as_deref(), Some("fs-test"));
     assert_eq!(running.server.connections().close(|view| view.tls), 0);

@@ -122,6 +122,7 @@ fn an_access_point_s_user_is_nobodys_principal() {
     let mut wire = Wire::connect(running.address);
     wire.uid = 7;
     wire.establish("name", 1);
+    wire.begin();
     let (stateid, handle) = wire.open("private", 3);
     wire.uid = 8;
     assert_eq!(status(&mut wire, &[exchange_id("name", 1, 0)]), Status::ClidInUse as u32);
@@ -199,6 +200,79 @@ fn create_session_checks_client_order_flags_and_sizes() {
     // Repeated, it makes no second session.
     let mut reply = wire.compound(1, &[greedy]);
     assert_eq!(reply.op(43).stateid(), session);
+}
+
+/// RFC 8881 §18.36.3: nothing is granted that was not offered, and a channel that is good for nothing is refused.
+#[test]
+fn both_channels_are_checked_and_limited() {
+    let running = populated();
+    let mut wire = Wire::connect(running.address);
+    let client = wire.compound(1, &[exchange_id("x", 1, 0)]).op(42).u64();
+    let usual = [4096, 4096, 0, 8, 1];
+    let with = |flags, fore, back| create_session_channels(client, 1, flags, [fore, back]);
+    let no_requests = [4096, 4096, 0, 8, 0];
+    assert_eq!(status(&mut wire, &[with(0, no_requests, usual)]), Status::Inval as u32);
+    let back = [
+        (no_requests, Status::Inval),
+        ([10, 4096, 0, 8, 1], Status::TooSmall),
+        ([4096, 10, 0, 8, 1], Status::TooSmall),
+    ];
+    for (back, expected) in back.into_iter().chain([([4096, 4096, 0, 1, 1], Status::TooSmall)]) {
+        assert_eq!(status(&mut wire, &[with(2, usual, back)]), expected as u32, "{back:?}");
+    }
+    let mut reply = wire.compound(1, &[with(2, [1000, 1 << 30, 600, 3, 1], [700, u32::MAX, u32::MAX, 2, 1])]);
+    wire.session = reply.op(43).stateid();
+    assert_eq!((reply.u32(), reply.u32()), (1, 2));
+    let mut channel = || -> Vec<u32> { (0..7).map(|_| reply.u32()).collect() };
+    let (fore, back) = (channel(), channel());
+    assert_eq!((fore[1], fore[3], fore[4], fore[5]), (1000, 600, 3, 1));
+    assert!(fore[2] > 1 << 20 && fore[2] < 2 << 20);
+    assert_eq!((back[1], back[4], back[5]), (700, 2, 1));
+    assert!(back[2] < 2 << 20 && back[3] < 2 << 20, "{back:?}");
+    // Without callbacks nobody cares for their channel.
+    assert_eq!(status(&mut wire, &[create_session_channels(client, 2, 0, [usual, [0; 5]])]), OK);
+}
+
+/// Sizes are those of whole RPC messages, with their headers (RFC 8881 §18.36.3).
+#[test]
+fn a_message_is_as_long_as_its_header_and_what_follows() {
+    let running = populated();
+    let mut wire = Wire::connect(running.address);
+    let client = wire.compound(1, &[exchange_id("x", 1, 0)]).op(42).u64();
+    let mut reply = wire.compound(1, &[create_session_with(client, 1, 0, [600, 1024, 600, 8, 1])]);
+    wire.session = reply.op(43).stateid();
+    let head = wire.call_head(100_003, 4, 1).buffer.len();
+    let request = |wire: &Wire, name: usize| {
+        let name = lookup(&vec![b'x'; name]);
+        compound_body(1, &[sequence(wire.session, wire.sequence + 1, 0, 0, false), putrootfh(), name])
+    };
+    let longest = (1..600).rev().find(|name| head + request(&wire, *name).len() <= 600).unwrap();
+    let reply = wire.compound_body(&request(&wire, longest + 4));
+    assert_eq!((reply.status, reply.count), (Status::ReqTooBig as u32, 1));
+    assert_ne!(wire.compound_body(&request(&wire, longest)).status, Status::ReqTooBig as u32);
+}
+
+/// RFC 8881 §2.10.6.1.3: what is to be kept has to fit, SEQUENCE's own result included.
+#[test]
+fn a_reply_that_can_not_be_kept_is_refused_before_its_slot_is_taken() {
+    let running = populated();
+    let mut wire = Wire::connect(running.address);
+    let client = wire.compound(1, &[exchange_id("x", 1, 0)]).op(42).u64();
+    let mut reply = wire.compound(1, &[create_session_with(client, 1, 0, [4096, 1024, 60, 8, 1])]);
+    wire.session = reply.op(43).stateid();
+    let at = |wire: &Wire, cache| sequence(wire.session, 1, 0, 0, cache);
+    let reply = wire.compound(1, &[at(&wire, true), putrootfh(), mkdir(b"new")]);
+    assert_eq!((reply.status, reply.count), (Status::RepTooBigToCache as u32, 1));
+    // A tag is repeated in the reply.
+    let mut tagged = fake_efs::nfs::xdr::Encoder::default();
+    tagged.opaque(&[b't'; 1000]).u32(1).u32(1);
+    tagged.buffer.extend_from_slice(&at(&wire, false));
+    assert_eq!(wire.compound_body(&tagged.buffer).status, Status::RepTooBig as u32);
+    assert!(running.store().lookup(running.store().root(), b"new").is_err());
+    // The slot is where it was.
+    let make = [at(&wire, false), putrootfh(), mkdir(b"new")];
+    assert_eq!(wire.compound(1, &make).status, OK);
+    assert_eq!(wire.compound(1, &make).status, Status::RetryUncachedRep as u32, "60 bytes hold nothing");
 }
 
 #[test]
@@ -362,7 +436,6 @@ fn a_callers_refusal_comes_at_the_first_file_handle() {
     let running = populated();
     running.policy(|policy| policy.refuse = true);
     let mut wire = Wire::session(running.address, "wire");
-    assert_eq!(wire.run(&[reclaim_complete()]).status, OK);
     assert_eq!(wire.run(&[putrootfh()]).status, Status::Access as u32);
     assert_eq!(wire.run(&[putfh(&[7; 28])]).status, Status::Access as u32);
     assert_eq!(wire.run(&[words(23, &[])]).status, Status::Access as u32);

@@ -90,7 +90,8 @@ fn after_a_restart_those_who_had_files_open_claim_them_and_the_others_wait() {
     let running = populated();
     let (_, handle) = Wire::session(running.address, "had").open("f", 3);
     running.server.restart(true);
-    let mut other = Wire::session(running.address, "other");
+    let mut other = Wire::connect(running.address);
+    other.establish("other", 1);
     let mut had = Wire::connect(running.address);
     let claim = |wire: &Wire| Open { access: 3, claim: (1, vec![0; 4]), ..plain_open(wire.client, b"") }.encode();
     let new = |wire: &Wire| open(wire.client, b"o", 1, b"f");
@@ -109,7 +110,37 @@ fn after_a_restart_those_who_had_files_open_claim_them_and_the_others_wait() {
     let (own, late) = (claim(&had), new(&other));
     assert_eq!(status(&had.run(&[putfh(&handle), own])), None);
     assert_eq!(status(&had.run(&[reclaim_complete()])), None);
+    let again = claim(&had);
+    assert_eq!(status(&had.run(&[putfh(&handle), again])), Some(Status::NoGrace));
+    other.begin();
     assert_eq!(status(&other.run(&[putrootfh(), late])), None);
+}
+
+/// RFC 8881 §18.51.3: a client says first that it has nothing to claim back.
+#[test]
+fn nothing_is_opened_or_locked_before_reclaim_complete() {
+    let running = populated();
+    let mut wire = Wire::session(running.address, "wire");
+    let client = wire.client;
+    let (stateid, handle) = wire.open("f", 3);
+    let held = wire.run(&[putfh(&handle), lock(2, 0, 1, stateid, client, b"l")]).op(22).op(12).stateid();
+    assert_eq!(status(&wire.run(&[putfh(&handle), lock_more(2, 0, 5, 1, held)])), None);
+
+    let mut early = Wire::connect(running.address);
+    early.establish("early", 1);
+    let client = early.client;
+    let new = [open(client, b"o", 1, b"f"), open_create(client, 0, (MODE, &mode(0o600)), b"new")];
+    for op in &new {
+        assert_eq!(run(&mut early, op.clone()), Some(Status::Grace));
+    }
+    assert!(running.store().lookup(running.store().root(), b"new").is_err());
+    // What needs no state is done.
+    assert_eq!(run(&mut early, mkdir(b"made")), None);
+    assert_eq!(status(&early.run(&[putrootfh(), lookup(b"f"), read(ANONYMOUS, 0, 1)])), None);
+    assert_eq!(status(&early.run(&[reclaim_complete()])), None);
+    for op in new {
+        assert_eq!(run(&mut early, op), None);
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hasher};
 
 use super::super::compound::{self, Compound, OpResult};
-use super::super::state::{Channel, ExchangeRequest, Owner, SequenceRequest, Stateid};
+use super::super::state::{Channel, ExchangeRequest, MAX_SLOTS, Owner, SequenceRequest, Stateid};
 use super::super::status::Status;
 use super::super::volume::IO_SIZE;
 use super::super::xdr::{Decoder, Encoder, Malformed};
@@ -105,15 +105,26 @@ pub(super) fn create_session(
     if flags & !7 != 0 {
         return Err(Status::Inval);
     }
-    if fore.max_request < MIN_CHANNEL || fore.max_response < MIN_CHANNEL || fore.max_operations == 0 {
-        return Err(Status::TooSmall);
+    // A callback is CB_SEQUENCE and another operation.
+    let wants_callbacks = flags & FLAG_BACK_CHANNEL != 0;
+    fore.check(1)?;
+    if wants_callbacks {
+        back.check(2)?;
     }
     let granted = Channel {
         max_request: fore.max_request.min(IO_SIZE + OVERHEAD),
         max_response: fore.max_response.min(IO_SIZE + OVERHEAD),
         max_cached: fore.max_cached.min(MAX_CACHED),
         max_operations: fore.max_operations.min(compound::MAX_OPERATIONS),
-        slots: fore.slots.clamp(1, super::super::state::MAX_SLOTS),
+        slots: fore.slots.min(MAX_SLOTS),
+    };
+    // Nothing is more than what the client offers, and nothing that comes back is kept.
+    let offered = Channel {
+        max_request: back.max_request.min(IO_SIZE + OVERHEAD),
+        max_response: back.max_response.min(IO_SIZE + OVERHEAD),
+        max_cached: back.max_cached.min(MAX_CACHED),
+        max_operations: back.max_operations.min(compound::MAX_OPERATIONS),
+        slots: back.slots.min(MAX_SLOTS),
     };
     let encode = |session: &[u8; 16]| {
         let mut reply = Encoder::default();
@@ -121,13 +132,26 @@ pub(super) fn create_session(
         // kept on disk.
         reply.fixed(session).u32(sequence).u32(flags & FLAG_BACK_CHANNEL);
         encode_channel(&mut reply, &granted);
-        encode_channel(&mut reply, &back);
+        encode_channel(&mut reply, &offered);
         reply.buffer
     };
     let claimant = compound.claimant();
     let reply = compound.peer.volume.state().create_session(client, claimant, sequence, granted, encode)?;
     result.buffer.extend_from_slice(&reply);
     Ok(())
+}
+
+impl Channel {
+    /// Refuses a channel that is good for nothing.
+    fn check(&self, least_operations: u32) -> OpResult {
+        if self.slots == 0 {
+            return Err(Status::Inval);
+        }
+        if self.max_request < MIN_CHANNEL || self.max_response < MIN_CHANNEL || self.max_operations < least_operations {
+            return Err(Status::TooSmall);
+        }
+        Ok(())
+    }
 }
 
 fn decode_channel(arguments: &mut Decoder<'_>) -> Result<Channel, Malformed> {
@@ -185,7 +209,7 @@ pub(super) fn sequence(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>,
     hasher.write(&arguments.rest()[..arguments.rest().len().min(48)]);
     hasher.write_u32(compound.position.1);
     request.fingerprint = hasher.finish();
-    let channel = compound::begin_sequence(compound, request)?;
+    let channel = compound::begin_sequence(compound, request, result)?;
     result.fixed(&request.session).u32(request.sequence).u32(request.slot);
     result.u32(channel.slots - 1).u32(channel.slots - 1).u32(0);
     Ok(())

@@ -71,6 +71,11 @@ impl Client {
         !self.opens.is_empty() || !self.locks.is_empty()
     }
 
+    /// Whether it may ask for what it did not have before: NFSv4.0 has no RECLAIM_COMPLETE.
+    pub(super) fn may_begin(&self) -> bool {
+        self.reclaim_complete || self.owner.minor_version == 0
+    }
+
     /// Whether it has state or sessions.
     pub(super) fn is_in_use(&self) -> bool {
         self.has_state() || !self.sessions.is_empty()
@@ -220,6 +225,16 @@ impl State {
                 self.owners.remove(&client.owner);
             }
         }
+    }
+
+    /// The client that is about to be confirmed, or to get another session. A record that nobody has confirmed ends with the
+    /// lease.
+    pub(super) fn claimed(&mut self, id: u64, claimant: Claimant<'_>) -> Result<&mut Client, Status> {
+        if self.is_expired(id) && self.clients.get(&id).is_some_and(|client| !client.confirmed) {
+            self.forget_client(id);
+        }
+        let client = self.clients.get_mut(&id).filter(|client| client.owner.identity == claimant.identity);
+        client.ok_or(Status::StaleClientId)
     }
 
     /// Whether a client has been silent for longer than its lease. Its state is kept until somebody else needs it.

@@ -145,8 +145,7 @@ impl State {
         confirm: [u8; 8],
         claimant: Claimant<'_>,
     ) -> Result<(), Status> {
-        let client = self.clients.get_mut(&id).filter(|client| client.owner().identity == claimant.identity);
-        let client = client.ok_or(Status::StaleClientId)?;
+        let client = self.claimed(id, claimant)?;
         if client.legacy.confirm != confirm && client.legacy.unconfirmed != Some(confirm) {
             return Err(Status::StaleClientId);
         }

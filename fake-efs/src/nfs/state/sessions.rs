@@ -11,7 +11,7 @@ pub(in super::super) const MAX_SLOTS: u32 = 64;
 /// Most sessions of one client.
 const MAX_SESSIONS: usize = 16;
 
-/// What a session's requests may be like.
+/// What a session's requests may be like. Sizes are those of whole RPC messages (RFC 8881 §18.36.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) struct Channel {
     /// Largest request in bytes.
@@ -54,11 +54,14 @@ pub(in super::super) struct SequenceRequest {
     pub(in super::super) fingerprint: u64,
 }
 
-/// How large a request is.
+/// How large a request is, and what is known of its reply.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct RequestSize {
     pub(in super::super) bytes: usize,
     pub(in super::super) operations: u32,
+    /// Bytes of the reply with nothing behind SEQUENCE, and whether the client wants it to be kept.
+    pub(in super::super) reply: usize,
+    pub(in super::super) keep: bool,
 }
 
 /// What is to be done with a request.
@@ -80,8 +83,7 @@ impl State {
         channel: Channel,
         encode: impl FnOnce(&SessionId) -> Vec<u8>,
     ) -> Result<Vec<u8>, Status> {
-        let client = self.clients.get(&id).filter(|client| client.owner().identity == claimant.identity);
-        let client = client.ok_or(Status::StaleClientId)?;
+        let client = self.claimed(id, claimant)?;
         // Before the repetition is looked at: its answer would name the session.
         if client.principal != claimant.principal {
             return Err(Status::ClidInUse);
@@ -143,6 +145,13 @@ impl State {
             return Err(Status::BadHighSlot);
         }
         let slot = session.slots.get_mut(request.slot as usize).ok_or(Status::BadSlot)?;
+        // A reply that can't hold SEQUENCE's own result can't be kept, or sent.
+        if size.keep && size.reply > session.channel.max_cached as usize {
+            return Err(Status::RepTooBigToCache);
+        }
+        if size.reply > session.channel.max_response as usize {
+            return Err(Status::RepTooBig);
+        }
         if size.bytes > session.channel.max_request as usize {
             return Err(Status::ReqTooBig);
         }

@@ -58,7 +58,7 @@ fn request(session: SessionId, slot: u32, sequence: u32) -> SequenceRequest {
     SequenceRequest { session, sequence, slot, highest_slot: slot, fingerprint: 7 }
 }
 
-const SMALL: RequestSize = RequestSize { bytes: 100, operations: 2 };
+const SMALL: RequestSize = RequestSize { bytes: 100, operations: 2, reply: 100, keep: true };
 
 const USER: u32 = 1000;
 
@@ -114,6 +114,28 @@ fn create_session_is_repeated_and_ordered() {
         assert_eq!(made, Err(Status::SeqMisordered));
     }
     assert_eq!(setup.state.destroy_client(client, "fs"), Err(Status::ClientIdBusy));
+}
+
+#[test]
+fn a_client_that_is_not_confirmed_is_forgotten_after_a_lease_and_an_idle_one_later() {
+    let mut setup = setup();
+    let confirmed = setup.client("confirmed");
+    let unconfirmed = setup.exchange("fs", "unconfirmed", 1).client;
+    let late = setup.exchange("fs", "late", 1).client;
+    let known = |setup: &Setup| [confirmed, unconfirmed, late].map(|client| setup.state.clients.contains_key(&client));
+    setup.ahead.fetch_add(89, Ordering::Relaxed);
+    setup.state.sweep();
+    assert_eq!(known(&setup), [true, true, true]);
+    setup.ahead.fetch_add(2, Ordering::Relaxed);
+    // Whether or not somebody has swept.
+    let made = setup.state.create_session(late, claimant("fs"), 1, CHANNEL, |id| id.to_vec());
+    assert_eq!(made, Err(Status::StaleClientId));
+    setup.state.sweep();
+    assert_eq!(known(&setup), [true, false, false]);
+    setup.ahead.fetch_add(90, Ordering::Relaxed);
+    setup.state.sweep();
+    assert_eq!(known(&setup), [false, false, false]);
+    assert!(setup.state.sessions.is_empty() && setup.state.owners.is_empty());
 }
 
 #[test]
@@ -240,12 +262,16 @@ fn after_a_restart_only_those_who_had_state_may_claim_it_until_they_are_done() {
     assert_eq!(setup.state.check_grace(a, true), Ok(()));
     setup.state.reclaim_complete(a).unwrap();
     assert_eq!(setup.state.reclaim_complete(a), Err(Status::CompleteAlready));
+    assert_eq!(setup.state.check_grace(b, false), Err(Status::Grace), "it may have something to claim back itself");
+    setup.state.reclaim_complete(b).unwrap();
     assert_eq!(setup.state.check_grace(b, false), Ok(()));
     assert_eq!(setup.state.check_grace(a, true), Err(Status::NoGrace));
 
     setup.state.open(a, b"o", file, both(), USER).unwrap();
     setup.state.restart(true);
     let b = setup.client("b");
+    assert_eq!(setup.state.check_grace(b, false), Err(Status::Grace));
+    setup.state.reclaim_complete(b).unwrap();
     assert_eq!(setup.state.check_grace(b, false), Err(Status::Grace));
     setup.ahead.fetch_add(91, Ordering::Relaxed);
     assert_eq!(setup.state.check_grace(b, false), Ok(()));
