@@ -156,7 +156,7 @@ impl Front {
         let Some(policy) = self.identities.policy(&requester.principal) else { return Ok(()) };
         let subject = self.world.subject(requester, input);
         let action = format!("elasticfilesystem:{}", operation.name());
-        if policy.allows(&action, &subject.resource, &|key| subject.fact(key)) {
+        if policy.allows(&action, &subject.resource, &|key| subject.facts(key)) {
             return Ok(());
         }
         let text =

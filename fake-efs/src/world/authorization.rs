@@ -16,12 +16,23 @@ pub(crate) struct Subject {
     pub(crate) resource: String,
     resource_tags: Vec<Tag>,
     request_tags: Vec<Tag>,
+    /// Keys of tags that the request removes.
+    removed: Vec<String>,
     principal: String,
 }
 
 impl Subject {
-    /// What a condition's key stands for. Tag keys in conditions don't care about case.
-    pub(crate) fn fact(&self, key: &str) -> Option<String> {
+    /// What a condition's key stands for. Only the keys of the request's tags can be several.
+    pub(crate) fn facts(&self, key: &str) -> Vec<String> {
+        if key == "aws:tagkeys" {
+            let given = self.request_tags.iter().map(|tag| &tag.key);
+            return given.chain(&self.removed).cloned().collect();
+        }
+        self.fact(key).into_iter().collect()
+    }
+
+    /// Tag keys in conditions don't care about case.
+    fn fact(&self, key: &str) -> Option<String> {
         let tag = |tags: &[Tag], key: &str| {
             tags.iter().find(|tag| tag.key.eq_ignore_ascii_case(key)).map(|tag| tag.value.clone())
         };
@@ -59,10 +70,12 @@ impl World {
         let found = named.and_then(|text| self.step(|state, _| state.resource(requester, text)));
         let (resource, resource_tags) = found.unwrap_or_else(|| ("*".to_owned(), Vec::new()));
         let tags = input.get("Tags").cloned().unwrap_or_default();
+        let removed = input.get("TagKeys").cloned().unwrap_or_default();
         Subject {
             resource,
             resource_tags,
             request_tags: serde_json::from_value(tags).unwrap_or_default(),
+            removed: serde_json::from_value(removed).unwrap_or_default(),
             principal: requester.principal.clone(),
         }
     }

@@ -19,8 +19,8 @@ pub(crate) struct Policy(Vec<Statement>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct IdentityPolicy(Vec<Statement>);
 
-/// Says what a condition's key (in lower case) stands for in a request, if for anything.
-type Facts<'a> = &'a dyn Fn(&str) -> Option<String>;
+/// Says what a condition's key (in lower case) stands for in a request: nothing, a value, or several.
+type Facts<'a> = &'a dyn Fn(&str) -> Vec<String>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Statement {
@@ -46,6 +46,7 @@ struct Condition {
     key: String,
     values: Vec<String>,
     negated: bool,
+    set: Set,
     /// `…IfExists`: a missing key is fine.
     if_exists: bool,
 }
@@ -58,6 +59,17 @@ enum Test {
     Bool,
     Address,
     Missing,
+}
+
+/// How many of a key's values have to pass (IAM user guide, "Set operators for multi-valued context keys").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Set {
+    /// No operator: the key has one value.
+    One,
+    /// `ForAllValues:`, which a key without values passes.
+    All,
+    /// `ForAnyValue:`, which needs a value.
+    Any,
 }
 
 /// Who asks for what.
@@ -251,7 +263,7 @@ impl Statement {
             Principals::Named(names) => named(names),
             Principals::AllBut(names) => !named(names),
         };
-        principal && self.applies(action, question.file_system, &|key| question.fact(key))
+        principal && self.applies(action, question.file_system, &|key| question.fact(key).into_iter().collect())
     }
 
     fn applies(&self, action: &str, resource: &str, facts: Facts<'_>) -> bool {
@@ -310,9 +322,14 @@ pub(crate) fn is_principal(name: &str, principal: Option<&str>) -> bool {
 
 impl Condition {
     fn read(operator: &str, key: &str, values: &Value) -> Result<Self, EfsError> {
-        let (name, if_exists) = match operator.strip_suffix("IfExists") {
+        let (set, name) = match operator.split_once(':') {
+            Some(("ForAllValues", name)) => (Set::All, name),
+            Some(("ForAnyValue", name)) => (Set::Any, name),
+            _ => (Set::One, operator),
+        };
+        let (name, if_exists) = match name.strip_suffix("IfExists") {
             Some(name) => (name, true),
-            None => (operator, false),
+            None => (name, false),
         };
         let (test, negated) = match name {
             "StringEquals" => (Test::Equals, false),
@@ -324,8 +341,12 @@ impl Condition {
             "Bool" => (Test::Bool, false),
             "IpAddress" => (Test::Address, false),
             "NotIpAddress" => (Test::Address, true),
-            "Null" => (Test::Missing, false),
-            other => return Err(invalid(format!("The condition operator '{other}' is not supported."))),
+            // Whether a key is there is no matter of its values.
+            "Null" if set == Set::One && !if_exists => (Test::Missing, false),
+            _ => {
+                let why = format!("The condition operator '{operator}' is not supported.");
+                return Err(invalid(why));
+            }
         };
         let text = |value: &Value| match value {
             Value::String(text) => Ok(text.clone()),
@@ -336,19 +357,28 @@ impl Condition {
             Value::Array(values) => values.iter().map(text).collect::<Result<_, _>>()?,
             value => vec![text(value)?],
         };
-        Ok(Self { test, key: key.to_lowercase(), values, negated, if_exists })
+        Ok(Self { test, key: key.to_lowercase(), values, negated, set, if_exists })
     }
 
     fn holds(&self, facts: Facts<'_>) -> bool {
-        let fact = facts(&self.key);
+        let present = facts(&self.key);
         if self.test == Test::Missing {
-            return self.values.iter().any(|value| (value == "true") == fact.is_none());
+            return self.values.iter().any(|value| (value == "true") == present.is_empty());
         }
-        let Some(fact) = fact else { return self.if_exists || self.negated };
+        match self.set {
+            _ if present.is_empty() && self.if_exists => true,
+            Set::One if present.is_empty() => self.negated,
+            Set::All => present.iter().all(|fact| self.passes(fact)),
+            Set::One | Set::Any => present.iter().any(|fact| self.passes(fact)),
+        }
+    }
+
+    /// Whether one value of the key fulfils the condition.
+    fn passes(&self, fact: &str) -> bool {
         let matched = self.values.iter().any(|value| match self.test {
-            Test::Equals => *value == fact,
-            Test::EqualsIgnoringCase | Test::Bool => value.eq_ignore_ascii_case(&fact),
-            Test::Like => like(value, &fact),
+            Test::Equals => value == fact,
+            Test::EqualsIgnoringCase | Test::Bool => value.eq_ignore_ascii_case(fact),
+            Test::Like => like(value, fact),
             Test::Address => in_network(value, fact.parse().ok()),
             Test::Missing => false,
         });
@@ -415,6 +445,37 @@ mod tests {
         let source = Some(IpAddr::from([127, 0, 0, 1]));
         let question = Question { principal, file_system: FS, access_point, secure, source };
         Policy::parse(&text).unwrap().grants(&question)
+    }
+
+    #[test]
+    fn set_operators_look_at_every_value_of_a_key() {
+        let allows = |operator: &str, values: Value, present: &[&str]| {
+            let condition = json!({ operator: { "aws:TagKeys": values } });
+            let statement = json!({"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": condition});
+            let policy = IdentityPolicy::parse(&json!({ "Statement": [statement] }).to_string()).unwrap();
+            let facts = |key: &str| {
+                assert_eq!(key, "aws:tagkeys");
+                present.iter().map(|&fact| fact.to_owned()).collect()
+            };
+            policy.allows("elasticfilesystem:CreateAccessPoint", "*", &facts)
+        };
+        for (operator, values, expected) in [
+            ("ForAllValues:StringEquals", json!(["a", "b"]), [true, true, true, false, false]),
+            ("ForAnyValue:StringEquals", json!(["a", "b"]), [false, true, true, true, false]),
+            ("ForAllValues:StringNotEquals", json!("a"), [true, false, false, false, true]),
+            ("ForAnyValue:StringNotEquals", json!("a"), [false, false, true, true, true]),
+            ("ForAllValues:StringLike", json!("?"), [true, true, true, true, true]),
+            ("ForAnyValue:StringEqualsIfExists", json!(["a", "b"]), [true, true, true, true, false]),
+        ] {
+            let present: [&[&str]; 5] = [&[], &["a"], &["a", "b"], &["a", "c"], &["c"]];
+            assert_eq!(present.map(|present| allows(operator, values.clone(), present)), expected, "{operator}");
+        }
+        for operator in ["ForAllValues:Null", "ForSomeValues:StringEquals", "ForAllValues:", "NullIfExists"] {
+            let condition = json!({ operator: { "aws:TagKeys": "true" } });
+            let statement = json!({"Effect": "Allow", "Action": "*", "Condition": condition});
+            let refused = IdentityPolicy::parse(&json!({ "Statement": [statement] }).to_string()).unwrap_err();
+            assert!(refused.to_string().contains(operator), "{refused}");
+        }
     }
 
     #[test]
@@ -508,7 +569,9 @@ mod tests {
             .to_string(),
         )
         .unwrap();
-        let owner = |value: &'static str| move |key: &str| (key == "aws:requesttag/owner").then(|| value.to_owned());
+        let owner = |value: &'static str| {
+            move |key: &str| (key == "aws:requesttag/owner").then(|| value.to_owned()).into_iter().collect()
+        };
         let allows = |action: &str, resource: &str, value: &'static str| {
             policy.allows(&format!("elasticfilesystem:{action}"), resource, &owner(value))
         };

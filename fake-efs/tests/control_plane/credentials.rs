@@ -158,9 +158,8 @@ async fn eks_pod_identity_wants_a_token() {
     assert_eq!(crate::support::get(&fake, "/v1/credentials", &[("authorization", "jwt")]).await.0, 500);
 }
 
-#[tokio::test]
-async fn a_role_may_do_what_its_policy_allows() {
-    let fake = strict().await;
+/// Clients of an administrator, and of a role that has a policy.
+async fn with_policy(fake: &Instance, policy: &serde_json::Value) -> (aws_sdk_efs::Client, aws_sdk_efs::Client) {
     let role = "arn:aws:iam::123456789012:role/csi";
     fake.identities().add_role(Role {
         arn: role.to_owned(),
@@ -168,6 +167,56 @@ async fn a_role_may_do_what_its_policy_allows() {
         trusted: Vec::new(),
         web_identity: false,
     });
+    let body = serde_json::json!({ "principal": role, "policy": policy });
+    assert_eq!(crate::support::send(fake, "POST", "/_fake/policies", &body).await.0, 200);
+    let given = sts(fake, "secret").assume_role().role_arn(role).role_session_name("s1").send().await;
+    let given = given.ok().and_then(|given| given.credentials).expect("the key may assume any role of its account");
+    let token = Some(given.session_token);
+    let credentials = Credentials::new(given.access_key_id, given.secret_access_key, token, None, "test");
+    (client_as(fake, "AKIDEXAMPLE", "us-east-1", 1), client_with(fake, credentials, "us-east-1", 1))
+}
+
+/// AWS's managed policy for the driver, AmazonEFSCSIDriverPolicy.
+#[tokio::test]
+async fn the_managed_policy_of_the_csi_driver_is_understood() {
+    const TAG: &str = "efs.csi.aws.com/cluster";
+    let tagged = serde_json::json!({"aws:RequestTag/efs.csi.aws.com/cluster": "false"});
+    let only = serde_json::json!({ "aws:TagKeys": TAG });
+    let policy = serde_json::json!({"Version": "2012-10-17", "Statement": [
+        {"Sid": "AllowDescribe", "Effect": "Allow", "Resource": "*", "Action": [
+            "elasticfilesystem:DescribeAccessPoints", "elasticfilesystem:DescribeFileSystems",
+            "elasticfilesystem:DescribeMountTargets", "ec2:DescribeAvailabilityZones"]},
+        {"Sid": "AllowCreateAccessPoint", "Effect": "Allow", "Action": ["elasticfilesystem:CreateAccessPoint"],
+         "Resource": "*", "Condition": {"Null": tagged, "ForAllValues:StringEquals": only}},
+        {"Sid": "AllowTagNewAccessPoints", "Effect": "Allow", "Action": ["elasticfilesystem:TagResource"], "Resource": "*",
+         "Condition": {"StringEquals": {"elasticfilesystem:CreateAction": "CreateAccessPoint"}, "Null": tagged,
+                       "ForAllValues:StringEquals": only}},
+        {"Sid": "AllowDeleteAccessPoint", "Effect": "Allow", "Action": "elasticfilesystem:DeleteAccessPoint",
+         "Resource": "*", "Condition": {"Null": {"aws:ResourceTag/efs.csi.aws.com/cluster": "false"}}},
+    ]});
+    let fake = strict().await;
+    let (admin, csi) = with_policy(&fake, &policy).await;
+    let fs = crate::support::file_system(&admin).await;
+    let tag = |key: &str| aws_sdk_efs::types::Tag::builder().key(key).value("true").build().unwrap();
+    let create = |tags: &[&str]| {
+        let tags = tags.iter().map(|key| tag(key)).collect();
+        csi.create_access_point().file_system_id(&fs).set_tags(Some(tags)).send()
+    };
+    let own = create(&[TAG]).await.unwrap().access_point_id.unwrap();
+    for denied in [&[][..], &["other"], &[TAG, "other"]] {
+        let denied = create(denied).await.unwrap_err().into_service_error();
+        assert_eq!(denied.code(), Some("AccessDeniedException"));
+    }
+    csi.describe_access_points().file_system_id(&fs).send().await.unwrap();
+    csi.tag_resource().resource_id(&own).tags(tag(TAG)).send().await.unwrap_err();
+    csi.delete_access_point().access_point_id(&own).send().await.unwrap();
+    let other = admin.create_access_point().file_system_id(&fs).send().await.unwrap().access_point_id.unwrap();
+    csi.delete_access_point().access_point_id(other).send().await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_role_may_do_what_its_policy_allows() {
+    let fake = strict().await;
     let policy = serde_json::json!({"Statement": [
         {"Effect": "Allow", "Action": "elasticfilesystem:Describe*", "Resource": "*"},
         {"Effect": "Allow", "Action": "elasticfilesystem:CreateAccessPoint", "Resource": "arn:aws:elasticfilesystem:*:file-system/*",
@@ -175,15 +224,7 @@ async fn a_role_may_do_what_its_policy_allows() {
         {"Effect": "Allow", "Action": "elasticfilesystem:DeleteAccessPoint", "Resource": "*",
          "Condition": {"StringEquals": {"aws:ResourceTag/owner": "csi"}}},
     ]});
-    let body = serde_json::json!({ "principal": role, "policy": policy });
-    assert_eq!(crate::support::send(&fake, "POST", "/_fake/policies", &body).await.0, 200);
-    let given = sts(&fake, "secret").assume_role().role_arn(role).role_session_name("s1").send().await.unwrap();
-    let given = given.credentials.unwrap();
-    let token = Some(given.session_token);
-    let credentials = Credentials::new(given.access_key_id, given.secret_access_key, token, None, "test");
-    let (admin, csi) =
-        (client_as(&fake, "AKIDEXAMPLE", "us-east-1", 1), client_with(&fake, credentials, "us-east-1", 1));
-
+    let (admin, csi) = with_policy(&fake, &policy).await;
     let fs = crate::support::file_system(&admin).await;
     csi.describe_file_systems().send().await.unwrap();
     let denied = csi.delete_file_system().file_system_id(&fs).send().await.unwrap_err();
