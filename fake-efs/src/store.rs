@@ -13,7 +13,7 @@ mod memory;
 
 use std::io;
 
-pub use attributes::{Attributes, Changes, Kind, Time};
+pub use attributes::{Attributes, Changes, FileClock, Kind, Time};
 pub use directory::{DirectoryStore, OpenError};
 pub use memory::MemoryStore;
 
@@ -192,6 +192,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// The limits that hold.
     fn limits(&self) -> Limits;
+
+    /// The time by which files are stamped.
+    fn now(&self) -> Time;
 
     /// The root directory.
     fn root(&self) -> FileId;

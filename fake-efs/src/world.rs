@@ -49,6 +49,7 @@ use self::registry::Registry;
 use self::scope::{Requester, Scope};
 use self::throttle::Buckets;
 use self::volumes::{MemoryVolumes, Volumes};
+use crate::store::FileClock;
 
 /// What a world is made with.
 pub struct Settings {
@@ -96,6 +97,7 @@ pub struct World {
     /// Account and region of callers that nothing else is known of.
     home: Scope,
     clock: Arc<dyn Clock>,
+    files: FileClock,
     doors: Arc<dyn Doors>,
     volumes: Arc<dyn Volumes>,
     state: Mutex<State>,
@@ -181,7 +183,9 @@ impl World {
             dirty: BTreeSet::new(),
             archive: None,
         };
-        Self { home: Scope::new(account, region), clock, doors, volumes, state: Mutex::new(state) }
+        let files = FileClock::default();
+        volumes.follow(&files);
+        Self { home: Scope::new(account, region), clock, files, doors, volumes, state: Mutex::new(state) }
     }
 
     /// Account and region of callers that nothing else is known of.
@@ -194,9 +198,10 @@ impl World {
         self.clock.now()
     }
 
-    /// Moves the world's clock forward.
+    /// Moves the world's clock forward, and that of its files.
     pub fn advance(&self, by: jiff::SignedDuration) {
         self.clock.advance(by);
+        self.files.advance(i64::try_from(by.as_nanos()).unwrap_or(i64::MAX));
         self.step(|_, _| ());
     }
 

@@ -17,8 +17,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 
 use super::memory::tables::{Change, Inode, ROOT, Tables};
 use super::{
-    Attributes, Changes, DirectoryChange, Entry, FileId, Instance, Limits, NewNode, Result, Store, StoreError, Time,
-    Usage,
+    Attributes, Changes, DirectoryChange, Entry, FileClock, FileId, Instance, Limits, NewNode, Result, Store,
+    StoreError, Time, Usage,
 };
 use log::Log;
 
@@ -51,6 +51,7 @@ pub enum OpenError {
 pub struct DirectoryStore {
     instance: Instance,
     limits: Limits,
+    clock: FileClock,
     path: PathBuf,
     tables: RwLock<Tables>,
     log: Mutex<Log>,
@@ -62,13 +63,18 @@ pub struct DirectoryStore {
 impl DirectoryStore {
     /// Opens a directory, which is made if it is missing. Only one process may have it open at a time.
     pub fn open(path: &Path, limits: Limits) -> Result<Self, OpenError> {
+        Self::with_clock(path, limits, FileClock::default())
+    }
+
+    /// The same, with a clock that can be moved.
+    pub fn with_clock(path: &Path, limits: Limits, clock: FileClock) -> Result<Self, OpenError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| OpenError::Io { path, source }
         };
         let contents = path.join("contents");
         fs::create_dir_all(&contents).map_err(failed(&contents))?;
-        let mut tables = Tables::new();
+        let mut tables = Tables::new(clock.clone());
         let instance = log::instance(path)?;
         let existed = log::read(path, &mut tables)?;
         tables.finish_restore(|id| {
@@ -82,6 +88,7 @@ impl DirectoryStore {
         let store = Self {
             instance,
             limits,
+            clock,
             path: path.to_owned(),
             tables: RwLock::new(tables),
             log: Mutex::new(log),
@@ -188,6 +195,10 @@ impl Store for DirectoryStore {
 
     fn limits(&self) -> Limits {
         self.limits
+    }
+
+    fn now(&self) -> Time {
+        self.clock.now()
     }
 
     fn root(&self) -> FileId {

@@ -5,7 +5,8 @@ pub(super) mod tables;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::{
-    Attributes, Changes, DirectoryChange, Entry, FileId, Instance, Limits, NewNode, Result, Store, StoreError, Usage,
+    Attributes, Changes, DirectoryChange, Entry, FileClock, FileId, Instance, Limits, NewNode, Result, Store,
+    StoreError, Time, Usage,
 };
 use tables::Tables;
 
@@ -14,13 +15,20 @@ use tables::Tables;
 pub struct MemoryStore {
     instance: Instance,
     limits: Limits,
+    clock: FileClock,
     tables: RwLock<Tables>,
 }
 
 impl MemoryStore {
     /// An empty file system whose root belongs to root, mode 0755, as a new EFS file system's does.
     pub fn new(limits: Limits) -> Self {
-        Self { instance: Instance::random(), limits, tables: RwLock::new(Tables::new()) }
+        Self::with_clock(limits, FileClock::default())
+    }
+
+    /// The same, with a clock that can be moved.
+    pub fn with_clock(limits: Limits, clock: FileClock) -> Self {
+        let tables = RwLock::new(Tables::new(clock.clone()));
+        Self { instance: Instance::random(), limits, clock, tables }
     }
 
     // A panic while the lock is held can't leave the tables half changed in a way that memory safety depends on; going on
@@ -47,6 +55,10 @@ impl Store for MemoryStore {
 
     fn limits(&self) -> Limits {
         self.limits
+    }
+
+    fn now(&self) -> Time {
+        self.clock.now()
     }
 
     fn root(&self) -> FileId {

@@ -5,12 +5,15 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::ids::FileSystemId;
-use crate::store::{DirectoryStore, Limits, MemoryStore, OpenError, Store};
+use crate::store::{DirectoryStore, FileClock, Limits, MemoryStore, OpenError, Store};
 
 /// The files of all file systems.
 pub trait Volumes: Send + Sync + 'static {
     /// Makes room for a new file system, or opens what a restored one has.
     fn create(&self, id: &FileSystemId) -> Result<(), OpenError>;
+
+    /// Stamps the files of file systems that are made from now on by this clock.
+    fn follow(&self, _clock: &FileClock) {}
 
     /// Forgets a file system's files.
     fn remove(&self, id: &FileSystemId);
@@ -24,17 +27,26 @@ pub trait Volumes: Send + Sync + 'static {
     }
 }
 
+fn clock_of(clock: &RwLock<FileClock>) -> FileClock {
+    clock.read().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
 /// Files in memory. They are gone when their file system is, or when the process ends.
 #[derive(Default)]
 pub struct MemoryVolumes {
+    clock: RwLock<FileClock>,
     stores: RwLock<HashMap<FileSystemId, Arc<dyn Store>>>,
 }
 
 impl Volumes for MemoryVolumes {
     fn create(&self, id: &FileSystemId) -> Result<(), OpenError> {
-        let store = Arc::new(MemoryStore::new(Limits::default()));
+        let store = Arc::new(MemoryStore::with_clock(Limits::default(), clock_of(&self.clock)));
         self.stores.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), store);
         Ok(())
+    }
+
+    fn follow(&self, clock: &FileClock) {
+        clock.clone_into(&mut self.clock.write().unwrap_or_else(PoisonError::into_inner));
     }
 
     fn remove(&self, id: &FileSystemId) {
@@ -49,21 +61,27 @@ impl Volumes for MemoryVolumes {
 /// Files in a folder of the host, one folder in it for each file system.
 pub struct DirectoryVolumes {
     folder: PathBuf,
+    clock: RwLock<FileClock>,
     stores: RwLock<HashMap<FileSystemId, Arc<dyn Store>>>,
 }
 
 impl DirectoryVolumes {
     /// Keeps files in a folder, which is made when the first file system is.
     pub fn new(folder: PathBuf) -> Self {
-        Self { folder, stores: RwLock::default() }
+        Self { folder, clock: RwLock::default(), stores: RwLock::default() }
     }
 }
 
 impl Volumes for DirectoryVolumes {
     fn create(&self, id: &FileSystemId) -> Result<(), OpenError> {
-        let store = Arc::new(DirectoryStore::open(&self.folder.join(id.as_str()), Limits::default())?);
+        let (folder, clock) = (self.folder.join(id.as_str()), clock_of(&self.clock));
+        let store = Arc::new(DirectoryStore::with_clock(&folder, Limits::default(), clock)?);
         self.stores.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), store);
         Ok(())
+    }
+
+    fn follow(&self, clock: &FileClock) {
+        clock.clone_into(&mut self.clock.write().unwrap_or_else(PoisonError::into_inner));
     }
 
     fn remove(&self, id: &FileSystemId) {

@@ -70,3 +70,39 @@ async fn the_state_shows_all_that_exists() {
     assert_eq!(state["access_points"][0]["file_system"], json!(fs));
     assert_eq!(state["mount_targets"][0]["file_system"], json!(fs));
 }
+
+/// Files of both kinds of store, those that were made before and those made after.
+#[tokio::test]
+async fn the_times_of_files_follow_the_clock() {
+    use std::sync::Arc;
+
+    use fake_efs::store::{NewBody, NewNode, Time};
+    use fake_efs::world::ids::FileSystemId;
+    use fake_efs::world::volumes::{DirectoryVolumes, MemoryVolumes, Volumes};
+
+    const YEAR: i64 = 365 * 24 * 60 * 60;
+    let folder = tempfile::tempdir().unwrap();
+    let kinds: [Arc<dyn Volumes>; 2] =
+        [Arc::new(MemoryVolumes::default()), Arc::new(DirectoryVolumes::new(folder.path().join("files")))];
+    for volumes in kinds {
+        let fake = fake(|settings| settings.volumes = Arc::clone(&volumes)).await;
+        let client = client(&fake);
+        let store = |id: &str| volumes.store(&FileSystemId::parse(id).unwrap()).unwrap();
+        let first = store(&file_system(&client).await);
+        let node = NewNode { body: NewBody::Regular { verifier: None }, mode: 0o644, uid: 0, gid: 0 };
+        let (old, _) = first.create(first.root(), b"old", &node).unwrap();
+        let start = Time::now().seconds;
+        assert!(old.modified.seconds <= start);
+        let body = json!({ "advance_seconds": YEAR });
+        assert_eq!(send(&fake, "POST", "/_fake/clock", &body).await.0, 200);
+        let second = store(&file_system(&client).await);
+        let (new, _) = second.create(second.root(), b"new", &node).unwrap();
+        let written = first.write(old.id, 0, b"x").unwrap();
+        let parent = second.attributes(second.root()).unwrap();
+        for time in [new.created, new.changed, written.modified, written.changed, parent.created, parent.modified] {
+            assert!((start + YEAR..start + YEAR + 3600).contains(&time.seconds), "{time:?}, a year after {start}");
+        }
+        assert_eq!(written.created, old.created);
+        assert!(first.now().seconds >= start + YEAR);
+    }
+}

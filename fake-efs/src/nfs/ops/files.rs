@@ -9,7 +9,7 @@ use super::super::state::{Access, IoRight, Stateid};
 use super::super::status::Status;
 use super::super::xdr::{Decoder, Encoder};
 use super::{decode_name, legacy};
-use crate::store::{Attributes, Kind, Time, Usage};
+use crate::store::{Attributes, Kind, Usage};
 
 /// Longest handle of any NFS version.
 const MAX_HANDLE: usize = 128;
@@ -96,7 +96,7 @@ pub(super) fn set_attributes(
             compound.peer.volume.state().check_io(stateid, holder, file.id, Access::WRITE, compound.user.uid)?;
         may_write = right == IoRight::Open;
     }
-    let changes = set.changes(&compound.user, &file, may_write, Time::now())?;
+    let changes = set.changes(&compound.user, &file, may_write, compound.store.now())?;
     if !changes.is_empty() {
         compound.store.set_attributes(file.id, &changes)?;
     }

@@ -6,7 +6,7 @@ use super::super::credentials::{EXECUTE, WRITE};
 use super::super::status::Status;
 use super::super::xdr::{Decoder, Encoder};
 use super::decode_name;
-use crate::store::{Attributes, Changes, DirectoryChange, FileId, Kind, NewBody, NewNode, StoreError, Time};
+use crate::store::{Attributes, Changes, DirectoryChange, FileId, Kind, NewBody, NewNode, StoreError};
 
 pub(super) fn lookup(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>) -> OpResult {
     let name = decode_name(arguments)?;
@@ -85,7 +85,7 @@ pub(super) fn create_node(
     }
     let node = NewNode { body, mode, uid: set.uid.unwrap_or(user.uid), gid: set.gid.unwrap_or(gid) };
     let (mut made, change) = compound.store.create(parent.id, name, &node)?;
-    let now = Time::now();
+    let now = compound.store.now();
     let rest = SetAttributes { mode: None, uid: None, gid: None, ..set.clone() };
     let changes = rest.changes(user, &made, true, now)?;
     if !changes.is_empty() {

@@ -8,7 +8,7 @@ use super::super::status::Status;
 use super::super::xdr::{Decoder, Encoder};
 use super::names::{create_node, directory, encode_change, parent_for_change};
 use super::{decode_name, legacy};
-use crate::store::{Attributes, DirectoryChange, Kind, NewBody, StoreError, Time};
+use crate::store::{Attributes, DirectoryChange, Kind, NewBody, StoreError};
 
 const MAX_OWNER: usize = 1024;
 const RESULT_CONFIRM: u32 = 2;
@@ -181,7 +181,7 @@ fn open_existing(
         compound.user.require(&file, WRITE)?;
         if file.size > 0 {
             let set = SetAttributes { size: Some(0), ..SetAttributes::default() };
-            let changes = set.changes(&compound.user, &file, true, Time::now())?;
+            let changes = set.changes(&compound.user, &file, true, compound.store.now())?;
             opened.file = compound.store.set_attributes(file.id, &changes)?;
         }
         opened.given.insert(number::SIZE);

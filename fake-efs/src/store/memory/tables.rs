@@ -7,8 +7,8 @@ use std::collections::HashMap;
 
 use super::super::content::{Chunks, Content};
 use super::super::{
-    Attributes, Changes, DirectoryChange, Entry, FileId, Kind, Limits, NewBody, NewNode, Result, StoreError, Time,
-    Usage,
+    Attributes, Changes, DirectoryChange, Entry, FileClock, FileId, Kind, Limits, NewBody, NewNode, Result, StoreError,
+    Time, Usage,
 };
 use directory::Directory;
 pub(in super::super) use persistent::{Change, Record};
@@ -47,8 +47,7 @@ pub(in super::super) struct Inode {
 }
 
 impl Inode {
-    fn new(id: FileId, body: Body, mode: u32, uid: u32, gid: u32) -> Self {
-        let now = Time::now();
+    fn new(id: FileId, body: Body, mode: u32, uid: u32, gid: u32, now: Time) -> Self {
         let links = if matches!(body, Body::Directory(_)) { 2 } else { 1 };
         let mode = mode & 0o7777;
         Self {
@@ -133,14 +132,13 @@ impl Inode {
         matches!(self.body, Body::Directory(_))
     }
 
-    fn touch_attributes(&mut self) {
-        self.changed = Time::now();
+    fn touch_attributes(&mut self, now: Time) {
+        self.changed = now;
         self.change += 1;
     }
 
-    fn touch_contents(&mut self) {
-        self.modified = Time::now();
-        self.changed = self.modified;
+    fn touch_contents(&mut self, now: Time) {
+        (self.modified, self.changed) = (now, now);
         self.change += 1;
     }
 
@@ -160,15 +158,16 @@ pub(in super::super) struct Tables {
     inodes: HashMap<FileId, Inode>,
     next: u64,
     metered: u64,
+    clock: FileClock,
     /// What has changed and is not yet written down; `None` for a store that lives in memory.
     changes: Option<Vec<Change>>,
 }
 
 impl Tables {
-    pub(in super::super) fn new() -> Self {
-        let root = Inode::new(ROOT, Body::Directory(Directory::new(ROOT)), 0o755, 0, 0);
+    pub(in super::super) fn new(clock: FileClock) -> Self {
+        let root = Inode::new(ROOT, Body::Directory(Directory::new(ROOT)), 0o755, 0, 0, clock.now());
         let metered = root.metered();
-        Self { inodes: HashMap::from([(ROOT, root)]), next: ROOT.0 + 1, metered, changes: None }
+        Self { inodes: HashMap::from([(ROOT, root)]), next: ROOT.0 + 1, metered, clock, changes: None }
     }
 
     fn note(&mut self, change: Change) {
@@ -219,6 +218,7 @@ impl Tables {
         changes: &Changes,
         limits: &Limits,
     ) -> Result<Attributes> {
+        let now = self.clock.now();
         let inode = self.inodes.get_mut(&id).ok_or(StoreError::Stale)?;
         let before = inode.metered();
         if let Some(size) = changes.size {
@@ -227,14 +227,14 @@ impl Tables {
             }
             let content = inode.content_mut()?;
             content.resize(size);
-            inode.touch_contents();
+            inode.touch_contents(now);
         }
         inode.mode = changes.mode.map_or(inode.mode, |mode| mode & 0o7777);
         inode.uid = changes.uid.unwrap_or(inode.uid);
         inode.gid = changes.gid.unwrap_or(inode.gid);
         inode.accessed = changes.accessed.unwrap_or(inode.accessed);
         inode.modified = changes.modified.unwrap_or(inode.modified);
-        inode.touch_attributes();
+        inode.touch_attributes(now);
         self.metered = self.metered - before + inode.metered();
         let attributes = inode.attributes();
         self.note(Change::Inode(id));
@@ -271,7 +271,7 @@ impl Tables {
             NewBody::Socket => Body::Socket,
         };
         let id = FileId(self.next);
-        let inode = Inode::new(id, body, node.mode, node.uid, node.gid);
+        let inode = Inode::new(id, body, node.mode, node.uid, node.gid, self.clock.now());
         if self.metered + inode.metered() > limits.metered_bytes {
             return Err(StoreError::NoSpace);
         }
@@ -310,9 +310,10 @@ impl Tables {
         if self.inode(parent)?.links == 0 {
             return Err(StoreError::NotFound);
         }
+        let now = self.clock.now();
         let inode = self.inode_mut(id)?;
         inode.links += 1;
-        inode.touch_attributes();
+        inode.touch_attributes(now);
         self.note(Change::Inode(id));
         self.change_directory(parent, 0, name, |directory| directory.insert(name, id))
     }
@@ -373,8 +374,9 @@ impl Tables {
         if let Some(target) = target {
             self.drop_name(target)?;
         }
+        let now = self.clock.now();
         let inode = self.inode_mut(id)?;
-        inode.touch_attributes();
+        inode.touch_attributes(now);
         if moves {
             inode.directory_mut()?.set_parent(to_parent);
         }
@@ -415,10 +417,11 @@ impl Tables {
     }
 
     fn change_content(&mut self, id: FileId, step: impl FnOnce(&mut Content)) -> Result<Attributes> {
+        let now = self.clock.now();
         let inode = self.inodes.get_mut(&id).ok_or(StoreError::Stale)?;
         let before = inode.metered();
         step(inode.content_mut()?);
-        inode.touch_contents();
+        inode.touch_contents(now);
         self.metered = self.metered - before + inode.metered();
         Ok(inode.attributes())
     }
@@ -443,11 +446,12 @@ impl Tables {
         name: &[u8],
         step: impl FnOnce(&mut Directory),
     ) -> Result<DirectoryChange> {
+        let now = self.clock.now();
         let inode = self.inode_mut(id)?;
         step(inode.directory_mut()?);
         let before = inode.change;
         inode.links = inode.links.saturating_add_signed(links);
-        inode.touch_contents();
+        inode.touch_contents(now);
         let after = inode.change;
         self.note(Change::Inode(id));
         if self.changes.is_some() {
@@ -464,9 +468,10 @@ impl Tables {
     }
 
     fn drop_name(&mut self, id: FileId) -> Result<()> {
+        let now = self.clock.now();
         let inode = self.inode_mut(id)?;
         inode.links = if inode.is_directory() { 0 } else { inode.links.saturating_sub(1) };
-        inode.touch_attributes();
+        inode.touch_attributes(now);
         self.note(Change::Inode(id));
         self.forget_if_unused(id);
         Ok(())
