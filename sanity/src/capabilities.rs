@@ -24,7 +24,8 @@ use crate::{
 pub(crate) struct Capabilities {
     plugin: BTreeSet<i32>,
     controller: BTreeSet<i32>,
-    node: BTreeSet<i32>,
+    /// `None` if nobody has asked.
+    node: Option<BTreeSet<i32>>,
     group: BTreeSet<i32>,
 }
 
@@ -32,7 +33,7 @@ impl Capabilities {
     /// Asks for those that a check depends on.
     pub(crate) async fn ask(session: &Session, check: &Check) -> Outcome<Self> {
         match check.group {
-            Group::Go => Self::ask_as_go(session, check.area).await,
+            Group::Go => Self::ask_as_go(session, check).await,
             Group::Extra => Self::ask_all(session).await,
         }
     }
@@ -42,7 +43,7 @@ impl Capabilities {
         let mut capabilities = Self::default();
         capabilities.ask_plugin(session).await?;
         let node = session.node_get_capabilities(NodeGetCapabilitiesRequest {}).await;
-        capabilities.node = node_types(if_there(node).succeeds("NodeGetCapabilities")?);
+        capabilities.node = Some(node_types(if_there(node).succeeds("NodeGetCapabilities")?));
         let controller = session.controller_get_capabilities(ControllerGetCapabilitiesRequest {}).await;
         capabilities.controller = controller_types(if_there(controller).succeeds("ControllerGetCapabilities")?);
         if capabilities.plugin(ServiceType::GroupControllerService) {
@@ -51,14 +52,16 @@ impl Capabilities {
         Ok(capabilities)
     }
 
-    /// Asks those services that the Go suite asks for this area.
-    async fn ask_as_go(session: &Session, area: Area) -> Outcome<Self> {
+    /// Asks those services that the Go suite asks before this check. In the controller's area these are only what the check
+    /// may be skipped for: a driver that can't say what it can do still has its other calls checked.
+    async fn ask_as_go(session: &Session, check: &Check) -> Outcome<Self> {
         let mut capabilities = Self::default();
-        match area {
+        match check.area {
             Area::Identity => {}
             Area::Controller => {
-                capabilities.ask_controller(session).await?;
-                capabilities.ask_node(session).await?;
+                if check.needs.iter().any(|need| matches!(need, Need::Controller(_))) {
+                    capabilities.ask_controller(session).await?;
+                }
             }
             Area::Node => {
                 capabilities.ask_plugin(session).await?;
@@ -99,9 +102,22 @@ impl Capabilities {
     }
 
     async fn ask_node(&mut self, session: &Session) -> Outcome {
-        let answer = session.node_get_capabilities(NodeGetCapabilitiesRequest {}).await;
-        self.node = node_types(answer.succeeds("NodeGetCapabilities")?);
+        self.node = Some(Self::ask_node_types(session).await?);
         Ok(())
+    }
+
+    async fn ask_node_types(session: &Session) -> Outcome<BTreeSet<i32>> {
+        let answer = session.node_get_capabilities(NodeGetCapabilitiesRequest {}).await;
+        Ok(node_types(answer.succeeds("NodeGetCapabilities")?))
+    }
+
+    /// Whether the node stages volumes; it is asked now if it was not before.
+    pub(crate) async fn stages(&self, session: &Session) -> Outcome<bool> {
+        let stage = NodeType::StageUnstageVolume as i32;
+        match &self.node {
+            Some(types) => Ok(types.contains(&stage)),
+            None => Ok(Self::ask_node_types(session).await?.contains(&stage)),
+        }
     }
 
     async fn ask_group(&mut self, session: &Session) -> Outcome {
@@ -124,7 +140,7 @@ impl Capabilities {
     }
 
     pub(crate) fn node(&self, rpc: NodeType) -> bool {
-        self.node.contains(&(rpc as i32))
+        self.node.as_ref().is_some_and(|types| types.contains(&(rpc as i32)))
     }
 
     pub(crate) fn group(&self, rpc: GroupType) -> bool {

@@ -5,7 +5,6 @@ use std::sync::{Mutex, PoisonError};
 use csi_proto::csi::{
     ControllerUnpublishVolumeRequest, DeleteSnapshotRequest, DeleteVolumeGroupSnapshotRequest, DeleteVolumeRequest,
     NodeUnpublishVolumeRequest, NodeUnstageVolumeRequest, controller_service_capability::rpc::Type as ControllerType,
-    node_service_capability::rpc::Type as NodeType,
 };
 use tonic::Code;
 
@@ -14,6 +13,7 @@ use crate::{
     client::{Answer, Refusal, Session},
     config::Config,
     directories::Directories,
+    expect::Stop,
 };
 
 /// The name of the publish target below the target's parent.
@@ -163,7 +163,13 @@ impl Cleaner<'_> {
         let secrets = &self.config.secrets;
         if self.node_calls {
             self.unpublish(id, self.directories.below_target(TARGET), errors).await;
-            if self.capabilities.node(NodeType::StageUnstageVolume) {
+            let stages = self.capabilities.stages(self.session).await.unwrap_or_else(
+                |(Stop::Failed(reason) | Stop::Skipped(reason))| {
+                    errors.push(format!("cleaning up: {reason}"));
+                    false
+                },
+            );
+            if stages {
                 let staging_target_path = self.directories.staging();
                 let request = NodeUnstageVolumeRequest { volume_id: id.to_owned(), staging_target_path };
                 note("NodeUnstageVolume", id, absent_is_fine(self.session.node_unstage_volume(request).await), errors);

@@ -40,6 +40,23 @@ async fn a_driver_with_every_capability_passes_every_check() {
     println!("{report}");
 }
 
+/// The Go suite asks for capabilities only before checks that may be skipped, and the node's when a volume is removed.
+#[tokio::test]
+async fn what_a_driver_can_not_say_about_itself_fails_only_checks_that_depend_on_it() {
+    let outcome = async |hooks: Hooks| {
+        let mut running = start(Features::all(), hooks);
+        running.config.selection = Selection { numbers: vec![4, 5, 10, 26, 27, 28, 29, 58], ..Selection::everything() };
+        let report = suite::run(&running.config).await.unwrap();
+        report.failures()
+    };
+    let refuse = || tonic::Status::internal("out of order");
+    let controller =
+        Hooks { controller_get_capabilities: Some(Box::new(move |_, _| Err(refuse()))), ..Hooks::default() };
+    assert_eq!(outcome(controller).await, BTreeSet::from([4, 5, 10, 58]));
+    let node = Hooks { node_get_capabilities: Some(Box::new(move |_, _| Err(refuse()))), ..Hooks::default() };
+    assert_eq!(outcome(node).await, BTreeSet::from([27, 28]), "those that make a volume");
+}
+
 #[tokio::test]
 async fn a_driver_for_block_volumes_passes_too() {
     let mut running = start(Features::all(), Hooks::default());
