@@ -50,7 +50,7 @@ impl Known {
         let (name, other, stateid) = (self.name(rng), self.name(rng), self.stateid(rng));
         let (offset, length, count) = (self.offset(rng), self.offset(rng), word(rng));
         let attributes: Vec<u32> = (0..rng.random_range(0..12)).map(|_| rng.random_range(0..96)).collect();
-        match rng.random_range(0..42) {
+        match rng.random_range(0..43) {
             0..=3 => putrootfh(),
             4..=6 if !self.handles.is_empty() => putfh(&one(rng, &self.handles)),
             4..=6 => putfh(&bytes(rng, 140)),
@@ -89,6 +89,7 @@ impl Known {
                 false => nverify((&attributes, &bytes(rng, 32))),
             },
             40 => setclientid("fuzz", rng.random()),
+            41 => stateid_op(20, stateid, one(rng, &[1, 1, 1, 2])),
             _ => words(rng.random_range(0..90), &(0..rng.random_range(0..8)).map(|_| word(rng)).collect::<Vec<_>>()),
         }
     }
@@ -144,6 +145,7 @@ fn life(rng: &mut StdRng, running: &Running, minor: u32, requests: u64) -> u64 {
     let mut wire = Wire::connect(running.address);
     if minor == 1 {
         wire.establish("fuzz", rng.random());
+        wire.begin();
     } else {
         let mut reply = wire.compound(0, &[setclientid("fuzz", rng.random())]);
         let (client, confirm) = (reply.op(35).u64(), reply.u64());
@@ -179,8 +181,11 @@ fn life(rng: &mut StdRng, running: &Running, minor: u32, requests: u64) -> u64 {
             known.learn(&results);
         }
         if minor == 1 && in_session && !began || status == Status::BadSession as u32 {
-            // One of the operations ended the session, or the client.
+            // One of the operations ended the session, or the client. Only who introduced the client may do so again.
+            let uid = std::mem::take(&mut wire.uid);
             wire.establish("fuzz", rng.random());
+            wire.begin();
+            wire.uid = uid;
             known.client = wire.client;
         }
     }
