@@ -44,10 +44,36 @@ fn every_status_that_the_server_can_give_is_provoked() {
     assert!(given.len() > 55, "only {given:?}");
 }
 
+/// `docs/nfs.md` lists the rules that are checked, and by which case.
+#[test]
+fn every_rule_of_the_documentation_names_its_section_and_cases() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join("docs/nfs.md")).unwrap();
+    let rules = text.split("\n## ").find(|part| part.starts_with("Rules\n")).unwrap();
+    let cases = sources(&root.join("tests/wire"));
+    let (mut rows, mut documented) = (0, BTreeSet::new());
+    for row in rules.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| RFC")) {
+        let cells: Vec<_> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [_, section, names] = cells[..] else { panic!("{row} has not three cells") };
+        assert!(section.starts_with(|c: char| c.is_ascii_digit()), "{row} names no section");
+        for name in names.split(", ").map(|name| name.trim_matches('`')) {
+            assert!(cases.contains(&format!("fn {name}()")), "there is no case {name}");
+            documented.insert(name);
+        }
+        rows += 1;
+    }
+    assert!(rows > 30, "only {rows}");
+    // A case that is said to stand for a section is in the list.
+    for case in cases.split("/// RFC ").skip(1) {
+        let name = case.split("fn ").nth(1).and_then(|rest| rest.split('(').next()).unwrap();
+        assert!(documented.contains(name), "{name} is not in docs/nfs.md");
+    }
+}
+
 #[test]
 fn there_are_more_than_200_cases() {
     let text = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wire"));
     let rows = text.lines().filter(|line| line.contains("] => ") && line.ends_with(';')).count();
     let tests = text.lines().filter(|line| line.trim() == "#[test]").count();
-    assert!(rows + tests > 250, "{rows} rows and {tests} tests");
+    assert!(rows + tests > 280, "{rows} rows and {tests} tests");
 }
