@@ -265,10 +265,11 @@ impl State {
             return;
         }
         // A lock owner that was refused its first lock holds nothing to be known for.
-        let confirmed = matches!(place.owner, OwnerName::Lock(_));
-        if confirmed && !client.holds(&place.owner) {
-            return;
-        }
+        let confirmed = match &place.owner {
+            OwnerName::Lock(name) if !client.has_locks_of(name) => return,
+            OwnerName::Lock(_) => true,
+            OwnerName::Open(_) => false,
+        };
         client.make_room_for_owner();
         let owner = Sequenced { last: place.seqid, request: place.request, answer, confirmed, at: now };
         client.legacy.owners.insert(place.owner, owner);
@@ -320,13 +321,13 @@ impl State {
         let (now, lease) = (self.now(), self.lease);
         let mut unconfirmed = Vec::new();
         for (id, client) in &mut self.clients {
-            let (opens, locks) = (&client.opens, &client.locks);
+            let busy = Busy::of(&client.opens, &client.locks);
             client.legacy.owners.retain(|name, owner| {
                 let silent = now.duration_since(owner.at);
                 if !owner.confirmed && silent > lease {
                     unconfirmed.push((*id, name.clone()));
                 }
-                silent <= 2 * lease || holds(opens, locks, name)
+                silent <= 2 * lease || busy.has(name)
             });
         }
         for (client, owner) in unconfirmed {
@@ -344,24 +345,41 @@ impl State {
     }
 }
 
-/// Whether an owner has files open or locked.
-fn holds(opens: &HashMap<(Vec<u8>, FileId), u64>, locks: &HashMap<(Vec<u8>, FileId), u64>, owner: &OwnerName) -> bool {
-    let (held, name) = match owner {
-        OwnerName::Open(name) => (opens, name),
-        OwnerName::Lock(name) => (locks, name),
-    };
-    held.keys().any(|(owner, _)| owner == name)
+type States = HashMap<(Vec<u8>, FileId), u64>;
+
+/// The owners of a client that have files open or locked.
+struct Busy<'a> {
+    opening: HashSet<&'a [u8]>,
+    locking: HashSet<&'a [u8]>,
+}
+
+impl<'a> Busy<'a> {
+    fn of(opens: &'a States, locks: &'a States) -> Self {
+        let names = |states: &'a States| states.keys().map(|(owner, _)| owner.as_slice()).collect();
+        Self { opening: names(opens), locking: names(locks) }
+    }
+
+    fn has(&self, owner: &OwnerName) -> bool {
+        match owner {
+            OwnerName::Open(name) => self.opening.contains(name.as_slice()),
+            OwnerName::Lock(name) => self.locking.contains(name.as_slice()),
+        }
+    }
 }
 
 impl Client {
-    fn holds(&self, owner: &OwnerName) -> bool {
-        holds(&self.opens, &self.locks, owner)
+    #[cfg(test)]
+    pub(super) fn owner_count(&self) -> usize {
+        self.legacy.owners.len()
+    }
+
+    fn has_locks_of(&self, owner: &[u8]) -> bool {
+        self.locks.keys().any(|(name, _)| name == owner)
     }
 
     /// Forgets a lock owner that holds nothing any more: the client may use the name again, and count from the beginning.
     pub(super) fn forget_idle_locker(&mut self, owner: &[u8]) {
-        let holds = |locks: &HashMap<(Vec<u8>, FileId), u64>| locks.keys().any(|(name, _)| name == owner);
-        if !self.legacy.owners.is_empty() && !holds(&self.locks) {
+        if !self.legacy.owners.is_empty() && !self.has_locks_of(owner) {
             self.legacy.owners.remove(&OwnerName::Lock(owner.to_vec()));
         }
     }
@@ -372,12 +390,8 @@ impl Client {
         if legacy.owners.len() < MAX_OWNERS.max(legacy.crowded) {
             return;
         }
-        let opening: HashSet<_> = self.opens.keys().map(|(owner, _)| owner).collect();
-        let locking: HashSet<_> = self.locks.keys().map(|(owner, _)| owner).collect();
-        legacy.owners.retain(|name, _| match name {
-            OwnerName::Open(name) => opening.contains(name),
-            OwnerName::Lock(name) => locking.contains(name),
-        });
+        let busy = Busy::of(&self.opens, &self.locks);
+        legacy.owners.retain(|name, _| busy.has(name));
         legacy.crowded = 2 * legacy.owners.len();
     }
 }

@@ -279,3 +279,36 @@ fn after_a_restart_only_those_who_had_state_may_claim_it_until_they_are_done() {
     let a = setup.client("a");
     assert_eq!(setup.state.check_grace(a, true), Err(Status::NoGrace));
 }
+
+/// RFC 7530 §9.1.7: the last answer is kept for as long as an owner has state; §9.1.10: others may be forgotten.
+#[test]
+fn owners_that_hold_something_are_remembered_and_the_others_are_bounded() {
+    let mut setup = setup();
+    let owner = Owner { identity: "fs".into(), name: b"legacy".to_vec(), minor_version: 0 };
+    let introduced = setup.state.set_client_id(owner, Some(USER), [1; 8], Callback::default()).unwrap();
+    let Introduction::Known(client, confirm) = introduced else { panic!("nobody else has the name") };
+    setup.state.confirm_client_id(client, confirm, claimant("fs")).unwrap();
+    let place = |name: &[u8]| {
+        let owner = OwnerName::Open(name.to_vec());
+        OwnerSequence { client, owner, seqid: 7, step: Step::Open, request: 1 }
+    };
+    let answer = Answered { reply: b"reply".to_vec(), file: None };
+    let file = setup.file(b"f");
+    let stateid = setup.state.open(client, b"held", file, both(), USER).unwrap();
+    setup.state.end_owner_sequence(place(b"held"), answer.clone());
+    setup.state.confirm_open(stateid, file).unwrap();
+    for number in 0..10_000u32 {
+        setup.state.end_owner_sequence(place(&number.to_be_bytes()), answer.clone());
+        let kept = setup.state.check_owner_sequence(&place(b"held"));
+        assert_eq!(kept, Ok(Some(answer.clone())), "forgotten after {number} others");
+    }
+    let known = |setup: &Setup| setup.state.clients[&client].owner_count();
+    assert!((2..5000).contains(&known(&setup)), "{}", known(&setup));
+    for _ in 0..3 {
+        setup.ahead.fetch_add(89, Ordering::Relaxed);
+        setup.state.renew(client).unwrap();
+        setup.state.sweep();
+    }
+    assert_eq!(known(&setup), 1);
+    assert_eq!(setup.state.check_owner_sequence(&place(b"held")), Ok(Some(answer)));
+}
