@@ -101,6 +101,99 @@ fn a_killed_keeper_is_replaced_and_a_new_one_starts_after_the_last_ended() {
     keeper.release(port_c);
 }
 
+/// A keeper that stays, as a pod's sidecar.
+struct Sidecar(std::process::Child);
+
+impl Sidecar {
+    fn start(state_dir: &Path) -> Self {
+        let directory = state_dir.join("keeper");
+        std::fs::create_dir_all(&directory).expect("mkdir");
+        // Told apart by its time: a number of an inode is given again.
+        let door = || std::fs::metadata(directory.join("socket")).and_then(|it| it.modified()).ok();
+        let begin = door();
+        let child =
+            std::process::Command::new(support::driver()).args(["port-keeper", "--stay"]).arg(&directory).spawn();
+        let sidecar = Self(child.expect("start"));
+        while door().is_none() || door() == begin {
+            std::thread::yield_now();
+        }
+        sidecar
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(self.0.id()).expect("pid")).expect("pid");
+        rustix::process::kill_process(pid, signal).expect("signal");
+    }
+}
+
+impl Drop for Sidecar {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _gone = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+fn held(state_dir: &Path) -> Vec<u16> {
+    let mut ports: Vec<u16> = Keeper::new(Host::Sidecar, state_dir).inherit(|_| true).into_keys().collect();
+    ports.sort_unstable();
+    ports
+}
+
+#[test]
+fn a_sidecar_is_told_what_it_missed_and_nobody_waits_for_it() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let sidecar = Sidecar::start(dir.path());
+    let keeper = Keeper::new(Host::Sidecar, dir.path());
+    let (a, port_a) = listener();
+    let (b, port_b) = listener();
+    let (c, port_c) = listener();
+    keeper.keep(port_a, Arc::new(OwnedFd::from(a)));
+    assert_eq!(held(dir.path()), [port_a]);
+    // It hangs: the first call finds out, which takes two seconds, and the others leave it to revive().
+    sidecar.signal(rustix::process::Signal::STOP);
+    keeper.release(port_a);
+    let begin = std::time::Instant::now();
+    keeper.keep(port_b, Arc::new(OwnedFd::from(b)));
+    keeper.keep(port_c, Arc::new(OwnedFd::from(c)));
+    keeper.release(port_c);
+    assert!(begin.elapsed() < std::time::Duration::from_secs(2), "the calls wait for a keeper that is known to hang");
+    sidecar.signal(rustix::process::Signal::CONT);
+    while held(dir.path()) != [port_b] {
+        keeper.revive();
+    }
+    TcpStream::connect((Ipv4Addr::LOCALHOST, port_a)).expect_err("nobody needs the port any more");
+    // Killed, and started again empty.
+    drop(sidecar);
+    let _sidecar = Sidecar::start(dir.path());
+    while held(dir.path()) != [port_b] {
+        keeper.revive();
+    }
+}
+
+#[test]
+fn a_sidecar_begins_with_what_the_one_before_holds_and_ends_when_it_is_told() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let first = Sidecar::start(dir.path());
+    let old = Keeper::new(Host::Sidecar, dir.path());
+    let (a, port_a) = listener();
+    old.keep(port_a, Arc::new(OwnedFd::from(a)));
+    let second = Sidecar::start(dir.path());
+    assert_eq!(held(dir.path()), [port_a]);
+    // The driver before still speaks to its own keeper; the next one hears of it as long as that lives.
+    let (b, port_b) = listener();
+    old.keep(port_b, Arc::new(OwnedFd::from(b)));
+    let mut both = [port_a, port_b];
+    both.sort_unstable();
+    assert_eq!(held(dir.path()), both);
+    drop((first, old));
+    assert_eq!(held(dir.path()), both);
+    second.signal(rustix::process::Signal::TERM);
+    let mut second = second;
+    assert!(second.0.wait().expect("it ends").success());
+    assert!(!dir.path().join("keeper/socket").exists());
+}
+
 #[test]
 fn without_a_keeper_nothing_is_inherited() {
     let dir = tempfile::tempdir().expect("temp dir");

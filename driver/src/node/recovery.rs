@@ -279,7 +279,7 @@ pub(super) async fn keep_in_step(state: Arc<State>, mut unfinished: Vec<Record>,
     let mut second = interval(RETRY);
     minute.set_missed_tick_behavior(MissedTickBehavior::Delay);
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut suspects, mut failed) = (HashSet::new(), false);
+    let (mut suspects, mut failed, mut reviving) = (HashSet::new(), false, None::<tokio::task::JoinHandle<()>>);
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
@@ -299,8 +299,11 @@ pub(super) async fn keep_in_step(state: Arc<State>, mut unfinished: Vec<Record>,
                     }
                 }
                 state.retry_ports().await;
-                let keeper = state.keeper.clone();
-                tokio::task::spawn_blocking(move || keeper.revive());
+                // One at a time: a keeper that doesn't answer takes longer than a second to say so.
+                if reviving.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
+                    let keeper = state.keeper.clone();
+                    reviving = Some(tokio::task::spawn_blocking(move || keeper.revive()));
+                }
             }
             _ = minute.tick() => match state.reconcile(&suspects).await {
                 Ok(next) => {

@@ -12,7 +12,7 @@
 //! own ([`Host::Sidecar`]): whatever ends the driver's container ends all of its processes. Such a keeper stays until it is told
 //! to end, and begins by taking over what the keeper of the pod before holds.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -70,9 +70,12 @@ struct State {
     channel: Option<Channel>,
     /// What the keeper holds, or should; given to a new keeper should this one die.
     kept: HashMap<u16, Arc<OwnedFd>>,
+    /// Ports that a sidecar still holds, as it did not answer when it was to release them.
+    unreleased: HashSet<u16>,
     /// What the process before left of its registration with the kubelet.
     registration: Option<OwnedFd>,
-    /// Whether a sidecar was out of reach when something was to be handed to it.
+    /// Whether the last thing that was to be handed over was not: then [`Keeper::revive`] hands over everything, and nobody else
+    /// waits for a keeper that does not answer.
     missed: bool,
 }
 
@@ -127,6 +130,9 @@ impl Keeper {
     pub fn keep_registration(&self, socket: Arc<OwnedFd>) {
         let mut state = self.state();
         state.kept.insert(REGISTRATION, Arc::clone(&socket));
+        if state.missed {
+            return;
+        }
         if let Err(error) = self.put(&mut state, REGISTRATION, &socket) {
             tracing::warn!(%error, "no port keeper; the kubelet will register the next driver anew");
         }
@@ -136,7 +142,9 @@ impl Keeper {
     /// milliseconds, with a new keeper.
     pub fn keep(&self, port: u16, socket: Arc<OwnedFd>) {
         let mut state = self.state();
-        if state.kept.insert(port, Arc::clone(&socket)).is_some() && state.channel.is_some() {
+        state.unreleased.remove(&port);
+        let is_kept = state.kept.insert(port, Arc::clone(&socket)).is_some() && state.channel.is_some();
+        if is_kept || state.missed {
             return;
         }
         if let Err(error) = self.put(&mut state, port, &socket) {
@@ -148,14 +156,17 @@ impl Keeper {
     pub fn release(&self, port: u16) {
         let mut state = self.state();
         state.kept.remove(&port);
-        let Some(channel) = &state.channel else { return };
-        let result = channel.send(Message::Release(port), None).and_then(|()| channel.acknowledged());
+        let asked =
+            |channel: &Channel| channel.send(Message::Release(port), None).and_then(|()| channel.acknowledged());
+        let released = state.channel.as_ref().is_some_and(|channel| asked(channel).is_ok());
         if self.inner.host == Host::Sidecar {
-            if result.is_err() {
+            // One that is only slow still holds it when it answers again.
+            if !released {
+                state.unreleased.insert(port);
                 state.channel = None;
                 state.missed = true;
             }
-        } else if result.is_err() || state.kept.is_empty() {
+        } else if state.channel.is_some() && (!released || state.kept.is_empty()) {
             // The name goes first: the next connection must reach the next keeper, not this one on its way out.
             if let Err(error) = channel::close_door(&self.inner.directory) {
                 tracing::warn!(%error, "cannot remove the port keeper's socket");
@@ -164,20 +175,19 @@ impl Keeper {
         }
     }
 
-    /// Starts a new keeper if the old one has died, or hands everything to a sidecar that was away.
+    /// Starts a new keeper if the old one has died, or tells a sidecar that was away everything that it has missed.
     pub fn revive(&self) {
         let mut state = self.state();
         let dead = state.missed || state.channel.as_ref().is_some_and(Channel::is_closed);
-        let Some((&port, socket)) = state.kept.iter().next() else { return };
-        if dead {
-            let (socket, again) = (Arc::clone(socket), state.missed);
-            state.channel = None;
-            match self.put(&mut state, port, &socket) {
-                Ok(()) => tracing::info!("the port keeper had gone; there is another"),
-                // Said once, until it is there again.
-                Err(error) if again => tracing::debug!(%error, "no port keeper"),
-                Err(error) => tracing::warn!(%error, "no port keeper"),
-            }
+        if !dead || (state.kept.is_empty() && state.unreleased.is_empty()) {
+            return;
+        }
+        let again = state.missed;
+        match self.reconnect(&mut state) {
+            Ok(()) => tracing::info!("the port keeper had gone; there is another"),
+            // Said once, until it is there again.
+            Err(error) if again => tracing::debug!(%error, "no port keeper"),
+            Err(error) => tracing::warn!(%error, "no port keeper"),
         }
     }
 
@@ -187,15 +197,25 @@ impl Keeper {
         {
             return Ok(());
         }
+        self.reconnect(state)
+    }
+
+    /// Connects to a keeper, starting one where that is to be done from here, and hands everything over.
+    fn reconnect(&self, state: &mut State) -> io::Result<()> {
         state.channel = None;
-        state.missed = self.inner.host == Host::Sidecar;
+        state.missed = true;
         let channel = match &self.inner.host {
             Host::Child(program) => self.start(program)?,
             Host::Sidecar => Channel::connect(&self.inner.directory)?,
         };
+        for port in &state.unreleased {
+            channel.send(Message::Release(*port), None)?;
+            channel.acknowledged()?;
+        }
         for (port, socket) in &state.kept {
             hand_over(&channel, *port, socket)?;
         }
+        state.unreleased.clear();
         state.channel = Some(channel);
         state.missed = false;
         Ok(())
