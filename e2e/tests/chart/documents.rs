@@ -47,7 +47,7 @@ struct Document {
     text: String,
 }
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
@@ -73,7 +73,7 @@ fn documents() -> Vec<Document> {
 }
 
 /// What stands in backticks on one line.
-fn code(text: &str) -> Vec<&str> {
+pub(crate) fn code(text: &str) -> Vec<&str> {
     text.lines().flat_map(|line| line.split('`').skip(1).step_by(2)).collect()
 }
 
@@ -118,7 +118,9 @@ fn every_file_of_the_repository_that_is_named_exists() {
     for document in documents() {
         for words in code(&document.text) {
             for word in words.split([' ', ',', '"', '\'']).filter(|word| folders.iter().any(|f| word.starts_with(f))) {
-                let path = word.trim_end_matches(['.', ':']);
+                // A function may follow its file, see below.
+                let end = word.find(".rs:").map_or(word.len(), |at| at + ".rs".len());
+                let path = word[..end].trim_end_matches(['.', ':']);
                 let is_pattern = path.contains(['*', '{', '<', '$', '…']);
                 if !is_pattern && !root().join(path).exists() {
                     missing.push(format!("{}: {path}", document.name));
@@ -126,6 +128,27 @@ fn every_file_of_the_repository_that_is_named_exists() {
             }
         }
     }
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+/// Functions and tests are named by their files, `file.rs:function`: from the root of the repository, or from the driver's source.
+#[test]
+fn every_function_that_is_named_with_its_file_exists() {
+    let mut missing = Vec::new();
+    let mut named = 0;
+    for document in documents() {
+        for word in code(&document.text) {
+            let Some((file, function)) = word.split_once(".rs:") else { continue };
+            named += 1;
+            let places = ["", "driver/src"].map(|folder| root().join(folder).join(format!("{file}.rs")));
+            let source = places.iter().find_map(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+            let forms = [format!("fn {function}("), format!("fn {function}<")];
+            if !forms.iter().any(|form| source.contains(form)) {
+                missing.push(format!("{}: {word}", document.name));
+            }
+        }
+    }
+    assert!(named > 100, "only {named} functions");
     assert!(missing.is_empty(), "{missing:#?}");
 }
 
