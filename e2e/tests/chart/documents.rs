@@ -26,9 +26,12 @@ const FOREIGN_FLAGS: &[&str] = &[
     "--previous",
     "--tail",
     // cargo and the test executables
+    "--all-targets",
     "--example",
+    "--locked",
     "--nocapture",
     "--test",
+    "--workspace",
     // perf
     "--call-graph",
     "--no-children",
@@ -293,6 +296,17 @@ fn every_metric_is_described_and_every_metric_described_exists() {
     let is_described = |name: &str| described.iter().any(|d| *d == name || d.strip_suffix("_total") == Some(name));
     let secret: Vec<_> = registered.iter().filter(|name| !is_described(name)).collect();
     assert!(secret.is_empty(), "docs/operations.md has nothing on {secret:?}");
+}
+
+#[test]
+fn crates_chart_and_instructions_have_one_version() {
+    let version = env!("CARGO_PKG_VERSION");
+    let chart = std::fs::read_to_string(root().join("deploy/chart/Chart.yaml")).expect("there is a chart");
+    for key in ["version", "appVersion"] {
+        assert!(chart.lines().any(|line| line == format!("{key}: {version}")), "{key} of the chart is not {version}");
+    }
+    let install = std::fs::read_to_string(root().join("docs/install.md")).expect("there are instructions");
+    assert!(install.contains(&format!("efs-csi-driver:{version} ")), "docs/install.md names images of another version");
 }
 
 #[test]
