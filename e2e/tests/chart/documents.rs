@@ -299,6 +299,25 @@ fn every_metric_is_described_and_every_metric_described_exists() {
 }
 
 #[test]
+fn every_page_is_in_the_index_and_in_the_book() {
+    let documents = documents();
+    let text = |name: &str| {
+        let found = documents.iter().find(|document| document.name == name);
+        found.map(|document| document.text.as_str()).unwrap_or_else(|| panic!("there is no {name}"))
+    };
+    let (index, book) = (text("docs/README.md"), text("docs/SUMMARY.md"));
+    let pages = documents.iter().filter_map(|document| document.name.strip_prefix("docs/"));
+    let pages = pages.filter(|page| !["README.md", "SUMMARY.md"].contains(page));
+    let missing: Vec<&str> = pages
+        .filter(|page| {
+            let link = format!("]({page})");
+            !index.contains(&link) || !book.contains(&link)
+        })
+        .collect();
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+#[test]
 fn crates_chart_and_instructions_have_one_version() {
     let version = env!("CARGO_PKG_VERSION");
     let chart = std::fs::read_to_string(root().join("deploy/chart/Chart.yaml")).expect("there is a chart");
