@@ -3,8 +3,8 @@
 set positional-arguments
 set shell := ["bash", "-euc"]
 
-# Every recipe builds the whole workspace with all targets: cargo resolves features for what is selected, and another
-# selection would compile all dependencies once more.
+# Recipes build the whole workspace: cargo resolves features for what is selected, and another selection would compile
+# many dependencies once more. What has a build of its own anyway (fips, benches) selects packages.
 
 target := env("CARGO_TARGET_DIR", justfile_directory() / "target")
 tools := target / "tools"
