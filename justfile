@@ -3,8 +3,8 @@
 set positional-arguments
 set shell := ["bash", "-euc"]
 
-# Every recipe builds the whole workspace with all targets: cargo resolves features for what is selected, and another
-# selection would compile all dependencies once more.
+# Recipes build the whole workspace: cargo resolves features for what is selected, and another selection would compile
+# many dependencies once more. What has a build of its own anyway (fips, benches) selects packages.
 
 target := env("CARGO_TARGET_DIR", justfile_directory() / "target")
 tools := target / "tools"
@@ -36,6 +36,7 @@ _lint:
     @.ci/layer clippy check cargo clippy --quiet --workspace --all-targets --locked -- -D warnings
     @.ci/layer deny check just deny
     @.ci/layer fips check just _fips-resolves
+    @.ci/layer links check just links
 
 _unit:
     @.ci/layer unit nextest just unit
@@ -137,11 +138,16 @@ vm *CMD:
 fmt:
     cargo fmt --all
 
-# rustfmt, clippy and cargo-deny
+# rustfmt, clippy, cargo-deny, and the documents
 lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets --locked -- -D warnings
     just deny
+    just links
+
+# links, files, functions, recipes, flags, values and metrics that the documents name are there; part of unit, too
+links *ARGS:
+    @cargo nextest run --workspace --locked -E 'binary(chart) and test(/^(architecture|documents)::/)' "$@"
 
 # licences, sources and banned crates
 deny:

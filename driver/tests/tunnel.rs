@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use efs_csi_driver::tunnel::{
-    Admission, DialError, DialLimits, IamSource, OpenError, ProvideCredentials, TunnelLease, TunnelSpec,
+    Admission, DialError, DialLimits, IamSource, OpenError, ProvideCredentials, Route, TunnelLease, TunnelSpec,
 };
 use support::{Authority, SERVER_NAME, Server, spec, tunnels, tunnels_with};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -90,6 +90,28 @@ async fn equal_specifications_share_a_tunnel_and_others_do_not() {
     assert_eq!(first.port(), same.port());
     assert_eq!(tunnels.list().len(), 1);
     let port = first.port();
+    // Whatever differs of whose data it is and how to get there: another tunnel, with its own connections and certificate.
+    let own = spec("fsap-0123456789abcdef0");
+    let others = [
+        spec("fsap-0123456789abcdef1"),
+        TunnelSpec { access_point: None, ..own.clone() },
+        TunnelSpec { file_system: "fs-87654321".to_owned(), ..own.clone() },
+        TunnelSpec { region: "eu-west-1".to_owned(), ..own.clone() },
+        TunnelSpec { iam: Some(IamSource::Default), ..own.clone() },
+        TunnelSpec { iam: Some(IamSource::Profile("other".to_owned())), ..own.clone() },
+        TunnelSpec { route: Route { zone: Some("us-east-1b".to_owned()), ..Route::default() }, ..own },
+    ];
+    let others = others.map(|other| tunnels.open(&other, &HashSet::new()).expect("open"));
+    let ports: HashSet<u16> = others.iter().map(|other| other.port()).chain([port]).collect();
+    assert_eq!(ports.len(), 8, "each has a port of its own: {ports:?}");
+    assert_eq!(ask(&mut connect(&first).await, b"mine").await, b"mine");
+    assert_eq!(ask(&mut connect(&others[0]).await, b"theirs").await, b"theirs");
+    let presented = server.certificates.lock().expect("lock").clone();
+    let named: Vec<String> = presented.iter().map(|it| String::from_utf8_lossy(it).into_owned()).collect();
+    let [mine, theirs] = named.as_slice() else { panic!("two tunnels have made {} connections", named.len()) };
+    let (one, other) = ("fsap-0123456789abcdef0", "fsap-0123456789abcdef1");
+    assert!(mine.contains(one) && !mine.contains(other) && theirs.contains(other) && !theirs.contains(one));
+    drop(others);
     drop(first);
     assert_eq!(ask(&mut connect(&same).await, b"still there").await, b"still there");
     drop(same);

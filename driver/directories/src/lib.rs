@@ -1,8 +1,9 @@
 //! What volumes own on a file system, kept on the file system itself.
 //!
 //! Two drivers that never heard of each other may work on one file system, and either may die between any two calls. So what
-//! belongs to whom is not decided by names at the time of a call, but by a *claim*: a note on the file system that is made with
-//! exclusive create, names the directory by path and by file id, and stays until the directory has been moved to the trash.
+//! belongs to whom is not decided by names at the time of a call, but by a *claim*: a symbolic link in a folder of the file system,
+//! made in one step with its text, that names the directory by path and by file id, and stays until the directory has been moved to
+//! the trash.
 //!
 //! - [`path`]: paths as components
 //! - [`files`]: the few operations on files that all of this needs, by handle

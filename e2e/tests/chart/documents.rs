@@ -26,9 +26,12 @@ const FOREIGN_FLAGS: &[&str] = &[
     "--previous",
     "--tail",
     // cargo and the test executables
+    "--all-targets",
     "--example",
+    "--locked",
     "--nocapture",
     "--test",
+    "--workspace",
     // perf
     "--call-graph",
     "--no-children",
@@ -47,7 +50,7 @@ struct Document {
     text: String,
 }
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
@@ -73,7 +76,7 @@ fn documents() -> Vec<Document> {
 }
 
 /// What stands in backticks on one line.
-fn code(text: &str) -> Vec<&str> {
+pub(crate) fn code(text: &str) -> Vec<&str> {
     text.lines().flat_map(|line| line.split('`').skip(1).step_by(2)).collect()
 }
 
@@ -118,7 +121,9 @@ fn every_file_of_the_repository_that_is_named_exists() {
     for document in documents() {
         for words in code(&document.text) {
             for word in words.split([' ', ',', '"', '\'']).filter(|word| folders.iter().any(|f| word.starts_with(f))) {
-                let path = word.trim_end_matches(['.', ':']);
+                // A function may follow its file, see below.
+                let end = word.find(".rs:").map_or(word.len(), |at| at + ".rs".len());
+                let path = word[..end].trim_end_matches(['.', ':']);
                 let is_pattern = path.contains(['*', '{', '<', '$', '…']);
                 if !is_pattern && !root().join(path).exists() {
                     missing.push(format!("{}: {path}", document.name));
@@ -126,6 +131,27 @@ fn every_file_of_the_repository_that_is_named_exists() {
             }
         }
     }
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+/// Functions and tests are named by their files, `file.rs:function`: from the root of the repository, or from the driver's source.
+#[test]
+fn every_function_that_is_named_with_its_file_exists() {
+    let mut missing = Vec::new();
+    let mut named = 0;
+    for document in documents() {
+        for word in code(&document.text) {
+            let Some((file, function)) = word.split_once(".rs:") else { continue };
+            named += 1;
+            let places = ["", "driver/src"].map(|folder| root().join(folder).join(format!("{file}.rs")));
+            let source = places.iter().find_map(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+            let forms = [format!("fn {function}("), format!("fn {function}<")];
+            if !forms.iter().any(|form| source.contains(form)) {
+                missing.push(format!("{}: {word}", document.name));
+            }
+        }
+    }
+    assert!(named > 100, "only {named} functions");
     assert!(missing.is_empty(), "{missing:#?}");
 }
 
@@ -270,6 +296,36 @@ fn every_metric_is_described_and_every_metric_described_exists() {
     let is_described = |name: &str| described.iter().any(|d| *d == name || d.strip_suffix("_total") == Some(name));
     let secret: Vec<_> = registered.iter().filter(|name| !is_described(name)).collect();
     assert!(secret.is_empty(), "docs/operations.md has nothing on {secret:?}");
+}
+
+#[test]
+fn every_page_is_in_the_index_and_in_the_book() {
+    let documents = documents();
+    let text = |name: &str| {
+        let found = documents.iter().find(|document| document.name == name);
+        found.map(|document| document.text.as_str()).unwrap_or_else(|| panic!("there is no {name}"))
+    };
+    let (index, book) = (text("docs/README.md"), text("docs/SUMMARY.md"));
+    let pages = documents.iter().filter_map(|document| document.name.strip_prefix("docs/"));
+    let pages = pages.filter(|page| !["README.md", "SUMMARY.md"].contains(page));
+    let missing: Vec<&str> = pages
+        .filter(|page| {
+            let link = format!("]({page})");
+            !index.contains(&link) || !book.contains(&link)
+        })
+        .collect();
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+#[test]
+fn crates_chart_and_instructions_have_one_version() {
+    let version = env!("CARGO_PKG_VERSION");
+    let chart = std::fs::read_to_string(root().join("deploy/chart/Chart.yaml")).expect("there is a chart");
+    for key in ["version", "appVersion"] {
+        assert!(chart.lines().any(|line| line == format!("{key}: {version}")), "{key} of the chart is not {version}");
+    }
+    let install = std::fs::read_to_string(root().join("docs/install.md")).expect("there are instructions");
+    assert!(install.contains(&format!("efs-csi-driver:{version} ")), "docs/install.md names images of another version");
 }
 
 #[test]

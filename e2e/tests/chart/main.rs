@@ -4,6 +4,7 @@
 //! They run `helm`, looked for in `$HELM`, in `$PATH` and where `deploy/tools.sh` puts it. Without it each test prints why it
 //! is skipped.
 
+mod architecture;
 mod arguments;
 mod documents;
 mod examples;
