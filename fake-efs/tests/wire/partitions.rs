@@ -144,6 +144,20 @@ fn a_client_that_leaves_sessions_behind_loses_the_oldest_of_them() {
 }
 
 #[test]
+fn a_client_that_comes_back_is_not_kept_by_what_it_left() {
+    let running = partitioned(2, 3);
+    let (mut here, mut there) = (landed(&running, |p| p == 0), landed(&running, |p| p == 1));
+    here.establish("wire", 1);
+    let client = here.client;
+    assert_eq!(next_session(&mut there, client, 2), OK);
+    assert_eq!(next_session(&mut here, client, 3), OK);
+    assert_eq!(status(&mut here, &[destroy_clientid(client)]), Status::ClientIdBusy as u32);
+    let session = here.session;
+    assert_eq!(status(&mut here, &[destroy_session(session)]), OK);
+    assert_eq!(status(&mut here, &[destroy_clientid(client)]), OK);
+}
+
+#[test]
 fn clients_without_sessions_are_served_on_all_partitions() {
     let running = partitioned(2, 3);
     let (mut here, mut there) = (landed(&running, |p| p == 0), landed(&running, |p| p == 1));

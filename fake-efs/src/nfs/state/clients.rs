@@ -181,8 +181,9 @@ impl State {
         Ok(())
     }
 
-    /// DESTROY_CLIENTID: only a client that holds nothing can be destroyed. Sessions on other partitions don't count, because
-    /// the client has no way to destroy them from here; Linux would ask in vain for ten seconds when it unmounts.
+    /// DESTROY_CLIENTID: only a client that holds nothing can be destroyed. Sessions on other partitions, and
+    /// those that the client has left for them, don't count: Linux does not destroy them, and would ask in vain for ten seconds
+    /// when it unmounts.
     pub(in super::super) fn destroy_client(&mut self, id: u64, origin: Origin<'_>) -> Result<(), Status> {
         let client = self.clients.get(&id).filter(|client| client.owner.identity == origin.identity);
         let client = client.ok_or(Status::StaleClientId)?;

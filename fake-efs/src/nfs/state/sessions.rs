@@ -51,6 +51,8 @@ pub(super) struct Session {
     client: u64,
     /// The only partition on which it is known.
     partition: u32,
+    /// Its client has made itself another one on another partition since.
+    left: bool,
     /// When its last request began, or when it was made.
     used: Instant,
     channel: Channel,
@@ -121,7 +123,10 @@ impl State {
         session[..8].copy_from_slice(&id.to_be_bytes());
         let reply = encode(&session);
         let slots = (0..channel.slots).map(|_| Slot::default()).collect();
-        self.sessions.insert(session, Session { client: id, partition, used: self.now(), channel, slots });
+        for other in self.sessions.values_mut().filter(|other| other.client == id) {
+            other.left |= other.partition != partition;
+        }
+        self.sessions.insert(session, Session { client: id, partition, left: false, used: self.now(), channel, slots });
         if let Some(client) = self.clients.get_mut(&id) {
             client.sessions.insert(session);
             client.create_session = (sequence, Some(reply.clone()));
@@ -151,18 +156,20 @@ impl State {
         }
     }
 
-    /// Forgets the session of a client that was used longest ago on other partitions than this one; whether there was any. A
-    /// client can't destroy what it left there, and would run out of sessions if its connections landed elsewhere often enough.
+    /// Forgets the session of a client that was used longest ago of those on other partitions than this one and those that it has
+    /// left; whether there was any. Linux does not destroy them, and would run out of sessions if its connections landed elsewhere
+    /// often enough.
     fn forget_session_elsewhere(&mut self, client: u64, partition: u32) -> bool {
-        let elsewhere = self.sessions.iter().filter(|(_, s)| s.client == client && s.partition != partition);
+        let elsewhere =
+            self.sessions.iter().filter(|(_, s)| s.client == client && (s.left || s.partition != partition));
         let oldest = elsewhere.min_by_key(|(_, session)| session.used).map(|(id, _)| *id);
         oldest.inspect(|id| self.forget_session(client, id)).is_some()
     }
 
-    /// Whether a client has sessions on a partition.
+    /// Whether a client has sessions on a partition, but for those that it has left.
     pub(super) fn has_session_on(&self, client: &Client, partition: u32) -> bool {
         let mut sessions = client.sessions.iter().filter_map(|id| self.sessions.get(id));
-        sessions.any(|session| session.partition == partition)
+        sessions.any(|session| session.partition == partition && !session.left)
     }
 
     /// Takes a slot for a request (RFC 8881 §2.10.6.1) and renews the client's lease. An error leaves slot and lease as they
