@@ -128,6 +128,8 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
         })
         .start()
         .await?;
+    // After the seed file, whose limits it overrides.
+    instance.world().set_limits(|limits| options.files.limit(limits));
     for rule in options.faults {
         instance.faults().add(rule)?;
     }

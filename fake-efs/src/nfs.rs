@@ -13,6 +13,7 @@ mod duplicates;
 mod faults;
 mod handle;
 mod ops;
+mod pacing;
 mod partition;
 mod peer;
 mod record;
@@ -40,6 +41,7 @@ pub use bind::{BindAnswer, Binding, ScaleUp};
 use connection::Connection;
 pub use connections::{ConnectionView, Connections};
 pub use faults::{Faults, WireEffect, WireFault};
+use pacing::Paced;
 use partition::Partitions;
 use peer::Peer;
 pub use status::Status;
@@ -247,6 +249,7 @@ impl Server {
             }
         };
         let (revoked, end) = (peer.admission.revoked.clone(), registered.entry.end.clone());
+        let stream = Paced::new(stream, peer.admission.rate.clone());
         let options = &self.0.options;
         let connection = Arc::new(Connection {
             peer: Arc::new(peer),

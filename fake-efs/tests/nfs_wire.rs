@@ -11,6 +11,8 @@ mod coverage;
 mod legacy;
 #[path = "wire/operations.rs"]
 mod operations;
+#[path = "wire/pacing.rs"]
+mod pacing;
 #[path = "wire/partitions.rs"]
 mod partitions;
 #[path = "wire/rpc.rs"]

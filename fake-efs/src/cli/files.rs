@@ -1,8 +1,9 @@
-//! What can be chosen about the file server: its partitions, and what clients are told about more connections.
+//! What can be chosen about the file server: its partitions, what clients are told about more connections, and how fast one is.
 
 use clap::Args;
 
 use crate::nfs::{Options, ScaleUp};
+use crate::world::limits::Limits;
 
 /// Below this, AWS's proxy of version 3.2.0 dies when it has found more connections.
 const LEAST_CONNECTIONS: i64 = 3;
@@ -29,6 +30,9 @@ pub(super) struct Files {
     /// Tell them how many seconds to look back.
     #[arg(long, value_name = "N", default_value_t = DEFAULTS.lookback_seconds)]
     bind_lookback_seconds: i32,
+    /// Let at most so many bytes a second over one connection in each direction; any number if missing.
+    #[arg(long, value_name = "N")]
+    connection_bytes_per_second: Option<u64>,
 }
 
 impl Files {
@@ -40,6 +44,12 @@ impl Files {
             breached_seconds: self.bind_breached_seconds,
             lookback_seconds: self.bind_lookback_seconds,
         };
+    }
+
+    pub(super) fn limit(&self, limits: &mut Limits) {
+        if let Some(rate) = self.connection_bytes_per_second {
+            limits.connection_bytes_per_second = rate;
+        }
     }
 }
 
@@ -55,27 +65,30 @@ mod tests {
         files: Files,
     }
 
-    fn chosen(line: &[&str]) -> Option<Options> {
+    fn chosen(line: &[&str]) -> Option<(Options, Limits)> {
         let Line { files } = Line::try_parse_from([&["fake-efs"], line].concat()).ok()?;
-        let mut options = Options::default();
+        let (mut options, mut limits) = (Options::default(), Limits::default());
         files.choose(&mut options);
-        Some(options)
+        files.limit(&mut limits);
+        Some((options, limits))
     }
 
     #[test]
     fn nothing_changes_what_is_not_said() {
-        let options = chosen(&[]).unwrap();
+        let (options, limits) = chosen(&[]).unwrap();
         assert_eq!((options.partitions, options.scale_up), (1, ScaleUp::default()));
+        assert_eq!(limits, Limits::default());
     }
 
     #[test]
     fn each_option_sets_its_own() {
         let line = "--partitions 4 --bind-max-connections 3 --bind-threshold-bytes-per-second -7 --bind-breached-seconds 8 \
-                    --bind-lookback-seconds 9";
-        let options = chosen(&line.split_whitespace().collect::<Vec<_>>()).unwrap();
+                    --bind-lookback-seconds 9 --connection-bytes-per-second 1048576";
+        let (options, limits) = chosen(&line.split_whitespace().collect::<Vec<_>>()).unwrap();
         let scale_up =
             ScaleUp { max_connections: 3, threshold_bytes_per_second: -7, breached_seconds: 8, lookback_seconds: 9 };
         assert_eq!((options.partitions, options.scale_up), (4, scale_up));
+        assert_eq!(limits, Limits { connection_bytes_per_second: 1 << 20, ..Limits::default() });
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::rpc::Credential;
 use super::state::Origin;
 use super::status::Status;
 use super::volume::{Volume, root_directory};
-use crate::admission::{Admission, Rights};
+use crate::admission::{Admission, Rate, Rights};
 use crate::store::{FileId, Limits, MemoryStore, Store};
 
 /// The other end of a connection.
@@ -62,6 +62,7 @@ impl Peer {
             posix_user: None,
             rights: Rights { write: false, root: false },
             store,
+            rate: Rate::default(),
             revoked: tokio_util::sync::CancellationToken::new(),
         };
         let identity = format!("refused/{:016x}", rand::random::<u64>());

@@ -57,6 +57,37 @@ async fn clock_limits_and_delays_are_set_over_http() {
     assert_eq!(send(&fake, "POST", "/_fake/clock", &json!({"advance_seconds": -1})).await.0, 400);
 }
 
+#[tokio::test]
+async fn the_speed_of_connections_is_set_over_http_and_at_the_start() {
+    use std::time::{Duration, Instant};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    // A call of procedure 0 of program 100003, 40 bytes, and its answer, 28 bytes; 64 KiB go at once.
+    const CALLS: usize = 2048;
+    let call: Vec<u8> =
+        [0x8000_0028_u32, 7, 0, 2, 100_003, 4, 0, 0, 0, 0, 0].iter().flat_map(|w| w.to_be_bytes()).collect();
+    let calls = call.repeat(CALLS);
+    let fake = fake(|settings| settings.limits.connection_bytes_per_second = 1000).await;
+    file_system(&client(&fake)).await;
+    assert_eq!(get(&fake, "/_fake/limits", &[]).await.1["connection_bytes_per_second"], json!(1000));
+    let mut stream = tokio::net::TcpStream::connect(fake.nfs_addr()).await.unwrap();
+    let start = Instant::now();
+    stream.write_all(&calls).await.unwrap();
+    let mut answers = vec![0; CALLS * 28];
+    let early = tokio::time::timeout(Duration::from_millis(500), stream.read_exact(&mut answers)).await;
+    assert!(early.is_err(), "90,112 bytes went at once");
+    let mut stream = tokio::net::TcpStream::connect(fake.nfs_addr()).await.unwrap();
+    stream.write_all(&calls).await.unwrap();
+    let waiting = tokio::spawn(async move { stream.read_exact(&mut answers).await.map(|_| ()) });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!waiting.is_finished());
+    let (status, limits) = send(&fake, "PUT", "/_fake/limits", &json!({"connection_bytes_per_second": 0})).await;
+    assert_eq!((status, &limits["connection_bytes_per_second"]), (200, &json!(0)));
+    tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap().unwrap().unwrap();
+    assert!(start.elapsed() < Duration::from_secs(15));
+}
+
 /// What a proxy of AWS's says first on a connection.
 #[tokio::test]
 async fn connections_show_their_partition_and_who_has_bound_them() {
