@@ -7,6 +7,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
@@ -85,6 +86,27 @@ pub struct Rights {
     pub root: bool,
 }
 
+/// A number of bytes a second, shared with whoever may change it.
+#[derive(Clone, Debug, Default)]
+pub struct Rate(Arc<AtomicU64>);
+
+impl Rate {
+    /// So many bytes a second; 0 for any number.
+    pub fn new(bytes_per_second: u64) -> Self {
+        Self(Arc::new(AtomicU64::new(bytes_per_second)))
+    }
+
+    /// Changes it for all who share it.
+    pub fn set(&self, bytes_per_second: u64) {
+        self.0.store(bytes_per_second, Ordering::Relaxed);
+    }
+
+    /// The rate now, if there is one.
+    pub(crate) fn get(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|rate| *rate > 0)
+    }
+}
+
 /// Leave to use one file system over one connection.
 #[derive(Clone)]
 pub struct Admission {
@@ -106,6 +128,8 @@ pub struct Admission {
     pub rights: Rights,
     /// Where the files are.
     pub store: Arc<dyn Store>,
+    /// How fast the connection may be in each direction. It may be changed while the connection lives.
+    pub rate: Rate,
     /// Cancelled when the mount target or the file system goes away: the connection must be closed at once.
     pub revoked: CancellationToken,
 }

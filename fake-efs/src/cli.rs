@@ -1,5 +1,7 @@
 //! The command line.
 
+mod files;
+
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -68,6 +70,8 @@ struct Serve {
     /// Seeds ids and chances, so that a run can be repeated.
     #[arg(long)]
     random_seed: Option<u64>,
+    #[command(flatten)]
+    files: files::Files,
     /// A fault rule as JSON, as the admin API takes it. May be repeated.
     #[arg(long = "fault", value_name = "JSON", value_parser = parse_rule)]
     faults: Vec<Rule>,
@@ -116,6 +120,7 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
         .data(options.data)
         .seed(options.seed_file.as_deref().map(Seed::read).transpose()?)
         .authority(authority)
+        .files(|files| options.files.choose(files))
         .settings(|settings| {
             settings.account = options.account;
             settings.region = options.region;
@@ -123,6 +128,8 @@ async fn serve(options: Serve) -> anyhow::Result<()> {
         })
         .start()
         .await?;
+    // After the seed file, whose limits it overrides.
+    instance.world().set_limits(|limits| options.files.limit(limits));
     for rule in options.faults {
         instance.faults().add(rule)?;
     }

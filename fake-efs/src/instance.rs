@@ -36,6 +36,7 @@ pub struct FakeEfs {
     data: Option<PathBuf>,
     seed: Option<Seed>,
     authority: Option<AuthorityPem>,
+    files: Options,
     settings: Settings,
 }
 
@@ -84,6 +85,7 @@ impl FakeEfs {
             data: None,
             seed: None,
             authority: None,
+            files: Options::default(),
             settings: Settings::default(),
         }
     }
@@ -136,6 +138,13 @@ impl FakeEfs {
         Self { authority, ..self }
     }
 
+    /// Leases, partitions and what else can be chosen about the file server. Its chances follow the seed of the settings.
+    #[must_use]
+    pub fn files(mut self, change: impl FnOnce(&mut Options)) -> Self {
+        change(&mut self.files);
+        self
+    }
+
     /// Account, region, clock, limits, delays and network. Addresses and volumes are set by [`FakeEfs::start`].
     #[must_use]
     pub fn settings(mut self, change: impl FnOnce(&mut Settings)) -> Self {
@@ -145,7 +154,7 @@ impl FakeEfs {
 
     /// Binds all addresses and starts to serve.
     pub async fn start(self) -> Result<Instance, StartError> {
-        let Self { http, nfs, advertise, signatures, machine, data, seed, authority, mut settings } = self;
+        let Self { http, nfs, advertise, signatures, machine, data, seed, authority, files, mut settings } = self;
         let listen = |what, address| async move {
             TcpListener::bind(address).await.map_err(|source| StartError::Listen { what, address, source })
         };
@@ -186,7 +195,7 @@ impl FakeEfs {
             journal: Arc::clone(&journal),
             check_signature: tls::verify_signature,
         });
-        let server = Server::new(Arc::clone(&gate), &authority, Options::default())?;
+        let server = Server::new(Arc::clone(&gate), &authority, Options { random_seed: chances, ..files })?;
         doors.lead_to(Some(server.clone()));
         world.reopen_doors();
         let faults = Arc::new(Faults::new(chances));

@@ -4,6 +4,7 @@
 //! ACLs, no pNFS, no Kerberos, no special files.
 
 mod attributes;
+mod bind;
 mod compound;
 mod connection;
 mod connections;
@@ -12,6 +13,7 @@ mod duplicates;
 mod faults;
 mod handle;
 mod ops;
+mod pacing;
 mod partition;
 mod peer;
 mod record;
@@ -35,9 +37,12 @@ use tokio_util::task::TaskTracker;
 use crate::admission::{Admit, Caller};
 use crate::store::Store;
 use crate::tls::{self, Authority, AuthorityError, ServerFlaw};
+pub use bind::{BindAnswer, Binding, ScaleUp};
 use connection::Connection;
 pub use connections::{ConnectionView, Connections};
 pub use faults::{Faults, WireEffect, WireFault};
+use pacing::Paced;
+use partition::Partitions;
 use peer::Peer;
 pub use status::Status;
 use volume::Volume;
@@ -56,13 +61,26 @@ pub struct Options {
     pub lease: Duration,
     /// Whether AWS's private RPC program is answered, so that its proxy may use several connections.
     pub partition_program: bool,
+    /// What that program says about more connections.
+    pub scale_up: ScaleUp,
+    /// Partitions of each file system: a connection lands on one by chance, and a session of NFSv4.1 is known on its own only.
+    pub partitions: u32,
+    /// Seeds those chances. [`FakeEfs`](crate::FakeEfs) puts its own here.
+    pub random_seed: u64,
     /// Most connections at a time; EFS has 25,000 a file system.
     pub max_connections: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { lease: Duration::from_secs(90), partition_program: true, max_connections: 25_000 }
+        Self {
+            lease: Duration::from_secs(90),
+            partition_program: true,
+            scale_up: ScaleUp::default(),
+            partitions: 1,
+            random_seed: rand::random(),
+            max_connections: 25_000,
+        }
     }
 }
 
@@ -174,8 +192,10 @@ impl Server {
         }
     }
 
-    fn volume(&self, store: &Arc<dyn Store>) -> Arc<Volume> {
-        let volume = || Arc::new(Volume::new(store, self.0.options.lease));
+    fn volume(&self, store: &Arc<dyn Store>, file_system_id: &str) -> Arc<Volume> {
+        let Options { lease, partitions, random_seed, .. } = self.0.options;
+        let partitions = || Partitions::new(partitions, random_seed, file_system_id);
+        let volume = || Arc::new(Volume::new(store, lease, partitions()));
         Arc::clone(self.volumes().entry(store.instance().id).or_insert_with(volume))
     }
 
@@ -218,8 +238,10 @@ impl Server {
         registered.entry.judged(&verdict);
         let peer = match verdict {
             Ok(admission) => {
-                let volume = self.volume(&admission.store);
-                Peer::admitted(admission, volume, caller.remote.ip())
+                let volume = self.volume(&admission.store, &admission.file_system_id);
+                let peer = Peer::admitted(admission, volume, caller.remote.ip());
+                registered.entry.landed(peer.partition);
+                peer
             }
             Err(refusal) => {
                 tracing::info!(remote = %caller.remote, %refusal, "caller refused");
@@ -227,13 +249,15 @@ impl Server {
             }
         };
         let (revoked, end) = (peer.admission.revoked.clone(), registered.entry.end.clone());
-        let connection = Connection {
+        let stream = Paced::new(stream, peer.admission.rate.clone());
+        let options = &self.0.options;
+        let connection = Arc::new(Connection {
             peer: Arc::new(peer),
             view: registered.entry.view(),
             entry: Arc::clone(&registered.entry),
             faults: Arc::clone(&self.0.faults),
-            partition_program: self.0.options.partition_program,
-        };
+            scale_up: options.partition_program.then_some(options.scale_up),
+        });
         tokio::select! {
             () = revoked.cancelled() => Ok(()),
             () = end.cancelled() => Ok(()),

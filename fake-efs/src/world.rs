@@ -49,6 +49,7 @@ use self::registry::Registry;
 use self::scope::{Requester, Scope};
 use self::throttle::Buckets;
 use self::volumes::{MemoryVolumes, Volumes};
+use crate::admission::Rate;
 use crate::store::FileClock;
 
 /// What a world is made with.
@@ -98,6 +99,8 @@ pub struct World {
     home: Scope,
     clock: Arc<dyn Clock>,
     files: FileClock,
+    /// The limit of connections to the file server as they see it.
+    rate: Rate,
     doors: Arc<dyn Doors>,
     volumes: Arc<dyn Volumes>,
     state: Mutex<State>,
@@ -158,6 +161,7 @@ impl World {
     pub fn new(settings: Settings) -> Self {
         let Settings { account, region, random_seed, clock, limits, delays, network, addresses, doors, volumes } =
             settings;
+        let rate = Rate::new(limits.connection_bytes_per_second);
         let state = State {
             ids: IdSource::new(random_seed),
             limits,
@@ -185,7 +189,7 @@ impl World {
         };
         let files = FileClock::default();
         volumes.follow(&files);
-        Self { home: Scope::new(account, region), clock, files, doors, volumes, state: Mutex::new(state) }
+        Self { home: Scope::new(account, region), clock, files, rate, doors, volumes, state: Mutex::new(state) }
     }
 
     /// Account and region of callers that nothing else is known of.
@@ -222,7 +226,10 @@ impl World {
 
     /// Changes limits, for tests and the admin API.
     pub fn set_limits(&self, change: impl FnOnce(&mut Limits)) {
-        self.step(|state, _| change(&mut state.limits));
+        self.step(|state, _| {
+            change(&mut state.limits);
+            self.rate.set(state.limits.connection_bytes_per_second);
+        });
     }
 
     /// The limits in force.

@@ -6,16 +6,19 @@
 #[path = "wire/server.rs"]
 mod server;
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use fake_efs::admission::{CreationInfo, PosixUser, Rights};
-use fake_efs::nfs::{WireEffect, WireFault};
+use fake_efs::nfs::{Options, WireEffect, WireFault};
+use fake_efs::store::MemoryStore;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use server::Running;
 use tempfile::TempDir;
@@ -255,6 +258,35 @@ fn nothing_is_lost_while_connections_break() {
     for number in 0..4 {
         assert!(fs::read(other.path(&format!("f{number}"))).unwrap() == data);
     }
+}
+
+/// A connection that lands on another partition finds its session unknown there: Linux makes itself another one, and has its
+/// files open in it.
+#[test]
+fn nothing_is_lost_while_connections_land_on_other_partitions() {
+    if !lab() {
+        return;
+    }
+    let options = Options { partitions: 4, random_seed: 1, ..Options::default() };
+    let running = Running::with(Arc::new(MemoryStore::default()), options);
+    let mount = Mount::new(&running);
+    let data = pattern(4 << 20);
+    let mut partitions = BTreeSet::new();
+    let mut file = File::create(mount.path("f")).unwrap();
+    // More often than a client may have sessions.
+    let chunks: Vec<_> = data.chunks(data.len() / 24 + 1).collect();
+    for chunk in &chunks {
+        file.write_all(chunk).unwrap();
+        file.sync_all().unwrap();
+        partitions.extend(running.server.connections().list().iter().filter_map(|view| view.partition));
+        running.server.connections().close(|_| true);
+    }
+    drop(file);
+    assert!(chunks.len() > 20 && partitions.len() > 2, "it landed on {partitions:?} only");
+    assert!(fs::read(Mount::new(&running).path("f")).unwrap() == data);
+    let start = Instant::now();
+    unmount(mount.0.path(), UnmountFlags::empty()).unwrap();
+    assert!(start.elapsed() < Duration::from_secs(5), "the client could not be destroyed: {:?}", start.elapsed());
 }
 
 /// Sessions keep the answers of 4.1; in 4.0 each owner's numbers and the duplicate request cache do.

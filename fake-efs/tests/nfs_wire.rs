@@ -1,6 +1,8 @@
 //! The file server as bytes on a socket: every operation, sessions, state, and what is not RPC at all.
 #![allow(clippy::unwrap_used, reason = "a test that can not go on must panic")]
 
+#[path = "wire/bind.rs"]
+mod bind;
 #[path = "wire/client.rs"]
 mod client;
 #[path = "wire/coverage.rs"]
@@ -9,6 +11,10 @@ mod coverage;
 mod legacy;
 #[path = "wire/operations.rs"]
 mod operations;
+#[path = "wire/pacing.rs"]
+mod pacing;
+#[path = "wire/partitions.rs"]
+mod partitions;
 #[path = "wire/rpc.rs"]
 mod rpc;
 #[path = "wire/server.rs"]

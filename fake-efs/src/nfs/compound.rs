@@ -357,14 +357,14 @@ pub(super) fn begin_sequence(
     request: SequenceRequest,
     encoder: &Encoder,
 ) -> Result<Channel, Status> {
-    let identity = &compound.peer.identity;
+    let origin = compound.peer.origin();
     let size = RequestSize {
         bytes: compound.length,
         operations: compound.position.1,
         reply: encoder.buffer.len() - compound.message + SEQUENCE_RESULT,
         keep: compound.cache_reply,
     };
-    let start = compound.peer.volume.state().begin_sequence(&request, size, identity)?;
+    let start = compound.peer.volume.state().begin_sequence(&request, size, origin)?;
     match start {
         SequenceStart::Replay(reply) => {
             compound.whole_replay = Some(reply);

@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
+use super::bind::{self, BindAnswer, Place, ScaleUp};
 use super::compound::Request;
 use super::connections::{ConnectionView, Entry};
 use super::faults::{Faults, WireEffect, delay};
@@ -16,7 +17,7 @@ use super::peer::Peer;
 use super::record::{self, Assembler, Progress};
 use super::rpc::{self, Accepted, Call, NFS_PROGRAM};
 use super::xdr::{Decoder, Encoder};
-use super::{MAX_RECORD, compound, partition};
+use super::{MAX_RECORD, compound};
 
 /// How long the rest of a record, or room for a reply, may take to come.
 const STALLED: Duration = Duration::from_secs(120);
@@ -33,19 +34,21 @@ pub(super) struct Connection {
     pub(super) entry: Arc<Entry>,
     pub(super) faults: Arc<Faults>,
     pub(super) view: ConnectionView,
-    /// Whether AWS's private program is answered.
-    pub(super) partition_program: bool,
+    /// What AWS's private program answers, if it does.
+    pub(super) scale_up: Option<ScaleUp>,
 }
 
 /// What to do after a request.
 enum Next {
     GoOn,
     Close,
+    /// Send a record that doesn't end.
+    Pour,
 }
 
 impl Connection {
     /// Serves until the peer closes, misbehaves, or is silent in the middle of a record.
-    pub(super) async fn serve(self, mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
+    pub(super) async fn serve(self: Arc<Self>, mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
         let (mut input, mut output) = (BytesMut::new(), Vec::new());
         let mut assembler = Assembler::default();
         loop {
@@ -57,9 +60,10 @@ impl Connection {
                 Progress::Record(request) => {
                     self.entry.bytes_in.fetch_add(request.len() as u64 + 4, Ordering::Relaxed);
                     let next = self.answer(request, &mut output).await;
-                    if matches!(next, Next::Close) {
-                        self.flush(&mut stream, &mut output).await?;
-                        return Ok(());
+                    match next {
+                        Next::GoOn => {}
+                        Next::Close => return self.flush(&mut stream, &mut output).await,
+                        Next::Pour => return self.pour(&mut stream, &mut output).await,
                     }
                     if output.len() >= BATCH {
                         self.flush(&mut stream, &mut output).await?;
@@ -94,12 +98,23 @@ impl Connection {
         Ok(())
     }
 
-    async fn answer(&self, request: Bytes, output: &mut Vec<u8>) -> Next {
+    /// Sends a record that goes on for as long as the peer reads.
+    async fn pour(&self, stream: &mut (impl AsyncWrite + Unpin), output: &mut Vec<u8>) -> io::Result<()> {
+        output.extend_from_slice(&u32::MAX.to_be_bytes());
+        loop {
+            self.flush(stream, output).await?;
+            output.resize(BATCH, 0);
+        }
+    }
+
+    async fn answer(self: &Arc<Self>, request: Bytes, output: &mut Vec<u8>) -> Next {
         self.entry.calls.fetch_add(1, Ordering::Relaxed);
-        let effect = if self.faults.any() { self.faults.strike_request(&self.view) } else { None };
+        let struck = || self.faults.strike_request(&self.view, bind::is_bind(&request));
+        let effect = if self.faults.any() { struck() } else { None };
         match effect {
             Some(WireEffect::Reset) => return Next::Close,
             Some(WireEffect::Stall) => std::future::pending().await,
+            Some(WireEffect::BindAnswer { answer }) => return self.answer_bind(&answer, &request, output),
             _ => {}
         }
         let (before, received) = (output.len(), request.len());
@@ -116,14 +131,13 @@ impl Connection {
     }
 
     /// Does a request. With a store that waits for a disk, not on this thread.
-    async fn compute(&self, request: Bytes, output: &mut Vec<u8>) -> Next {
-        let (peer, partition_program) = (Arc::clone(&self.peer), self.partition_program);
-        if !peer.admission.store.blocks() {
-            return answer_record(&peer, partition_program, &request, output);
+    async fn compute(self: &Arc<Self>, request: Bytes, output: &mut Vec<u8>) -> Next {
+        if !self.peer.admission.store.blocks() {
+            return self.answer_record(&request, output);
         }
-        let mut taken = std::mem::take(output);
+        let (connection, mut taken) = (Arc::clone(self), std::mem::take(output));
         let work = tokio::task::spawn_blocking(move || {
-            let next = answer_record(&peer, partition_program, &request, &mut taken);
+            let next = connection.answer_record(&request, &mut taken);
             (next, taken)
         });
         match work.await {
@@ -133,6 +147,70 @@ impl Connection {
             }
             // The worker panicked or the runtime is going down.
             Err(_) => Next::Close,
+        }
+    }
+
+    fn answer_record(&self, request: &[u8], output: &mut Vec<u8>) -> Next {
+        let start = record::start(output);
+        let mut encoder = Encoder::after(std::mem::take(output));
+        let mut decoder = Decoder::new(request);
+        let answered = match rpc::decode_call(&mut decoder) {
+            Ok(call) => self.answer_call(&call, decoder, request.len(), &mut encoder),
+            Err(problem) => rpc::encode_refusal(&mut encoder, problem),
+        };
+        *output = encoder.buffer;
+        if !answered {
+            output.truncate(start - 4);
+            return Next::Close;
+        }
+        record::finish(output, start);
+        Next::GoOn
+    }
+
+    /// False when there is nothing to answer.
+    fn answer_call(&self, call: &Call, mut arguments: Decoder<'_>, length: usize, encoder: &mut Encoder) -> bool {
+        let outcome = match (call.program, call.version, call.procedure) {
+            (NFS_PROGRAM, 4, 0) => Accepted::Success,
+            (NFS_PROGRAM, 4, 1) => {
+                return compound::answer(&self.peer, call, Request { arguments: arguments.rest(), length }, encoder);
+            }
+            (NFS_PROGRAM, 4, _) => Accepted::ProcedureUnavailable,
+            (NFS_PROGRAM, _, _) => Accepted::ProgramMismatch(4),
+            (program, _, _) if bind::is_program(program) && self.scale_up.is_some() => {
+                self.entry.bound(bind::answer(&self.place(), call, &mut arguments, encoder));
+                return true;
+            }
+            _ => Accepted::ProgramUnavailable,
+        };
+        rpc::encode_accepted(encoder, call.xid, outcome);
+        true
+    }
+
+    /// Answers a call that binds the connection as a fault says.
+    fn answer_bind(&self, answer: &BindAnswer, request: &[u8], output: &mut Vec<u8>) -> Next {
+        self.entry.bound(bind::who(request));
+        if *answer == BindAnswer::EndlessRecord {
+            return Next::Pour;
+        }
+        let start = record::start(output);
+        let mut encoder = Encoder::after(std::mem::take(output));
+        let xid = request.first_chunk().map_or(0, |xid| u32::from_be_bytes(*xid));
+        bind::answer_with(answer, &self.place(), xid, &mut encoder);
+        *output = encoder.buffer;
+        if output.len() == start {
+            output.truncate(start - 4);
+        } else {
+            record::finish(output, start);
+        }
+        Next::GoOn
+    }
+
+    fn place(&self) -> Place<'_> {
+        Place {
+            instance: &self.peer.volume.file_system.instance,
+            partition: self.peer.partition,
+            connection: self.view.number,
+            scale_up: self.scale_up.unwrap_or_default(),
         }
     }
 }
@@ -169,54 +247,4 @@ async fn fill(
         }
     }
     Ok(true)
-}
-
-fn answer_record(peer: &Peer, partition_program: bool, request: &[u8], output: &mut Vec<u8>) -> Next {
-    let start = record::start(output);
-    let mut encoder = Encoder::after(std::mem::take(output));
-    let mut decoder = Decoder::new(request);
-    let answered = match rpc::decode_call(&mut decoder) {
-        Ok(call) => answer_call(peer, partition_program, &call, decoder, request.len(), &mut encoder),
-        Err(problem) => rpc::encode_refusal(&mut encoder, problem),
-    };
-    *output = encoder.buffer;
-    if !answered {
-        output.truncate(start - 4);
-        return Next::Close;
-    }
-    record::finish(output, start);
-    Next::GoOn
-}
-
-/// False when there is nothing to answer.
-fn answer_call(
-    peer: &Peer,
-    partition_program: bool,
-    call: &Call,
-    mut arguments: Decoder<'_>,
-    length: usize,
-    encoder: &mut Encoder,
-) -> bool {
-    let outcome = match (call.program, call.version, call.procedure) {
-        (NFS_PROGRAM, 4, 0) => Accepted::Success,
-        (NFS_PROGRAM, 4, 1) => {
-            return compound::answer(peer, call, Request { arguments: arguments.rest(), length }, encoder);
-        }
-        (NFS_PROGRAM, 4, _) => Accepted::ProcedureUnavailable,
-        (NFS_PROGRAM, _, _) => Accepted::ProgramMismatch(4),
-        (partition::PROGRAM, partition::VERSION, procedure) if partition_program => {
-            let mut result = Encoder::default();
-            let instance = &peer.volume.file_system.instance;
-            let outcome = partition::answer(instance, procedure, &mut arguments, &mut result);
-            rpc::encode_accepted(encoder, call.xid, outcome);
-            if outcome == Accepted::Success {
-                encoder.buffer.extend_from_slice(&result.buffer);
-            }
-            return true;
-        }
-        (partition::PROGRAM, _, _) if partition_program => Accepted::ProgramMismatch(partition::VERSION),
-        _ => Accepted::ProgramUnavailable,
-    };
-    rpc::encode_accepted(encoder, call.xid, outcome);
-    true
 }

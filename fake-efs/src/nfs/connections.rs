@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use super::bind::Binding;
 use crate::admission::Caller;
 
 /// One connection as it is now.
@@ -31,6 +32,10 @@ pub struct ConnectionView {
     pub principal: Option<String>,
     /// Why it was turned away.
     pub refusal: Option<String>,
+    /// The partition of the file system on which it has landed, counting from 0, when admitted.
+    pub partition: Option<u32>,
+    /// Who its client said it is when it last asked for the partition's name, whatever it was answered.
+    pub binding: Option<Binding>,
     /// The client's software and its version, if the certificate says so.
     pub client: Option<(String, String)>,
     /// When it arrived.
@@ -50,6 +55,7 @@ pub(super) struct Entry {
     caller: Caller,
     since: jiff::Timestamp,
     verdict: Mutex<Verdict>,
+    binding: Mutex<Option<Binding>>,
     pub(super) calls: AtomicU64,
     pub(super) bytes_in: AtomicU64,
     pub(super) bytes_out: AtomicU64,
@@ -63,6 +69,7 @@ struct Verdict {
     mount_target_id: Option<String>,
     principal: Option<String>,
     refusal: Option<String>,
+    partition: Option<u32>,
 }
 
 impl Entry {
@@ -74,10 +81,23 @@ impl Entry {
                 mount_target_id: admission.mount_target_id.clone(),
                 principal: Some(admission.principal.clone()),
                 refusal: None,
+                partition: None,
             },
             Err(refusal) => Verdict { refusal: Some(refusal.to_string()), ..Verdict::default() },
         };
         *self.verdict.lock().unwrap_or_else(PoisonError::into_inner) = verdict;
+    }
+
+    /// Notes where an admitted caller has landed.
+    pub(super) fn landed(&self, partition: u32) {
+        self.verdict.lock().unwrap_or_else(PoisonError::into_inner).partition = Some(partition);
+    }
+
+    /// Notes who has bound the connection, if anybody did.
+    pub(super) fn bound(&self, binding: Option<Binding>) {
+        if binding.is_some() {
+            *self.binding.lock().unwrap_or_else(PoisonError::into_inner) = binding;
+        }
     }
 
     pub(super) fn view(&self) -> ConnectionView {
@@ -93,6 +113,8 @@ impl Entry {
             mount_target_id: verdict.mount_target_id.clone(),
             principal: verdict.principal.clone(),
             refusal: verdict.refusal.clone(),
+            partition: verdict.partition,
+            binding: *self.binding.lock().unwrap_or_else(PoisonError::into_inner),
             client: certificate.and_then(|claims| claims.client_info.clone()),
             since: self.since,
             calls: self.calls.load(Ordering::Relaxed),
@@ -130,6 +152,7 @@ impl Connections {
             caller: caller.clone(),
             since: jiff::Timestamp::now(),
             verdict: Mutex::default(),
+            binding: Mutex::default(),
             calls: AtomicU64::new(0),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::bind::BindAnswer;
 use super::connections::ConnectionView;
 use crate::tls::ServerFlaw;
 
@@ -38,12 +39,29 @@ pub enum WireEffect {
         /// What is wrong with it.
         flaw: ServerFlaw,
     },
+    /// A call that binds the connection to a partition is answered in another way. Other requests pass, and don't count.
+    BindAnswer {
+        /// In which way.
+        answer: BindAnswer,
+    },
+}
+
+/// What can be struck.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Moment {
+    Handshake,
+    Request,
+    /// A request that binds the connection to a partition.
+    Bind,
 }
 
 impl WireEffect {
-    /// Whether it strikes when a connection begins, rather than a request.
-    fn is_handshake(&self) -> bool {
-        matches!(self, Self::RefuseTls | Self::BadCertificate { .. })
+    fn strikes(&self, moment: Moment) -> bool {
+        match self {
+            Self::RefuseTls | Self::BadCertificate { .. } => moment == Moment::Handshake,
+            Self::BindAnswer { .. } => moment == Moment::Bind,
+            _ => moment != Moment::Handshake,
+        }
     }
 }
 
@@ -63,7 +81,8 @@ pub struct WireFault {
     /// Connections of this mount target only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mount_target_id: Option<String>,
-    /// Requests (or, for faults of the handshake, connections) that pass before the first is struck.
+    /// Requests (or, for faults of the handshake, connections, and for `bind-answer` calls that bind) that pass before the first
+    /// is struck.
     #[serde(default)]
     pub skip: u64,
     /// How many are struck; without end if missing.
@@ -143,18 +162,18 @@ impl Faults {
 
     /// The fault that strikes the beginning of a connection.
     pub(super) fn strike_handshake(&self) -> Option<WireEffect> {
-        self.strike(None, true)
+        self.strike(None, Moment::Handshake)
     }
 
-    /// The fault that strikes a request.
-    pub(super) fn strike_request(&self, connection: &ConnectionView) -> Option<WireEffect> {
-        self.strike(Some(connection), false)
+    /// The fault that strikes a request, which may be one that binds the connection to a partition.
+    pub(super) fn strike_request(&self, connection: &ConnectionView, binds: bool) -> Option<WireEffect> {
+        self.strike(Some(connection), if binds { Moment::Bind } else { Moment::Request })
     }
 
-    fn strike(&self, connection: Option<&ConnectionView>, handshake: bool) -> Option<WireEffect> {
+    fn strike(&self, connection: Option<&ConnectionView>, moment: Moment) -> Option<WireEffect> {
         let faults = &mut self.lock().1;
         let mut struck = None;
-        for fault in faults.iter_mut().filter(|fault| fault.effect.is_handshake() == handshake) {
+        for fault in faults.iter_mut().filter(|fault| fault.effect.strikes(moment)) {
             if !fault.matches(connection) {
                 continue;
             }
@@ -222,5 +241,26 @@ mod tests {
         let minimal: WireFault =
             serde_json::from_str(r#"{"effect":{"kind":"bad-certificate","flaw":"expired"}}"#).unwrap();
         assert_eq!(minimal, WireFault::new(WireEffect::BadCertificate { flaw: ServerFlaw::Expired }));
+        for (answer, json) in [
+            (BindAnswer::Preferred, r#""preferred""#),
+            (BindAnswer::Retry, r#""retry""#),
+            (BindAnswer::RetryLater, r#""retry-later""#),
+            (BindAnswer::Error("no".to_owned()), r#"{"error":"no"}"#),
+            (BindAnswer::UnknownType, r#""unknown-type""#),
+            (BindAnswer::ProgUnavail, r#""prog-unavail""#),
+            (BindAnswer::GarbageArgs, r#""garbage-args""#),
+            (BindAnswer::Silence, r#""silence""#),
+            (BindAnswer::ThreeInts, r#""three-ints""#),
+            (BindAnswer::WrongXid, r#""wrong-xid""#),
+            (BindAnswer::EndlessRecord, r#""endless-record""#),
+            (BindAnswer::OversizedRecord, r#""oversized-record""#),
+            (BindAnswer::MaxConnections(1), r#"{"max-connections":1}"#),
+            (BindAnswer::ChangingMax, r#""changing-max""#),
+        ] {
+            let json = format!(r#"{{"kind":"bind-answer","answer":{json}}}"#);
+            let effect = WireEffect::BindAnswer { answer };
+            assert_eq!(serde_json::to_string(&effect).unwrap(), json);
+            assert_eq!(serde_json::from_str::<WireEffect>(&json).unwrap(), effect);
+        }
     }
 }

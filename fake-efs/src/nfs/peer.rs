@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use super::credentials::{EXECUTE, User};
 use super::duplicates::{Link, Source};
+use super::partition::Partitions;
 use super::rpc::Credential;
+use super::state::Origin;
 use super::status::Status;
 use super::volume::{Volume, root_directory};
-use crate::admission::{Admission, Rights};
+use crate::admission::{Admission, Rate, Rights};
 use crate::store::{FileId, Limits, MemoryStore, Store};
 
 /// The other end of a connection.
@@ -18,6 +20,8 @@ pub(super) struct Peer {
     pub(super) volume: Arc<Volume>,
     /// Distinguishes clients, see [`Admission::identity`].
     pub(super) identity: String,
+    /// Where the connection has landed; sessions of other partitions are not known there.
+    pub(super) partition: u32,
     /// Whose repeated requests may come over this connection, and its place among the others.
     pub(super) source: Source,
     pub(super) link: Link,
@@ -28,19 +32,26 @@ pub(super) struct Peer {
 impl Peer {
     pub(super) fn admitted(admission: Admission, volume: Arc<Volume>, address: IpAddr) -> Self {
         let identity = admission.identity();
-        Self::new(admission, volume, identity, address, false)
+        let partition = volume.partitions.land();
+        Self { partition, ..Self::new(admission, volume, identity, address, false) }
     }
 
     fn new(admission: Admission, volume: Arc<Volume>, identity: String, address: IpAddr, refused: bool) -> Self {
         let source = Source { identity: identity.clone(), address };
-        Self { admission, volume, identity, source, link: Link::new(), refused, root: Mutex::new(None) }
+        let (link, root) = (Link::new(), Mutex::new(None));
+        Self { admission, volume, identity, partition: 0, source, link, refused, root }
+    }
+
+    /// Where its requests about sessions come from.
+    pub(super) fn origin(&self) -> Origin<'_> {
+        Origin { identity: &self.identity, partition: self.partition }
     }
 
     /// A caller that was turned away. It may set up a session, so that its kernel gets as far as being told the reason;
     /// everything else is refused, and the empty file system behind it is its own.
     pub(super) fn refused(lease: Duration, address: IpAddr) -> Self {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Limits::default()));
-        let volume = Arc::new(Volume::new(&store, lease));
+        let volume = Arc::new(Volume::new(&store, lease, Partitions::one()));
         let admission = Admission {
             file_system_id: "-".to_owned(),
             access_point_id: None,
@@ -51,6 +62,7 @@ impl Peer {
             posix_user: None,
             rights: Rights { write: false, root: false },
             store,
+            rate: Rate::default(),
             revoked: tokio_util::sync::CancellationToken::new(),
         };
         let identity = format!("refused/{:016x}", rand::random::<u64>());

@@ -24,7 +24,7 @@ pub(super) use legacy::{Answered, Callback, Introduction, OwnerName, OwnerSequen
 pub(super) use locks::{LockRequest, Locker};
 pub(super) use opens::{Access, IoRight};
 pub(super) use ranges::{Conflict, Range};
-pub(super) use sessions::{Channel, MAX_SLOTS, RequestSize, SequenceRequest, SequenceStart, SessionId};
+pub(super) use sessions::{Channel, MAX_SLOTS, Origin, RequestSize, SequenceRequest, SequenceStart, SessionId};
 pub(super) use stateid::Stateid;
 
 /// Most clients of one file system, known but perhaps idle.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::attributes::FileSystem;
 use super::duplicates::Duplicates;
+use super::partition::Partitions;
 use super::state::State;
 use crate::admission::{Admission, CreationInfo};
 use crate::store::{Attributes, FileId, Kind, NewBody, NewNode, Store, StoreError};
@@ -17,13 +18,14 @@ pub(super) struct Volume {
     store: Weak<dyn Store>,
     state: Mutex<State>,
     pub(super) duplicates: Duplicates,
+    pub(super) partitions: Partitions,
     pub(super) file_system: FileSystem,
     /// Random in each life of the server: unstable writes may be lost between two of them.
     pub(super) verifier: [u8; 8],
 }
 
 impl Volume {
-    pub(super) fn new(store: &Arc<dyn Store>, lease: Duration) -> Self {
+    pub(super) fn new(store: &Arc<dyn Store>, lease: Duration, partitions: Partitions) -> Self {
         let file_system = FileSystem {
             instance: store.instance(),
             limits: store.limits(),
@@ -37,6 +39,7 @@ impl Volume {
             store: Arc::downgrade(store),
             state,
             duplicates: Duplicates::default(),
+            partitions,
             file_system,
             verifier: rand::random(),
         }

@@ -277,6 +277,8 @@ impl Front {
                     "MountTargetId": c.mount_target_id,
                     "Principal": c.principal,
                     "Refusal": c.refusal,
+                    "Partition": c.partition,
+                    "Binding": c.binding,
                     "Client": c.client.map(|(name, version)| format!("{name}/{version}")),
                     "Tls": c.tls,
                     "Remote": c.remote,

@@ -133,11 +133,23 @@ impl Front {
                 c.access_point_id.unwrap_or_default(),
                 c.principal.or(c.refusal).unwrap_or_default(),
                 if c.tls { "TLS".to_owned() } else { "plain".to_owned() },
+                c.partition.map_or_else(String::new, |partition| partition.to_string()),
+                c.binding.map_or_else(String::new, |binding| format!("{} · {}", binding.uuid, binding.incarnation)),
                 c.calls.to_string(),
                 format!("{} / {}", c.bytes_in, c.bytes_out),
             ]
         });
-        let columns = ["client", "file system", "access point", "principal", "", "calls", "bytes in / out"];
+        let columns = [
+            "client",
+            "file system",
+            "access point",
+            "principal",
+            "",
+            "partition",
+            "bound by",
+            "calls",
+            "bytes in / out",
+        ];
         let connections = table("connections", "Connected clients", &columns, connections);
         let mut calls = self.journal.query(&Query { limit: Some(CALLS), ..Query::default() });
         calls.reverse();

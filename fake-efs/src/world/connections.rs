@@ -77,6 +77,7 @@ impl World {
                 }),
                 rights: Rights { write: grants.write && fs.protection == Protection::Enabled, root: grants.root },
                 store,
+                rate: self.rate.clone(),
                 revoked: revoked.clone(),
             })
         })

@@ -29,6 +29,9 @@ pub struct Limits {
     pub call_burst: u32,
     /// Calls that an account gets back each second.
     pub calls_per_second: f64,
+    /// Bytes a second that may go over one connection to the file server in each direction; 0 for any number. AWS speaks of
+    /// 500 MiB/s.
+    pub connection_bytes_per_second: u64,
     /// Regions in which AWS Backup is not available.
     pub regions_without_backup: Vec<String>,
 }
@@ -47,6 +50,7 @@ impl Default for Limits {
             throughput_change_hours: 24,
             call_burst: 0,
             calls_per_second: 1.0,
+            connection_bytes_per_second: 0,
             regions_without_backup: Vec::new(),
         }
     }

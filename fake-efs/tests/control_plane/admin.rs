@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use crate::support::{client, fake, file_system, get, send};
+use crate::support::{client, fake, file_system, get, page, send};
 
 #[tokio::test]
 async fn rules_set_over_http_strike_and_can_be_switched() {
@@ -55,6 +55,84 @@ async fn clock_limits_and_delays_are_set_over_http() {
     assert!(full.into_service_error().is_file_system_limit_exceeded());
     assert_eq!(send(&fake, "PUT", "/_fake/limits", &json!({"nonsense": 1})).await.0, 400);
     assert_eq!(send(&fake, "POST", "/_fake/clock", &json!({"advance_seconds": -1})).await.0, 400);
+}
+
+#[tokio::test]
+async fn the_speed_of_connections_is_set_over_http_and_at_the_start() {
+    use std::time::{Duration, Instant};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    // A call of procedure 0 of program 100003, 40 bytes, and its answer, 28 bytes; 64 KiB go at once.
+    const CALLS: usize = 2048;
+    let call: Vec<u8> =
+        [0x8000_0028_u32, 7, 0, 2, 100_003, 4, 0, 0, 0, 0, 0].iter().flat_map(|w| w.to_be_bytes()).collect();
+    let calls = call.repeat(CALLS);
+    let fake = fake(|settings| settings.limits.connection_bytes_per_second = 1000).await;
+    file_system(&client(&fake)).await;
+    assert_eq!(get(&fake, "/_fake/limits", &[]).await.1["connection_bytes_per_second"], json!(1000));
+    let mut stream = tokio::net::TcpStream::connect(fake.nfs_addr()).await.unwrap();
+    let start = Instant::now();
+    stream.write_all(&calls).await.unwrap();
+    let mut answers = vec![0; CALLS * 28];
+    let early = tokio::time::timeout(Duration::from_millis(500), stream.read_exact(&mut answers)).await;
+    assert!(early.is_err(), "90,112 bytes went at once");
+    let mut stream = tokio::net::TcpStream::connect(fake.nfs_addr()).await.unwrap();
+    stream.write_all(&calls).await.unwrap();
+    let waiting = tokio::spawn(async move { stream.read_exact(&mut answers).await.map(|_| ()) });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!waiting.is_finished());
+    let (status, limits) = send(&fake, "PUT", "/_fake/limits", &json!({"connection_bytes_per_second": 0})).await;
+    assert_eq!((status, &limits["connection_bytes_per_second"]), (200, &json!(0)));
+    tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap().unwrap().unwrap();
+    assert!(start.elapsed() < Duration::from_secs(15));
+}
+
+/// What a proxy of AWS's says first on a connection.
+#[tokio::test]
+async fn connections_show_their_partition_and_who_has_bound_them() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let fake = fake_efs::FakeEfs::builder()
+        .settings(|settings| settings.random_seed = 1)
+        .files(|files| files.partitions = 3)
+        .start()
+        .await
+        .unwrap();
+    file_system(&client(&fake)).await;
+    let head = [0x8000_0048_u32, 7, 0, 2, 400_123, 1, 2, 0, 0, 0, 0, 16].map(u32::to_be_bytes).concat();
+    let call = [&head[..], &[0xab; 16], &[0, 0, 0, 8], &9_i64.to_be_bytes()].concat();
+    assert_eq!(call.len(), 4 + 72);
+    let (mut streams, mut told) = (Vec::new(), Vec::new());
+    for _ in 0..8 {
+        let mut stream = tokio::net::TcpStream::connect(fake.nfs_addr()).await.unwrap();
+        stream.write_all(&call).await.unwrap();
+        let mut answer = [0; 4 + 24 + 4 + 64 + 16];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer[..4], [0x80, 0, 0, 108]);
+        told.push(u32::from_be_bytes(answer[40..44].try_into().unwrap()));
+        streams.push(stream);
+    }
+    assert!(told.iter().any(|partition| *partition != told[0]) && told.iter().all(|partition| *partition < 3));
+    let (_, shown) = get(&fake, "/_fake/connections", &[]).await;
+    let shown = shown["Connections"].as_array().unwrap();
+    assert_eq!(shown.iter().map(|c| c["Partition"].as_u64().unwrap() as u32).collect::<Vec<_>>(), told);
+    let binding = json!({"Uuid": "abababab-abab-abab-abab-abababababab", "Incarnation": 9});
+    assert!(shown.iter().all(|connection| connection["Binding"] == binding));
+    // The console shows them too.
+    let console = page(&fake).await;
+    assert_eq!(console.matches("<td>abababab-abab-abab-abab-abababababab · 9</td>").count(), 8);
+    let landed = |partition| told.iter().filter(|told| **told == partition).count();
+    for partition in 0..3 {
+        let cell = format!("<td>plain</td><td>{partition}</td>");
+        assert_eq!(console.matches(&cell).count(), landed(partition), "partition {partition}");
+    }
+    let answer = json!({"effect": {"kind": "bind-answer", "answer": {"max-connections": 1}}, "times": 1});
+    assert_eq!(send(&fake, "POST", "/_fake/wire-faults", &answer).await.0, 200);
+    let (_, rules) = get(&fake, "/_fake/wire-faults", &[]).await;
+    assert_eq!(rules["rules"][0]["effect"], answer["effect"]);
+    let nonsense = json!({"effect": {"kind": "bind-answer", "answer": "nonsense"}});
+    assert_eq!(send(&fake, "POST", "/_fake/wire-faults", &nonsense).await.0, 400);
 }
 
 #[tokio::test]

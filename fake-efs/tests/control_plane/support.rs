@@ -68,6 +68,18 @@ pub(crate) async fn exchange(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> (u16, serde_json::Value) {
+    let text = raw(fake, method, path, headers, body).await;
+    let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status line");
+    let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    (status, serde_json::from_str(body).unwrap_or(serde_json::Value::Null))
+}
+
+/// The console as a browser gets it.
+pub(crate) async fn page(fake: &Instance) -> String {
+    raw(fake, "GET", "/", &[], b"").await
+}
+
+async fn raw(fake: &Instance, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let address = fake.http_url().trim_start_matches("http://").to_owned();
     let mut stream = tokio::net::TcpStream::connect(&address).await.expect("the fake listens");
@@ -79,8 +91,5 @@ pub(crate) async fn exchange(
     stream.write_all(&[head.as_bytes(), body].concat()).await.expect("the fake reads");
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.expect("the fake answers");
-    let text = String::from_utf8_lossy(&answer);
-    let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status line");
-    let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    (status, serde_json::from_str(body).unwrap_or(serde_json::Value::Null))
+    String::from_utf8_lossy(&answer).into_owned()
 }

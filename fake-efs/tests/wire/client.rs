@@ -147,6 +147,11 @@ impl Wire {
         self.send(&bytes);
     }
 
+    /// Exactly so many bytes as they come.
+    pub(crate) fn receive_bytes(&mut self, bytes: &mut [u8]) {
+        self.stream.read_exact(bytes).unwrap();
+    }
+
     /// The next record, or `None` when the server has closed the connection.
     pub(crate) fn receive(&mut self) -> Option<Vec<u8>> {
         let mut head = [0; 4];

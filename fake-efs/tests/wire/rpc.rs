@@ -8,9 +8,8 @@ use super::client::*;
 use super::operations::populated;
 
 const NFS: u32 = 100_003;
-const AWS: u32 = 400_123;
 
-fn words_of(bytes: &[u8]) -> Vec<u32> {
+pub(crate) fn words_of(bytes: &[u8]) -> Vec<u32> {
     bytes.chunks(4).map(|word| u32::from_be_bytes(word.try_into().unwrap())).collect()
 }
 
@@ -24,27 +23,6 @@ fn programs_versions_and_procedures_are_told_apart() {
     assert_eq!(words_of(&wire.call(100_005, 3, 0, b"")), [1, 0, 0, 0, 1], "no such program");
     assert_eq!(words_of(&wire.call(NFS, 4, 1, b"")), [1, 0, 0, 0, 4], "garbage");
     assert_eq!(words_of(&wire.call(NFS, 4, 1, &[0xff; 40])), [1, 0, 0, 0, 4], "garbage");
-}
-
-#[test]
-fn aws_s_proxy_learns_its_partition() {
-    let running = populated();
-    let (mut a, mut b) = (Wire::connect(running.address), Wire::connect(running.address));
-    let mut arguments = Encoder::default();
-    arguments.opaque(&[7; 16]).opaque(&[0, 0, 0, 0, 0, 0, 0, 1]);
-    let first = a.call(AWS, 1, 2, &arguments.buffer);
-    assert_eq!(words_of(&first)[..7], [1, 0, 0, 0, 0, 3, 64]);
-    assert_eq!(first.len(), 4 * (5 + 2 + 16 + 4));
-    assert_eq!(b.call(AWS, 1, 2, &arguments.buffer), first, "all connections lead to the same partition");
-    assert_eq!(words_of(&a.call(AWS, 1, 0, b"")), [1, 0, 0, 0, 0]);
-    assert_eq!(words_of(&a.call(AWS, 1, 3, b"")), [1, 0, 0, 0, 3]);
-    assert_eq!(words_of(&a.call(AWS, 2, 2, b"")), [1, 0, 0, 0, 2, 1, 1]);
-    assert_eq!(words_of(&a.call(AWS, 1, 2, b"")), [1, 0, 0, 0, 4]);
-    let store = running.store();
-    let off = fake_efs::nfs::Options { partition_program: false, ..Default::default() };
-    let running = super::server::Running::with(store, off);
-    let mut wire = Wire::connect(running.address);
-    assert_eq!(words_of(&wire.call(AWS, 1, 2, &arguments.buffer)), [1, 0, 0, 0, 1]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fake_efs::admission::{Admission, Admit, Caller, CreationInfo, PosixUser, Refusal, Rights};
+use fake_efs::admission::{Admission, Admit, Caller, CreationInfo, PosixUser, Rate, Refusal, Rights};
 use fake_efs::nfs::{Options, Server};
 use fake_efs::store::{MemoryStore, Store};
 use fake_efs::tls::Authority;
@@ -25,6 +25,7 @@ pub(crate) struct Policy {
     pub(crate) refuse: bool,
     pub(crate) revoked: CancellationToken,
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) rate: Rate,
 }
 
 impl Policy {
@@ -39,6 +40,7 @@ impl Policy {
             refuse: false,
             revoked: CancellationToken::new(),
             store,
+            rate: Rate::default(),
         }
     }
 }
@@ -65,6 +67,7 @@ impl Admit for Admitter {
             posix_user: policy.posix_user,
             rights: policy.rights,
             store: policy.store,
+            rate: policy.rate,
             revoked: policy.revoked,
         })
     }

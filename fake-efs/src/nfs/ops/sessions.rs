@@ -49,10 +49,11 @@ pub(super) fn exchange_id(compound: &mut Compound<'_>, arguments: &mut Decoder<'
     let confirmed = if exchange.confirmed { FLAG_CONFIRMED } else { 0 };
     result.u64(exchange.client).u32(exchange.sequence).u32(confirmed | FLAG_USE_NON_PNFS).u32(0);
     // The server's owner tells clients which connections lead to the same state: those of one identity only. Linux would
-    // otherwise send one access point's traffic over another's connection.
+    // otherwise send one access point's traffic over another's connection. Partitions differ in the minor id: they share clients
+    // and no sessions (RFC 8881 §2.10.5).
     let scope = hex::encode(peer.volume.file_system.instance.id);
     let major = format!("{scope}/{}", peer.identity);
-    result.u64(0).opaque(major.as_bytes()).opaque(scope.as_bytes());
+    result.u64(peer.partition.into()).opaque(major.as_bytes()).opaque(scope.as_bytes());
     result.u32(1).opaque(b"fake-efs.invalid").opaque(concat!("fake-efs ", env!("CARGO_PKG_VERSION")).as_bytes());
     result.i64(0).u32(0);
     Ok(())
@@ -135,8 +136,8 @@ pub(super) fn create_session(
         encode_channel(&mut reply, &offered);
         reply.buffer
     };
-    let claimant = compound.claimant();
-    let reply = compound.peer.volume.state().create_session(client, claimant, sequence, granted, encode)?;
+    let (claimant, partition) = (compound.claimant(), compound.peer.partition);
+    let reply = compound.peer.volume.state().create_session(client, claimant, partition, sequence, granted, encode)?;
     result.buffer.extend_from_slice(&reply);
     Ok(())
 }
@@ -221,7 +222,7 @@ pub(super) fn destroy_session(compound: &mut Compound<'_>, arguments: &mut Decod
     if compound.session() == Some(session) && index + 1 != count {
         return Err(Status::NotOnlyOp);
     }
-    compound.peer.volume.state().destroy_session(&session, &compound.peer.identity)
+    compound.peer.volume.state().destroy_session(&session, compound.peer.origin())
 }
 
 pub(super) fn bind_connection(
@@ -232,8 +233,8 @@ pub(super) fn bind_connection(
     let session = arguments.array()?;
     let direction = arguments.u32()?;
     arguments.boolean()?;
-    compound.peer.volume.state().session_client(&session, &compound.peer.identity)?;
-    // Every connection of the right identity is bound implicitly (there is no state protection); this only says so.
+    compound.peer.volume.state().session_client(&session, compound.peer.origin())?;
+    // Every connection of the right identity and partition is bound implicitly (there is no state protection); this only says so.
     let bound = match direction {
         1 => 1,
         2 => 2,
@@ -246,7 +247,7 @@ pub(super) fn bind_connection(
 
 pub(super) fn destroy_client(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>) -> OpResult {
     let client = arguments.u64()?;
-    compound.peer.volume.state().destroy_client(client, &compound.peer.identity)
+    compound.peer.volume.state().destroy_client(client, compound.peer.origin())
 }
 
 pub(super) fn reclaim_complete(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>) -> OpResult {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::rpc::Principal;
 use super::super::status::Status;
-use super::{MAX_CLIENTS, OwnerName, SessionId, State};
+use super::{MAX_CLIENTS, Origin, OwnerName, SessionId, State};
 use crate::store::FileId;
 
 /// Whom a client record belongs to. The identity of the connection is part of it: the same machine is another client over
@@ -181,11 +181,13 @@ impl State {
         Ok(())
     }
 
-    /// DESTROY_CLIENTID: only a client that holds nothing can be destroyed.
-    pub(in super::super) fn destroy_client(&mut self, id: u64, identity: &str) -> Result<(), Status> {
-        let client = self.clients.get(&id).filter(|client| client.owner.identity == identity);
+    /// DESTROY_CLIENTID: only a client that holds nothing can be destroyed. Sessions on other partitions, and
+    /// those that the client has left for them, don't count: Linux does not destroy them, and would ask in vain for ten seconds
+    /// when it unmounts.
+    pub(in super::super) fn destroy_client(&mut self, id: u64, origin: Origin<'_>) -> Result<(), Status> {
+        let client = self.clients.get(&id).filter(|client| client.owner.identity == origin.identity);
         let client = client.ok_or(Status::StaleClientId)?;
-        if client.is_in_use() {
+        if client.has_state() || self.has_session_on(client, origin.partition) {
             return Err(Status::ClientIdBusy);
         }
         self.forget_client(id);

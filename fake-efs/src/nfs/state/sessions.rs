@@ -1,6 +1,9 @@
 //! Sessions: each request has a slot and a number, so that a repeated one is answered without being done again.
 
+use std::time::Instant;
+
 use super::super::status::Status;
+use super::clients::Client;
 use super::{Claimant, State};
 
 /// Name of a session.
@@ -35,10 +38,23 @@ struct Slot {
     reply: Option<Vec<u8>>,
 }
 
+/// Where a request about a session comes from: whose connection it is, and on which partition it has landed.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Origin<'a> {
+    pub(in super::super) identity: &'a str,
+    pub(in super::super) partition: u32,
+}
+
 /// One session.
 #[derive(Debug)]
 pub(super) struct Session {
     client: u64,
+    /// The only partition on which it is known.
+    partition: u32,
+    /// Its client has made itself another one on another partition since.
+    left: bool,
+    /// When its last request began, or when it was made.
+    used: Instant,
     channel: Channel,
     slots: Vec<Slot>,
 }
@@ -74,11 +90,13 @@ pub(in super::super) enum SequenceStart {
 }
 
 impl State {
-    /// CREATE_SESSION. `encode` makes the result out of the session's id, so that it can be repeated.
+    /// CREATE_SESSION. `encode` makes the result out of the session's id, so that it can be repeated. Clients are known on all
+    /// partitions, so that one whose connection has landed elsewhere makes itself a session there.
     pub(in super::super) fn create_session(
         &mut self,
         id: u64,
         claimant: Claimant<'_>,
+        partition: u32,
         sequence: u32,
         channel: Channel,
         encode: impl FnOnce(&SessionId) -> Vec<u8>,
@@ -97,7 +115,7 @@ impl State {
         if sequence != last.wrapping_add(1) {
             return Err(Status::SeqMisordered);
         }
-        if client.sessions.len() >= MAX_SESSIONS {
+        if client.sessions.len() >= MAX_SESSIONS && !self.forget_session_elsewhere(id, partition) {
             return Err(Status::NoSpc);
         }
         self.confirm(id)?;
@@ -105,7 +123,10 @@ impl State {
         session[..8].copy_from_slice(&id.to_be_bytes());
         let reply = encode(&session);
         let slots = (0..channel.slots).map(|_| Slot::default()).collect();
-        self.sessions.insert(session, Session { client: id, channel, slots });
+        for other in self.sessions.values_mut().filter(|other| other.client == id) {
+            other.left |= other.partition != partition;
+        }
+        self.sessions.insert(session, Session { client: id, partition, left: false, used: self.now(), channel, slots });
         if let Some(client) = self.clients.get_mut(&id) {
             client.sessions.insert(session);
             client.create_session = (sequence, Some(reply.clone()));
@@ -113,20 +134,42 @@ impl State {
         Ok(reply)
     }
 
-    /// The client that a session belongs to, if the connection's identity is the same.
-    pub(in super::super) fn session_client(&self, session: &SessionId, identity: &str) -> Result<u64, Status> {
-        let client = self.sessions.get(session).map(|session| session.client).ok_or(Status::BadSession)?;
-        let same = self.clients.get(&client).is_some_and(|client| client.owner().identity == identity);
+    /// The client that a session belongs to, if the connection's identity is the same and the session is known where the
+    /// connection leads.
+    pub(in super::super) fn session_client(&self, session: &SessionId, origin: Origin<'_>) -> Result<u64, Status> {
+        let session = self.sessions.get(session).filter(|session| session.partition == origin.partition);
+        let client = session.map(|session| session.client).ok_or(Status::BadSession)?;
+        let same = self.clients.get(&client).is_some_and(|client| client.owner().identity == origin.identity);
         if same { Ok(client) } else { Err(Status::BadSession) }
     }
 
-    pub(in super::super) fn destroy_session(&mut self, session: &SessionId, identity: &str) -> Result<(), Status> {
-        let client = self.session_client(session, identity)?;
+    pub(in super::super) fn destroy_session(&mut self, session: &SessionId, origin: Origin<'_>) -> Result<(), Status> {
+        let client = self.session_client(session, origin)?;
+        self.forget_session(client, session);
+        Ok(())
+    }
+
+    fn forget_session(&mut self, client: u64, session: &SessionId) {
         self.sessions.remove(session);
         if let Some(client) = self.clients.get_mut(&client) {
             client.sessions.remove(session);
         }
-        Ok(())
+    }
+
+    /// Forgets the session of a client that was used longest ago of those on other partitions than this one and those that it has
+    /// left; whether there was any. Linux does not destroy them, and would run out of sessions if its connections landed elsewhere
+    /// often enough.
+    fn forget_session_elsewhere(&mut self, client: u64, partition: u32) -> bool {
+        let elsewhere =
+            self.sessions.iter().filter(|(_, s)| s.client == client && (s.left || s.partition != partition));
+        let oldest = elsewhere.min_by_key(|(_, session)| session.used).map(|(id, _)| *id);
+        oldest.inspect(|id| self.forget_session(client, id)).is_some()
+    }
+
+    /// Whether a client has sessions on a partition, but for those that it has left.
+    pub(super) fn has_session_on(&self, client: &Client, partition: u32) -> bool {
+        let mut sessions = client.sessions.iter().filter_map(|id| self.sessions.get(id));
+        sessions.any(|session| session.partition == partition && !session.left)
     }
 
     /// Takes a slot for a request (RFC 8881 §2.10.6.1) and renews the client's lease. An error leaves slot and lease as they
@@ -135,9 +178,9 @@ impl State {
         &mut self,
         request: &SequenceRequest,
         size: RequestSize,
-        identity: &str,
+        origin: Origin<'_>,
     ) -> Result<SequenceStart, Status> {
-        let client = self.session_client(&request.session, identity)?;
+        let client = self.session_client(&request.session, origin)?;
         let now = self.now();
         let session = self.sessions.get_mut(&request.session).ok_or(Status::BadSession)?;
         let count = session.channel.slots;
@@ -159,6 +202,7 @@ impl State {
             return Err(Status::TooManyOps);
         }
         let mut renew = || {
+            session.used = now;
             if let Some(client) = self.clients.get_mut(&client) {
                 client.renewed = now;
             }

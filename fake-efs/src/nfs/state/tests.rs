@@ -33,7 +33,7 @@ impl Setup {
     }
 
     fn session(&mut self, client: u64, sequence: u32) -> SessionId {
-        let made = self.state.create_session(client, claimant("fs"), sequence, CHANNEL, |id| id.to_vec()).unwrap();
+        let made = self.state.create_session(client, claimant("fs"), 0, sequence, CHANNEL, |id| id.to_vec()).unwrap();
         made.try_into().unwrap()
     }
 
@@ -66,6 +66,10 @@ fn claimant(identity: &str) -> Claimant<'_> {
     Claimant { identity, principal: Some(USER) }
 }
 
+fn origin(identity: &str, partition: u32) -> Origin<'_> {
+    Origin { identity, partition }
+}
+
 const BOTH: u32 = 3;
 
 fn both() -> Access {
@@ -81,7 +85,7 @@ fn identities_and_names_get_clients_of_their_own() {
     assert!(a.client != b.client && a.client != c.client);
     assert!(!a.confirmed);
     assert_eq!(
-        setup.state.create_session(a.client, claimant("fs/b"), 1, CHANNEL, |id| id.to_vec()),
+        setup.state.create_session(a.client, claimant("fs/b"), 0, 1, CHANNEL, |id| id.to_vec()),
         Err(Status::StaleClientId)
     );
 }
@@ -99,7 +103,7 @@ fn a_confirmed_client_is_found_again_and_a_restarted_one_loses_its_state_only_wh
     assert!(setup.state.check_io(open, Some(client), file, Access::READ, USER).is_ok());
     setup.session(restarted, 1);
     assert_eq!(setup.state.check_io(open, Some(client), file, Access::READ, USER), Err(Status::BadStateId));
-    assert_eq!(setup.state.destroy_client(client, "fs"), Err(Status::StaleClientId));
+    assert_eq!(setup.state.destroy_client(client, origin("fs", 0)), Err(Status::StaleClientId));
 }
 
 #[test]
@@ -110,10 +114,10 @@ fn create_session_is_repeated_and_ordered() {
     assert_eq!(setup.session(client, 1), first);
     assert_ne!(setup.session(client, 2), first);
     for wrong in [1, 4, 0] {
-        let made = setup.state.create_session(client, claimant("fs"), wrong, CHANNEL, |id| id.to_vec());
+        let made = setup.state.create_session(client, claimant("fs"), 0, wrong, CHANNEL, |id| id.to_vec());
         assert_eq!(made, Err(Status::SeqMisordered));
     }
-    assert_eq!(setup.state.destroy_client(client, "fs"), Err(Status::ClientIdBusy));
+    assert_eq!(setup.state.destroy_client(client, origin("fs", 0)), Err(Status::ClientIdBusy));
 }
 
 #[test]
@@ -128,7 +132,7 @@ fn a_client_that_is_not_confirmed_is_forgotten_after_a_lease_and_an_idle_one_lat
     assert_eq!(known(&setup), [true, true, true]);
     setup.ahead.fetch_add(2, Ordering::Relaxed);
     // Whether or not somebody has swept.
-    let made = setup.state.create_session(late, claimant("fs"), 1, CHANNEL, |id| id.to_vec());
+    let made = setup.state.create_session(late, claimant("fs"), 0, 1, CHANNEL, |id| id.to_vec());
     assert_eq!(made, Err(Status::StaleClientId));
     setup.state.sweep();
     assert_eq!(known(&setup), [true, false, false]);
@@ -143,14 +147,14 @@ fn slots_replay_what_they_kept_and_refuse_disorder() {
     let mut setup = setup();
     let client = setup.exchange("fs", "host", 1).client;
     let session = setup.session(client, 1);
-    let begin = |setup: &mut Setup, request| setup.state.begin_sequence(&request, SMALL, "fs");
+    let begin = |setup: &mut Setup, request| setup.state.begin_sequence(&request, SMALL, origin("fs", 0));
     assert_eq!(begin(&mut setup, request(session, 0, 0)), Err(Status::SeqMisordered));
     assert_eq!(begin(&mut setup, request(session, 0, 2)), Err(Status::SeqMisordered));
     assert_eq!(begin(&mut setup, request(session, 2, 1)), Err(Status::BadHighSlot));
     let bad_slot = SequenceRequest { slot: 2, highest_slot: 0, ..request(session, 0, 1) };
     assert_eq!(begin(&mut setup, bad_slot), Err(Status::BadSlot));
     assert_eq!(begin(&mut setup, request([0; 16], 0, 1)), Err(Status::BadSession));
-    assert_eq!(setup.state.begin_sequence(&request(session, 0, 1), SMALL, "other"), Err(Status::BadSession));
+    assert_eq!(setup.state.begin_sequence(&request(session, 0, 1), SMALL, origin("other", 0)), Err(Status::BadSession));
 
     let new = SequenceStart::New { client, channel: CHANNEL };
     assert_eq!(begin(&mut setup, request(session, 0, 1)), Ok(new));
