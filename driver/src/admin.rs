@@ -50,7 +50,7 @@ pub fn socket_path(state_dir: &Path) -> PathBuf {
 
 /// Tells the report to every client until `shutdown`. Without its socket the driver runs on: mounts don't depend on it.
 pub async fn serve(path: PathBuf, report: Arc<dyn Fn() -> Report + Send + Sync>, shutdown: CancellationToken) {
-    let mut socket = match KeptSocket::bind(&path, MODE) {
+    let mut socket = match KeptSocket::bind_apart(path, MODE).await {
         Ok(bound) => bound,
         Err(error) => {
             tracing::warn!(%error, "no admin socket, `efs-csi-driver debug` will not work");

@@ -61,6 +61,8 @@ pub struct Blocking {
 struct Running {
     calls: BTreeMap<u64, Call>,
     next: u64,
+    /// What is wrong outside this process, by what it is.
+    troubles: BTreeMap<&'static str, String>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -139,6 +141,26 @@ impl Blocking {
         }
     }
 
+    /// Notes what is wrong with something that this process needs, or that nothing is any more; it is said once.
+    pub fn note(&self, what: &'static str, trouble: Option<String>) {
+        let mut running = self.lock();
+        let before = match trouble.clone() {
+            Some(trouble) => running.troubles.insert(what, trouble),
+            None => running.troubles.remove(what),
+        };
+        match (before, trouble) {
+            (None, Some(trouble)) => tracing::error!(what, trouble, "degraded"),
+            (Some(_), None) => tracing::info!(what, "well again"),
+            _ => {}
+        }
+    }
+
+    /// What is wrong outside this process, a line each.
+    pub fn degraded(&self) -> Vec<String> {
+        let troubles: Vec<String> = self.lock().troubles.values().cloned().collect();
+        self.hanging().iter().map(ToString::to_string).chain(troubles).collect()
+    }
+
     /// The longest call of each dependency that keeps its callers waiting.
     pub fn hanging(&self) -> Vec<Hanging> {
         [Dependency::StateDirectory, Dependency::MountTable, Dependency::Program]
@@ -215,6 +237,16 @@ mod tests {
         task.await.expect("task").expect("it is done in the end");
         blocking.run(on, "another", || Ok(())).await.expect("it answers again");
         assert_eq!(blocking.hanging(), []);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_until_it_is_well() {
+        let blocking = Blocking::default();
+        blocking.note("port keeper", Some("it does not answer".to_owned()));
+        blocking.note("ports", None);
+        assert_eq!(blocking.degraded(), ["it does not answer"]);
+        blocking.note("port keeper", None);
+        assert!(blocking.degraded().is_empty());
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::node::NodeService;
 use crate::socket::Place;
@@ -18,15 +18,18 @@ const PORTS_WITHIN: Duration = Duration::from_secs(30);
 
 /// Serves the mounts until a successor has taken `csi`, the CSI socket's path; not longer than that helps.
 pub(crate) async fn linger(node: &NodeService, csi: Place) {
-    let begin = Instant::now();
-    while node.has_tunnels() && begin.elapsed() < LINGER {
-        let looked_at = csi.clone();
-        if tokio::task::spawn_blocking(move || looked_at.has_successor()).await.unwrap_or(true) {
-            tracing::info!("a successor serves; going");
-            return;
+    let succeeded = async {
+        while node.has_tunnels() {
+            let looked_at = csi.clone();
+            if tokio::task::spawn_blocking(move || looked_at.has_successor()).await.unwrap_or(true) {
+                tracing::info!("a successor serves; going");
+                return;
+            }
+            sleep(LOOK_EVERY).await;
         }
-        sleep(LOOK_EVERY).await;
-    }
+    };
+    // The path's disk may hang, and the look at it with it.
+    let _in_time = timeout(LINGER, succeeded).await;
 }
 
 /// Sets `serving` when every mount has its tunnel.

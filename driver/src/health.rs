@@ -185,8 +185,8 @@ fn shared(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// The process is well whatever hangs outside it: to start it again would end the mounts that still work, and help nothing.
 async fn healthz(State(shared): State<Shared>) -> String {
-    let hanging = shared.blocking.hanging();
-    std::iter::once("ok\n".to_owned()).chain(hanging.iter().map(|it| format!("degraded: {it}\n"))).collect()
+    let degraded = shared.blocking.degraded();
+    std::iter::once("ok\n".to_owned()).chain(degraded.iter().map(|it| format!("degraded: {it}\n"))).collect()
 }
 
 async fn readyz(State(shared): State<Shared>) -> Response {

@@ -29,7 +29,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// Tells everybody who connects to `path` whether `serving` holds, until `shutdown`.
 pub async fn serve(path: PathBuf, serving: watch::Receiver<bool>, shutdown: CancellationToken) {
-    let mut socket = match KeptSocket::bind(&path, MODE) {
+    let mut socket = match KeptSocket::bind_apart(path, MODE).await {
         Ok(socket) => socket,
         Err(error) => {
             tracing::error!(%error, "--probe-socket: the start-up probe will fail");

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -13,6 +14,8 @@ use crate::identity::VERSION;
 use crate::recent::RecentEvents;
 use crate::{debug, fips, logging, orphans, server, trash};
 
+/// What still runs on other threads when all is done has so long to end.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(1);
 /// Exit code for flags that are wrong.
 const WRONG_USAGE: u8 = 2;
 
@@ -74,7 +77,11 @@ fn serve(config: Config, recent: RecentEvents) -> anyhow::Result<()> {
 }
 
 fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = runtime.block_on(work);
+    // Calls into disks that hang are given up with the process, not waited for.
+    runtime.shutdown_timeout(GIVE_UP_AFTER);
+    done
 }
 
 /// Cancels `shutdown` at the first SIGTERM or SIGINT.

@@ -269,7 +269,7 @@ impl Listener {
     /// When the path is something else than a socket, or the system refuses.
     pub async fn bind(endpoint: &Endpoint) -> Result<Self, ServeError> {
         match endpoint {
-            Endpoint::Unix(path) => Ok(Self::Unix(KeptSocket::bind(path, SOCKET_MODE)?)),
+            Endpoint::Unix(path) => Ok(Self::Unix(KeptSocket::bind_apart(path.clone(), SOCKET_MODE).await?)),
             Endpoint::Tcp(address) => {
                 let listener = TcpListener::bind(address)
                     .await

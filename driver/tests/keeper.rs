@@ -171,6 +171,78 @@ fn a_sidecar_is_told_what_it_missed_and_nobody_waits_for_it() {
     }
 }
 
+fn check(state_dir: &Path) -> bool {
+    let mut command = std::process::Command::new(support::driver());
+    command.args(["port-keeper", "--check"]).arg(state_dir.join("keeper")).stderr(std::process::Stdio::null());
+    command.status().expect("run").success()
+}
+
+/// A connection to the keeper that says nothing.
+fn silent(state_dir: &Path) -> OwnedFd {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
+    let silent = socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).expect("socket");
+    let address = SocketAddrUnix::new(state_dir.join("keeper/socket")).expect("address");
+    connect(&silent, &address).expect("connect");
+    silent
+}
+
+#[test]
+fn a_sidecar_that_hangs_is_found_out_and_holds_up_nobody() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    assert!(!check(dir.path()), "there is none");
+    let sidecar = Sidecar::start(dir.path());
+    assert!(check(dir.path()));
+    let keeper = Keeper::new(Host::Sidecar, dir.path());
+    sidecar.signal(rustix::process::Signal::STOP);
+    assert!(!check(dir.path()));
+    // Its queue of connections is full after some attempts; each of them, and those behind it, come back all the same.
+    let begin = std::time::Instant::now();
+    for _ in 0..12 {
+        assert!(keeper.inherit(|_| true).is_empty());
+    }
+    assert!(begin.elapsed() < std::time::Duration::from_secs(30) && keeper.is_out_of_reach());
+    sidecar.signal(rustix::process::Signal::CONT);
+    while !check(dir.path()) {}
+    let (a, port_a) = listener();
+    keeper.keep(port_a, Arc::new(OwnedFd::from(a)));
+    while held(dir.path()) != [port_a] {
+        keeper.revive();
+    }
+    assert!(!keeper.is_out_of_reach());
+}
+
+#[test]
+fn connections_that_say_nothing_do_not_keep_drivers_from_a_sidecar() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let _sidecar = Sidecar::start(dir.path());
+    let keeper = Keeper::new(Host::Sidecar, dir.path());
+    let (a, port_a) = listener();
+    keeper.keep(port_a, Arc::new(OwnedFd::from(a)));
+    let _silent: Vec<OwnedFd> = (0..40)
+        .map(|_| {
+            let silent = silent(dir.path());
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            silent
+        })
+        .collect();
+    assert_eq!(held(dir.path()), [port_a]);
+    assert!(check(dir.path()));
+}
+
+#[test]
+fn a_sidecar_takes_its_name_back() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let _sidecar = Sidecar::start(dir.path());
+    let keeper = Keeper::new(Host::Sidecar, dir.path());
+    let (a, port_a) = listener();
+    keeper.keep(port_a, Arc::new(OwnedFd::from(a)));
+    std::fs::remove_file(dir.path().join("keeper/socket")).expect("remove");
+    while !check(dir.path()) {
+        std::thread::yield_now();
+    }
+    assert_eq!(held(dir.path()), [port_a]);
+}
+
 #[test]
 fn a_sidecar_begins_with_what_the_one_before_holds_and_ends_when_it_is_told() {
     let dir = tempfile::tempdir().expect("temp dir");

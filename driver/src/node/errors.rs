@@ -81,7 +81,7 @@ pub enum NodeError {
         reason: String,
     },
     /// A file operation failed.
-    #[error("{what} {path}: {source}")]
+    #[error("{what} {path}: {}", in_words(source))]
     File {
         /// What was tried, e.g. "cannot create".
         what: &'static str,
@@ -191,6 +191,7 @@ impl NodeError {
             {
                 Code::ResourceExhausted
             }
+            Self::File { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => Code::FailedPrecondition,
             // What hangs may answer the next time.
             Self::File { source, .. } if source.kind() == io::ErrorKind::TimedOut => Code::Unavailable,
             Self::File { .. } | Self::Internal(_) => Code::Internal,
@@ -202,6 +203,15 @@ impl NodeError {
             Self::StillMounted { .. } => Code::DeadlineExceeded,
             Self::NoAccessPoint { .. } | Self::NotPublished { .. } => Code::NotFound,
         }
+    }
+}
+
+/// What the system said of a file, with what to do where that is known.
+fn in_words(error: &io::Error) -> String {
+    match OutOfFiles::of(error) {
+        Some(reason) => reason.to_string(),
+        None if error.kind() == io::ErrorKind::ReadOnlyFilesystem => format!("{error}; make its disk writable"),
+        None => error.to_string(),
     }
 }
 
@@ -323,6 +333,7 @@ mod tests {
             file(io::ErrorKind::StorageFull),
             file(io::ErrorKind::PermissionDenied),
             NodeError::File { what: "cannot create", path: "/pods/a".into(), source: Errno::MFILE.into() },
+            NodeError::File { what: "cannot write", path: "/var/lib/a".into(), source: Errno::ROFS.into() },
             UnknownError::for_test(false).into(),
             UnknownError::for_test(true).into(),
             Missing::Privilege.into(),

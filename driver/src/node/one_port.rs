@@ -27,7 +27,7 @@ impl State {
         if let Some(lease) = self.tunnels.find(spec) {
             return Ok(lease);
         }
-        let others = self.unserved(target).await?;
+        let others = self.unserved().await?;
         let port = others.iter().find_map(|(record, port)| (record.mount.spec == *spec).then_some(*port));
         let Some(port) = port else {
             let mut avoid: HashSet<u16> = mounts.iter().filter_map(MountEntry::tunnel_port).collect();
@@ -47,7 +47,7 @@ impl State {
         }
         let elsewhere =
             |(other, port): &(Record, u16)| other.mount.spec == record.mount.spec && Some(*port) != record.port();
-        match self.unserved(&record.target).await?.iter().any(elsewhere) {
+        match self.unserved().await?.iter().any(elsewhere) {
             true => Err(NodeError::InProgress(record.target.clone())),
             false => Ok(()),
         }
@@ -55,13 +55,13 @@ impl State {
 
     /// The records of tunnels that this process does not serve, with their ports: another process is working on them, or the
     /// ports are taken.
-    async fn unserved(&self, target: &Path) -> Result<Vec<(Record, u16)>, NodeError> {
+    async fn unserved(&self) -> Result<Vec<(Record, u16)>, NodeError> {
         let served: Vec<PathBuf> =
             self.published().values().filter(|it| it.lease.is_some()).map(|it| it.record.target.clone()).collect();
         let read = move |records: &Records| records.except(served.iter().map(PathBuf::as_path));
         let records = self.on_disk("reading the records", read).await.map_err(|source| NodeError::File {
-            what: "cannot read the records for",
-            path: target.to_owned(),
+            what: "cannot read the records of mounts in --state-dir",
+            path: self.config.state_dir.clone(),
             source,
         })?;
         Ok(records.into_iter().filter_map(|record| record.port().map(|port| (record, port))).collect())

@@ -108,8 +108,32 @@ impl Records {
     /// The records below `state_dir`; makes the directory.
     pub fn open(state_dir: &Path) -> io::Result<Self> {
         let directory = state_dir.join("mounts");
-        fs::create_dir_all(&directory)?;
+        // On a frozen disk even making what is there waits, and reading doesn't: the mounts of the process before are served.
+        if !directory.is_dir() {
+            fs::create_dir_all(&directory)?;
+        }
         Ok(Self { directory })
+    }
+
+    /// Removes what crashes have left of unfinished writes; a young one may be a write of the process before, during an upgrade.
+    pub fn tidy(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            if entry.file_name().as_encoded_bytes().starts_with(b".") && !is_younger(&entry.path(), UNFINISHED_FOR) {
+                durable::remove(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a record again if somebody has removed it; whether that was so.
+    pub fn restore(&self, record: &Record) -> io::Result<bool> {
+        if self.directory.join(file_name(&record.target)).try_exists()? {
+            return Ok(false);
+        }
+        fs::create_dir_all(&self.directory)?;
+        self.store(record)?;
+        Ok(true)
     }
 
     /// All readable records by target. Others are reported and left in place: they may belong to a newer driver.
@@ -118,11 +142,8 @@ impl Records {
         for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
+            // An unfinished write.
             if name.starts_with('.') {
-                // What a crash left of an unfinished write; a young one may be a write of the process before, during an upgrade.
-                if !is_younger(&entry.path(), UNFINISHED_FOR) {
-                    let _gone = fs::remove_file(entry.path());
-                }
                 continue;
             }
             match read(&entry.path(), &name) {
@@ -242,9 +263,12 @@ mod tests {
         records.store(&a).expect("store");
         records.store(&b).expect("store");
         assert_eq!(records.load().expect("load").into_values().collect::<Vec<_>>(), [a.clone(), b.clone()]);
-        assert_eq!(records.except([a.target.as_path()].into_iter()).expect("list"), [b]);
+        assert_eq!(records.except([a.target.as_path()].into_iter()).expect("list"), std::slice::from_ref(&b));
         records.remove(&a.target).expect("remove");
         records.remove(&a.target).expect("removing twice is fine");
+        assert!(records.restore(&a).expect("restore") && !records.restore(&a).expect("it is there"));
+        fs::remove_dir_all(dir.path().join("mounts")).expect("remove");
+        assert!(records.restore(&b).expect("restore"), "with its directory");
         assert_eq!(records.load().expect("load").len(), 1);
     }
 
@@ -326,6 +350,7 @@ mod tests {
         fs::create_dir(directory.join("directory.json")).expect("mkdir");
         std::os::unix::fs::symlink("/etc/passwd", directory.join("link.json")).expect("symlink");
         assert_eq!(records.load().expect("load").into_values().collect::<Vec<_>>(), [good]);
+        records.tidy().expect("tidy");
         assert!(!directory.join(".half-written").exists());
         assert!(directory.join(".being-written").exists(), "the process before may still rename it");
         assert!(directory.join(name_of_b).exists(), "a record of a newer version must stay");

@@ -60,7 +60,11 @@ impl State {
             } else if young.contains(&target) {
                 unfinished.push(record);
             } else {
-                self.drop_unmounted(&record, &mounts, &mut sockets).await.map_err(RecoverError::Records)?;
+                // A disk that takes no change is no reason not to serve the mounts that are there.
+                if let Err(error) = self.drop_unmounted(&record, &mounts, &mut sockets).await {
+                    tracing::warn!(%error, target = %target.display(), "cannot drop a record; trying again");
+                    unfinished.push(record);
+                }
             }
         }
         for port in sockets.into_keys() {
@@ -219,6 +223,41 @@ impl State {
         mounts.iter().filter(|mount| mount.tunnel_port().is_some_and(orphaned)).cloned().collect()
     }
 
+    /// Writes records again that somebody has removed: without them, the next process would not serve these mounts.
+    async fn restore_records(&self, mounts: &[MountEntry]) {
+        let there: Vec<Record> =
+            self.published().values().map(|it| it.record.clone()).filter(|it| mounted(it, mounts)).collect();
+        for record in there {
+            let target = record.target.clone();
+            // A call in progress knows better.
+            let Ok(_claim) = self.claim(&target, "") else { continue };
+            match self.on_disk("looking for a record", move |records| records.restore(&record)).await {
+                Ok(false) => {}
+                Ok(true) => tracing::warn!(target = %target.display(), "wrote a record again that somebody had removed"),
+                Err(error) => {
+                    tracing::warn!(target = %target.display(), %error, "cannot look after the records of mounts");
+                    return;
+                }
+            }
+        }
+        if let Err(error) = self.on_disk("removing unfinished writes", super::records::Records::tidy).await {
+            tracing::debug!(%error, "cannot remove what is left of unfinished writes");
+        }
+    }
+
+    /// Says what keeps mounts from being served.
+    fn tell_troubles(&self) {
+        let keeper = self.keeper.is_out_of_reach().then(|| {
+            "the port keeper does not answer; it is waited for, and the kubelet starts one again that hangs".to_owned()
+        });
+        self.blocking.note("port keeper", keeper);
+        let unserved = self.published().values().filter(|it| it.lease.is_none() && it.record.port().is_some()).count();
+        let ports = (unserved > 0).then(|| {
+            format!("{unserved} mounts have no tunnel, as their ports are taken; `efs-csi-driver debug` tells which")
+        });
+        self.blocking.note("ports", ports);
+    }
+
     /// Forgets targets that were unmounted behind our back. `suspects` are those that were missing the last time already;
     /// the new suspects are returned.
     async fn reconcile(&self, suspects: &HashSet<PathBuf>) -> io::Result<HashSet<PathBuf>> {
@@ -227,6 +266,7 @@ impl State {
             let published = self.published();
             published.values().filter(|p| !mounted(&p.record, &mounts)).map(|p| p.record.target.clone()).collect()
         };
+        self.restore_records(&mounts).await;
         let mut next = HashSet::new();
         for target in missing {
             // A call in progress knows better.
@@ -299,6 +339,7 @@ pub(super) async fn keep_in_step(state: Arc<State>, mut unfinished: Vec<Record>,
                     }
                 }
                 state.retry_ports().await;
+                state.tell_troubles();
                 // One at a time: a keeper that doesn't answer takes longer than a second to say so.
                 if reviving.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
                     let keeper = state.keeper.clone();

@@ -104,7 +104,7 @@ impl Registration {
         }
         let mut complaint = None;
         loop {
-            match KeptSocket::bind(&self.socket(), MODE) {
+            match KeptSocket::bind_apart(self.socket(), MODE).await {
                 Ok(socket) => {
                     tracing::info!(socket = %self.socket().display(), "waiting for the kubelet to register the driver");
                     return socket;

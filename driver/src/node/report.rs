@@ -119,7 +119,7 @@ impl State {
                         Err(error) => Some(format!("the mount table can't be read: {error}")),
                         Ok(mounts) if !is_mounted(record, mounts) => Some("nothing is mounted there".to_owned()),
                         Ok(_) if record.port().is_some() && published.lease.is_none() => {
-                            Some("the tunnel's port is taken by another program".to_owned())
+                            Some("the tunnel's port is taken, by another program or by a port keeper that does not answer".to_owned())
                         }
                         Ok(_) => None,
                     },

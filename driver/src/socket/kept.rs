@@ -12,6 +12,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::Stream;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -20,6 +22,8 @@ use super::{BindError, SocketFile, bind};
 
 /// How often the path is looked at: whoever finds a dead socket there tries again within a second.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Removing a path takes no time on a disk that answers.
+const REMOVE_WITHIN: Duration = Duration::from_secs(1);
 /// Pause after the process ran out of file descriptors for a new connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -53,6 +57,19 @@ impl KeptSocket {
         Ok(Self::start(listener, file, mode, copy))
     }
 
+    /// The same on a thread of its own: the path's disk may hang, and with it every thread that touches it.
+    ///
+    /// # Errors
+    /// As [`Self::bind`].
+    pub async fn bind_apart(path: PathBuf, mode: u32) -> Result<Self, BindError> {
+        let (there, runtime) = (path.clone(), tokio::runtime::Handle::current());
+        let bound = tokio::task::spawn_blocking(move || {
+            let _within = runtime.enter();
+            Self::bind(&there, mode)
+        });
+        bound.await.unwrap_or_else(|error| Err(BindError::System { path, source: io::Error::other(error) }))
+    }
+
     /// Goes on with the listening socket that an earlier process has left behind `path`. `None` if nothing is there that
     /// answers: then the path leads elsewhere, and the socket is worth nothing.
     pub fn adopt(path: &Path, mode: u32, socket: OwnedFd) -> Option<Self> {
@@ -84,7 +101,17 @@ impl KeptSocket {
 
 impl Drop for KeptSocket {
     fn drop(&mut self) {
-        drop(self.place.file().take());
+        let Some(file) = self.place.file().take() else { return };
+        // A disk that hangs must not hold up the process's end, in which its mounts are still served.
+        let (done, is_done) = std::sync::mpsc::channel();
+        let removing = std::thread::Builder::new().spawn(move || {
+            drop(file);
+            // Who waited is gone.
+            let _late = done.send(());
+        });
+        if removing.is_ok() && is_done.recv_timeout(REMOVE_WITHIN).is_err() {
+            tracing::warn!(path = %self.place.path.display(), "the socket's disk hangs; leaving the socket where it is");
+        }
     }
 }
 
@@ -128,18 +155,17 @@ impl Place {
     }
 
     /// Binds the path again if nobody serves it.
-    fn retake(&self) -> Option<(UnixListener, Arc<OwnedFd>)> {
+    fn retake(&self) -> Result<Option<(UnixListener, Arc<OwnedFd>)>, BindError> {
         let mut file = self.file();
-        if file.as_ref()?.is_there() || is_served(&self.path) {
-            return None;
+        let Some(ours) = file.as_ref() else { return Ok(None) };
+        if ours.is_there() || is_served(&self.path) {
+            return Ok(None);
         }
-        let bound = bind(&self.path, self.mode);
-        let (listener, found) =
-            bound.inspect_err(|error| tracing::debug!(%error, "cannot take a socket's path back")).ok()?;
-        let copy = copy_of(&listener).ok()?;
+        let (listener, found) = bind(&self.path, self.mode)?;
+        let copy = copy_of(&listener).map_err(|source| BindError::System { path: self.path.clone(), source })?;
         tracing::warn!(socket = %self.path.display(), "nobody served the socket's path any more; bound it again");
         *file = Some(found);
-        Some((listener, copy))
+        Ok(Some((listener, copy)))
     }
 }
 
@@ -150,10 +176,12 @@ fn copy_of(listener: &UnixListener) -> io::Result<Arc<OwnedFd>> {
 
 /// Whether something listens behind `path`. A queue that is full is somebody's.
 fn is_served(path: &Path) -> bool {
-    match std::os::unix::net::UnixStream::connect(path) {
-        Ok(_) => true,
-        Err(error) => !matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound),
-    }
+    // Without waiting: to a queue that is full, of a process that hangs, a connection comes when it goes on.
+    let connected = SocketAddrUnix::new(path).and_then(|address| {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        connect(&socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?, &address)
+    });
+    !matches!(connected, Err(Errno::CONNREFUSED | Errno::NOENT | Errno::NOTSOCK))
 }
 
 /// Passes connections on, from the newest listener.
@@ -190,6 +218,7 @@ async fn look_after(
     copies: watch::Sender<Arc<OwnedFd>>,
     stop: CancellationToken,
 ) {
+    let mut told = None;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -200,11 +229,22 @@ async fn look_after(
             let _within = runtime.enter();
             looked_at.retake()
         });
-        if let Ok(Some((listener, copy))) = retaken.await {
-            copies.send_replace(copy);
-            if bound.send(listener).await.is_err() {
-                return;
+        match retaken.await {
+            Ok(Ok(Some((listener, copy)))) => {
+                told = None;
+                copies.send_replace(copy);
+                if bound.send(listener).await.is_err() {
+                    return;
+                }
             }
+            Ok(Err(error)) => {
+                let error = error.to_string();
+                if told.as_ref() != Some(&error) {
+                    tracing::error!(error, "nobody can connect to this driver's socket; trying again and again");
+                    told = Some(error);
+                }
+            }
+            Ok(Ok(None)) | Err(_) => {}
         }
     }
 }
@@ -252,6 +292,35 @@ mod tests {
         old.next().await.expect("a connection").expect("accepted");
         drop(old);
         assert!(!path.exists(), "nothing is left");
+    }
+
+    /// Somebody else listens there and takes nothing, and then puts something else in the place of the socket.
+    #[tokio::test]
+    async fn a_place_that_is_taken_is_had_again_when_it_is_free() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("csi.sock");
+        let mut ours = KeptSocket::bind(&path, 0o600).expect("ours");
+        std::fs::remove_file(&path).expect("remove");
+        let foreign = std::os::unix::net::UnixListener::bind(&path).expect("foreign");
+        let flags = SocketFlags::NONBLOCK;
+        let mut queue = Vec::new();
+        loop {
+            let client = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).expect("socket");
+            match connect(&client, &SocketAddrUnix::new(&path).expect("address")) {
+                Ok(()) => queue.push(client),
+                Err(error) => break assert_eq!(error, Errno::AGAIN, "the queue is full"),
+            }
+        }
+        assert!(is_served(&path), "by whoever it is");
+        tokio::time::sleep(2 * LOOK_EVERY).await;
+        std::fs::remove_file(&path).expect("remove");
+        std::fs::write(&path, "no socket").expect("write");
+        tokio::time::sleep(2 * LOOK_EVERY).await;
+        assert_eq!(std::fs::read(&path).expect("it is not ours to remove"), b"no socket");
+        std::fs::remove_file(&path).expect("remove");
+        let _client = connects(&path).await;
+        ours.next().await.expect("a connection").expect("accepted");
+        drop((foreign, queue));
     }
 
     #[tokio::test]

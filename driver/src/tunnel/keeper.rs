@@ -21,6 +21,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -63,6 +64,8 @@ struct Inner {
     host: Host,
     directory: PathBuf,
     state: Mutex<State>,
+    /// The last known of whether it answers, for those who don't wait.
+    out_of_reach: AtomicBool,
 }
 
 #[derive(Default)]
@@ -82,18 +85,34 @@ struct State {
 impl Keeper {
     /// The keeper of `state_dir`.
     pub fn new(host: Host, state_dir: &Path) -> Self {
-        let inner = Inner { host, directory: state_dir.join("keeper"), state: Mutex::default() };
+        let inner = Inner { host, directory: state_dir.join("keeper"), state: Mutex::default(), out_of_reach: AtomicBool::default() };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// Whether a keeper in a container of its own did not answer the last time. Doesn't wait.
+    pub fn is_out_of_reach(&self) -> bool {
+        self.inner.out_of_reach.load(Ordering::Relaxed)
+    }
+
+    fn reached(&self, is_reached: bool) {
+        self.inner.out_of_reach.store(self.inner.host == Host::Sidecar && !is_reached, Ordering::Relaxed);
     }
 
     /// The listening sockets of the `wanted` ports that an earlier driver left with its keeper, by port. Every one is checked to
     /// be what it claims; empty without a keeper. Blocks until the keeper has answered.
     pub fn inherit(&self, wanted: impl Fn(u16) -> bool) -> Inherited {
         let mut state = self.state();
-        let Ok(channel) = Channel::connect(&self.inner.directory) else { return HashMap::new() };
+        let Ok(channel) = Channel::connect(&self.inner.directory) else {
+            self.reached(false);
+            return HashMap::new();
+        };
         let taken = match take_all(&channel) {
-            Ok(taken) => taken,
+            Ok(taken) => {
+                self.reached(true);
+                taken
+            }
             Err(error) => {
+                self.reached(false);
                 tracing::warn!(%error, "the port keeper does not answer; binding the ports anew");
                 return HashMap::new();
             }
@@ -165,6 +184,7 @@ impl Keeper {
                 state.unreleased.insert(port);
                 state.channel = None;
                 state.missed = true;
+                self.reached(false);
             }
         } else if state.channel.is_some() && (!released || state.kept.is_empty()) {
             // The name goes first: the next connection must reach the next keeper, not this one on its way out.
@@ -204,6 +224,7 @@ impl Keeper {
     fn reconnect(&self, state: &mut State) -> io::Result<()> {
         state.channel = None;
         state.missed = true;
+        self.reached(false);
         let channel = match &self.inner.host {
             Host::Child(program) => self.start(program)?,
             Host::Sidecar => Channel::connect(&self.inner.directory)?,
@@ -218,14 +239,18 @@ impl Keeper {
         state.unreleased.clear();
         state.channel = Some(channel);
         state.missed = false;
+        self.reached(true);
         Ok(())
     }
 
     /// Starts a keeper and connects to it.
     fn start(&self, program: &Path) -> io::Result<Channel> {
-        match fs::DirBuilder::new().mode(0o700).create(&self.inner.directory) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
+        // On a frozen disk even making what is there waits.
+        if !self.inner.directory.is_dir() {
+            match fs::DirBuilder::new().mode(0o700).create(&self.inner.directory) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
         }
         let mut child = Command::new(program)
             .arg(COMMAND)

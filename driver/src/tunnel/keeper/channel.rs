@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::io::ioctl_fionbio;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -69,7 +70,10 @@ impl Channel {
     /// Connects to the keeper in `directory`.
     pub(super) fn connect(directory: &Path) -> io::Result<Self> {
         let socket = unconnected()?;
+        // Without waiting: the queue of a keeper that hangs is full after some attempts, and a connection to it comes when it goes on.
+        ioctl_fionbio(&socket, true)?;
         with_address(directory, SOCKET, |address| Ok(connect(&socket, address)?))?;
+        ioctl_fionbio(&socket, false)?;
         Self::new(socket)
     }
 
@@ -159,6 +163,15 @@ impl Door {
         let inode = std::fs::symlink_metadata(directory.join(&fresh))?.ino();
         std::fs::rename(directory.join(&fresh), directory.join(SOCKET))?;
         Ok(Self { socket, directory: directory.to_owned(), inode })
+    }
+
+    /// Whether the name leads to nobody: somebody has removed it, or what is there does not listen any more.
+    pub(super) fn is_lost(&self) -> bool {
+        match std::fs::symlink_metadata(self.directory.join(SOCKET)) {
+            Ok(found) if found.ino() == self.inode => false,
+            Ok(_) => Channel::connect(&self.directory).is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        }
     }
 
     /// Takes the keeper's name away, unless another keeper has it by now.

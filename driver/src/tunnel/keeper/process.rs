@@ -22,27 +22,42 @@ use super::channel::{Channel, Door, Message};
 const ORPHANED_FOR: Duration = Duration::from_secs(15 * 60);
 /// A keeper that no driver ever spoke to ends after this.
 const UNUSED_FOR: Duration = Duration::from_secs(10);
-/// Drivers connected at a time: one, or two during an upgrade.
+/// Drivers connected at a time: one, or two during an upgrade. One more takes the place of the one that has been silent longest.
 const DRIVERS_MAX: usize = 8;
+/// Who connects has something to say at once.
+const SPEAKS_WITHIN: Duration = Duration::from_secs(5);
+/// How often a keeper that stays sees whether its name still leads to it.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// The flag of a keeper that stays until it is told to end.
 const STAY: &str = "--stay";
+/// The flag that asks whether there is a keeper that answers.
+const CHECK: &str = "--check";
 
-/// Runs the keeper: `port-keeper [--stay] DIRECTORY`. Call it first thing in `main`.
+/// Runs the keeper: `port-keeper [--stay | --check] DIRECTORY`. Call it first thing in `main`.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let (flags, directories): (Vec<_>, Vec<_>) = arguments.partition(|word| word == STAY);
-    let [directory] = directories.as_slice() else {
-        eprintln!("usage: {} [{STAY}] DIRECTORY", super::COMMAND);
-        return ExitCode::FAILURE;
+    let arguments: Vec<OsString> = arguments.collect();
+    let (work, directory): (fn(&Path) -> io::Result<()>, _) = match arguments.as_slice() {
+        [flag, directory] if flag == STAY => (stay, directory),
+        [flag, directory] if flag == CHECK => (check, directory),
+        [directory] if !directory.as_encoded_bytes().starts_with(b"-") => (keep, directory),
+        _ => {
+            eprintln!("usage: {} [{STAY} | {CHECK}] DIRECTORY", super::COMMAND);
+            return ExitCode::FAILURE;
+        }
     };
-    let kept = if flags.is_empty() { keep(Path::new(directory)) } else { stay(Path::new(directory)) };
-    match kept {
+    match work(Path::new(directory)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{}: {error}", super::COMMAND);
+            eprintln!("{}: {}: {error}", super::COMMAND, Path::new(directory).display());
             ExitCode::FAILURE
         }
     }
+}
+
+/// Asks the keeper what it holds, for a liveness probe.
+fn check(directory: &Path) -> io::Result<()> {
+    super::take_all(&Channel::connect(directory)?).map(drop)
 }
 
 /// Keeps sockets for as long as there are any, and drivers.
@@ -81,17 +96,32 @@ fn stay(directory: &Path) -> io::Result<()> {
     // Nobody but its owner and the driver has business here.
     std::fs::set_permissions(directory, Permissions::from_mode(0o700))?;
     let mut keeper = Keeping::open(directory, Channel::connect(directory).ok())?;
-    while keeper.turn(Some(end.as_fd()), None)? {}
+    // A disk under the name that takes no change is tried again; meanwhile the sockets are held.
+    while keeper.turn(Some(end.as_fd()), Some(LOOK_EVERY))? {
+        if keeper.door.is_lost() {
+            match Door::open(directory) {
+                Ok(door) => keeper.door = door,
+                Err(error) => eprintln!("{}: {}: {error}", super::COMMAND, directory.display()),
+            }
+        }
+    }
     keeper.door.close()
 }
 
 /// The sockets and those who may ask for them.
 struct Keeping {
     door: Door,
-    drivers: Vec<Channel>,
+    drivers: Vec<Driver>,
     sockets: BTreeMap<u16, OwnedFd>,
     /// The keeper before. Until it ends, the driver before may still hand it new sockets.
     before: Option<Channel>,
+}
+
+/// A connection, and when something last came over it.
+struct Driver {
+    channel: Channel,
+    heard: Instant,
+    has_spoken: bool,
 }
 
 impl Keeping {
@@ -109,18 +139,29 @@ impl Keeping {
 
     /// Waits for something to do, and does it; false when it is time to end.
     fn turn(&mut self, end: Option<BorrowedFd<'_>>, limit: Option<Duration>) -> io::Result<bool> {
+        let silent = self.drivers.iter().any(|driver| !driver.has_spoken);
+        let limit = if silent { Some(limit.unwrap_or(SPEAKS_WITHIN).min(SPEAKS_WITHIN)) } else { limit };
         let ready = wait(&self.door, &self.drivers, end, limit)?;
         // From the back, so that removal doesn't shift what is still to come.
         for index in (0..self.drivers.len()).rev() {
             if ready[index + 1] {
                 self.before = self.before.take().filter(|before| take_over(before, &mut self.sockets));
-                if !serve(&self.drivers[index], &mut self.sockets).unwrap_or(false) {
+                if serve(&self.drivers[index].channel, &mut self.sockets).unwrap_or(false) {
+                    (self.drivers[index].heard, self.drivers[index].has_spoken) = (Instant::now(), true);
+                } else {
                     self.drivers.remove(index);
                 }
             }
         }
-        if ready[0] && self.drivers.len() < DRIVERS_MAX {
-            self.drivers.push(self.door.accept()?);
+        self.drivers.retain(|driver| driver.has_spoken || driver.heard.elapsed() < SPEAKS_WITHIN);
+        if ready[0] {
+            // The one that goes connects again if it lives.
+            if self.drivers.len() == DRIVERS_MAX
+                && let Some(index) = (0..DRIVERS_MAX).min_by_key(|index| self.drivers[*index].heard)
+            {
+                self.drivers.remove(index);
+            }
+            self.drivers.push(Driver { channel: self.door.accept()?, heard: Instant::now(), has_spoken: false });
         }
         Ok(end.is_none() || ready.last() != Some(&true))
     }
@@ -142,13 +183,13 @@ fn take_over(before: &Channel, sockets: &mut BTreeMap<u16, OwnedFd>) -> bool {
 /// Waits until the door, a driver or the order to end has something; tells which, in this order.
 fn wait(
     door: &Door,
-    drivers: &[Channel],
+    drivers: &[Driver],
     end: Option<BorrowedFd<'_>>,
     limit: Option<Duration>,
 ) -> io::Result<Vec<bool>> {
     let limit =
         limit.map(|limit| Timespec { tv_sec: limit.as_secs().cast_signed(), tv_nsec: limit.subsec_nanos().into() });
-    let all = std::iter::once(door.as_fd()).chain(drivers.iter().map(AsFd::as_fd)).chain(end);
+    let all = std::iter::once(door.as_fd()).chain(drivers.iter().map(|driver| driver.channel.as_fd())).chain(end);
     let mut polled: Vec<PollFd<'_>> = all.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
     match poll(&mut polled, limit.as_ref()) {
         Ok(_) | Err(rustix::io::Errno::INTR) => {}
