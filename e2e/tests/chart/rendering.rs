@@ -66,6 +66,9 @@ fn the_port_keeper_is_a_sidecar_without_privileges_that_can_be_left_out() {
     assert_eq!(security["capabilities"]["drop"], json!(["ALL"]));
     assert_eq!(security["readOnlyRootFilesystem"], true);
     assert_eq!(keeper["volumeMounts"].as_array().unwrap().len(), 1, "it sees its own folder and nothing else");
+    let probe = &keeper["livenessProbe"];
+    assert_eq!(probe["exec"]["command"], json!(["/efs-csi-driver", "port-keeper", "--check", "/keeper"]));
+    assert_eq!(probe["terminationGracePeriodSeconds"], 5);
     let without = helm.documents("node: {portKeeper: {enabled: false}}");
     let pod = &find(&without, "DaemonSet", "efs-csi-node")["spec"]["template"]["spec"];
     assert!(!pod.to_string().contains("keeper"), "{pod}");
