@@ -1,4 +1,4 @@
-//! The command line: every flag of the Go driver v3.4.1 with Go's syntax, and our own.
+//! The command line: every flag of the Go driver v3.5.0 with Go's syntax, and our own.
 //!
 //! Go's `flag` package reads `-x` like `--x`, takes `--x v` and `--x=v`, and lets a boolean stand alone or take one of
 //! twelve words. [`parse`] brings that form into one that clap understands, so that existing manifests keep working.
@@ -324,7 +324,7 @@ pub struct ServeFlags {
     #[arg(long, default_value = "30s", value_parser = parse_go_duration, value_name = "DURATION", help_heading = "Node")]
     pub unmount_timeout: Duration,
     /// Serve tunnels to every process of uid 0 in the host's network, not to the kernel's NFS client alone: for nodes where
-    /// the two can't be told apart (cgroup v1, Linux before 5.8).
+    /// the two can't be told apart (cgroup v1, Linux before 5.8). It does so on every node that it is given on, cgroup v2 or not.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
         value_parser = parse_go_bool, action = clap::ArgAction::Set, help_heading = "Node")]
     pub tunnels_trust_root: bool,

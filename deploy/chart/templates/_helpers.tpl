@@ -1,3 +1,37 @@
+{{- /* What every template does first, since any may be the first. A section that is null is an empty one: Helm takes it away from the
+       defaults. A switch may be the text "true" or "false", as --set-string writes it; text would count as true, whatever it says.
+       What can be neither empty nor left out is required by values.schema.json. */}}
+{{- define "efs.prepare" -}}
+{{- $v := .Values }}
+{{- $sections := list
+  (list $v "endpointUrls" list)
+  (list $v "tlsCa" list)
+  (list $v "networkPolicy" (list "enabled"))
+  (list $v "fake-efs" (list "enabled"))
+  (list $v.sidecars "livenessProbe" (list "enabled"))
+  (list $v.sidecars "nodeDriverRegistrar" (list "enabled"))
+  (list $v.sidecars "csiResizer" (list "enabled"))
+  (list $v.controller "serviceMonitor" (list "enabled"))
+  (list $v.controller "serviceAccount" (list "create"))
+  (list $v.controller "podDisruptionBudget" (list "enabled"))
+  (list $v.controller "fileSystemIdRefs" (list "enabled"))
+  (list $v.node "serviceAccount" (list "create" "disableMutation"))
+  (list $v.node "podMonitor" (list "enabled"))
+  (list $v.node "portKeeper" (list "enabled"))
+  (list $v "controller" (list "create" "enableMetrics" "enablePrometheusAnnotations" "extraCreateMetadata"
+    "deleteAccessPointRootDir" "hostNetwork" "regionalStsEndpoints"))
+  (list $v "node" (list "volMetricsOptIn" "maxInflightMountCallsOptIn" "volumeAttachLimitOptIn" "forceUnmountAfterTimeout"
+    "efsCloudWatchLogEnabled" "s3filesCloudWatchLogEnabled" "s3filesCloudWatchMetricsEnabled"))
+}}
+{{- range $sections }}
+{{- $parent := index . 0 }}
+{{- $name := index . 1 }}
+{{- if not (get $parent $name) }}{{ $_ := set $parent $name dict }}{{ end }}
+{{- range index . 2 }}{{ $_ := set (get $parent $name) . (eq (toString (get (get $parent $name) .)) "true") }}{{ end }}
+{{- end }}
+{{- range list "useFIPS" "debugLogs" "adaptiveRetryMode" "useHelmHooksForCSIDriver" }}{{ $_ := set $v . (eq (toString (get $v .)) "true") }}{{ end }}
+{{- end }}
+
 {{- define "efs.name" -}}
 {{ default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
@@ -41,21 +75,32 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
-{{- /* A value as text. Helm reads whole numbers as floating-point ones, and would print a million as 1e+06. */}}
+{{- /* A value as text. Helm reads whole numbers as floating-point ones, and would print a million as 1e+06; of more than 15 digits
+       it loses some. */}}
 {{- define "efs.text" -}}
-{{- if and (kindIs "float64" .) (eq (floor .) .) }}{{ printf "%.0f" . }}{{ else }}{{ toString . }}{{ end }}
+{{- if kindIs "float64" . }}
+{{- if or (gt . 999999999999999.0) (lt . -999999999999999.0) }}{{ fail (printf "%.0f was read as a number, with some of its digits lost; quote it" .) }}{{ end }}
+{{- if eq (floor .) . }}{{ printf "%.0f" . }}{{ else }}{{ toString . }}{{ end }}
+{{- else }}{{ toString . }}{{ end }}
 {{- end }}
 
-{{- /* Permissions as text. Without quotes, YAML reads 0700 as the number 448, and nobody can tell what was written. */}}
+{{- /* Permissions as text. Without quotes, YAML reads 0700 as the number 448 and 01000 as 512; nobody can tell what was written. */}}
 {{- define "efs.permissions" -}}
-{{- if kindIs "string" . }}{{ . }}
-{{- else }}
-{{- $digits := include "efs.text" . }}
-{{- /* Unquoted octal numbers are at most 511 (0777) with three digits, and any number with four. */}}
-{{- if or (not (regexMatch "^[0-7]{3}$" $digits)) (lt (int $digits) 512) }}
-{{- fail (printf "storageClasses[].parameters.directoryPerms: %s was read as a number; quote it (\"0755\")" $digits) }}
+{{- if not (kindIs "string" .) }}
+{{- fail (printf "storageClasses[].parameters.directoryPerms: %s was read as a number; quote it (\"0755\")" (include "efs.text" .)) }}
 {{- end }}
-{{- $digits }}
+{{- . }}
+{{- end }}
+
+{{- /* The suffix of DNS names in a region, as the driver has it (efs/endpoints.rs). */}}
+{{- define "efs.dnsSuffix" -}}
+{{- if hasPrefix "cn-" . }}amazonaws.com.cn
+{{- else if hasPrefix "us-iso-" . }}c2s.ic.gov
+{{- else if hasPrefix "us-isob-" . }}sc2s.sgov.gov
+{{- else if hasPrefix "us-isof-" . }}csp.hci.ic.gov
+{{- else if hasPrefix "eu-isoe-" . }}cloud.adc-e.uk
+{{- else if hasPrefix "eusc-" . }}amazonaws.eu
+{{- else }}amazonaws.com
 {{- end }}
 {{- end }}
 
@@ -63,6 +108,7 @@ imagePullSecrets:
 {{- define "efs.tags" -}}
 {{- $tags := list }}
 {{- range $key, $value := . }}
+{{- if not (kindIs "invalid" $value) }}
 {{- $pair := list }}
 {{- range $part := list $key (include "efs.text" $value) }}
 {{- if not (contains "\\" $part) }}
@@ -71,6 +117,7 @@ imagePullSecrets:
 {{- $pair = append $pair $part }}
 {{- end }}
 {{- $tags = append $tags (join ":" $pair) }}
+{{- end }}
 {{- end }}
 {{- join " " $tags }}
 {{- end }}

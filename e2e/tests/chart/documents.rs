@@ -16,6 +16,7 @@ const FOREIGN_FLAGS: &[&str] = &[
     // helm
     "--namespace",
     "--set",
+    "--set-string",
     // kubectl
     "--delete-emptydir-data",
     "--field-selector",
@@ -225,7 +226,7 @@ fn every_flag_that_is_named_exists() {
     assert!(known.len() > 100, "{known:?}");
     known.extend(FOREIGN_FLAGS);
     // The shell scripts, the soak and the port keeper have flags, too.
-    known.extend(["--profile", "--no-load", "--seed", "--volumes", "--stay"]);
+    known.extend(["--profile", "--no-load", "--seed", "--volumes", "--stay", "--check"]);
     let mut unknown = Vec::new();
     for document in documents() {
         for line in document.text.lines() {

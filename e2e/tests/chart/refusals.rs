@@ -25,6 +25,18 @@ fn wrong_values_are_refused_with_their_path() {
         ("endpointUrls: {efs: 'localhost:4566'}", "/endpointUrls/efs"),
         ("fake-efs: {fileSystemId: my-files}", "/fake-efs/fileSystemId"),
         ("fakeEfs: {enabled: true}", "'fakeEfs' not allowed"),
+        ("image: null", "missing property 'image'"),
+        (
+            "sidecars: {csiProvisioner: {image: {tag: null}}}",
+            "at '/sidecars/csiProvisioner/image': missing property 'tag'",
+        ),
+        ("controller: {serviceAccount: null}", "at '/controller': missing property 'serviceAccount'"),
+        ("node: {healthPort: null}", "at '/node': missing property 'healthPort'"),
+        ("node: {kubeletPath: null}", "at '/node': missing property 'kubeletPath'"),
+        ("node: {hostAliases: {fs-01234567: null}}", "/node/hostAliases/fs-01234567"),
+        ("node: {volMetricsRefreshPeriod: '0'}", "/node/volMetricsRefreshPeriod"),
+        ("storageClasses: [null]", "/storageClasses/0"),
+        ("useFIPS: 'yes'", "/useFIPS"),
     ] {
         let refusal = helm.template(values).expect_err(values);
         assert!(refusal.contains(path), "{values}: {path} is not in\n{refusal}");
@@ -35,10 +47,35 @@ fn wrong_values_are_refused_with_their_path() {
 #[test]
 fn permissions_that_were_read_as_a_number_are_refused() {
     let Some(helm) = Helm::find() else { return };
-    for permissions in ["0777", "0700", "0755", "01777", "2775", "511", "8"] {
+    for permissions in ["0777", "0700", "0755", "01000", "01777", "750", "2775", "511", "8"] {
         let values = format!("storageClasses: [{{name: a, parameters: {{directoryPerms: {permissions}}}}}]");
         let refusal = helm.template(&values).expect_err(permissions);
         assert!(refusal.contains("directoryPerms") && refusal.contains("quote it"), "{permissions}: {refusal}");
+    }
+}
+
+#[test]
+fn numbers_that_lost_digits_are_refused() {
+    let Some(helm) = Helm::find() else { return };
+    let refusal = helm.template("controller: {tags: {a: 123456789012345678}}").expect_err("it has too many digits");
+    assert!(refusal.contains("quote it"), "{refusal}");
+}
+
+/// The stock registrar removes the registration socket when it ends, also its successor's; the stock liveness probe listens on the host's port.
+#[test]
+fn a_surge_is_refused_with_a_stock_sidecar_that_cannot_run_twice_on_a_node() {
+    let Some(helm) = Helm::find() else { return };
+    for sidecar in ["nodeDriverRegistrar", "livenessProbe"] {
+        let values = |surge: &str| {
+            format!("{{sidecars: {{{sidecar}: {{enabled: true}}}}, node: {{rollingUpdate: {{maxSurge: {surge}}}}}}}")
+        };
+        for surge in ["1", "10%"] {
+            let refusal = helm.template(&values(surge)).expect_err(surge);
+            assert!(refusal.contains("node.rollingUpdate.maxSurge"), "{refusal}");
+        }
+        for none in ["0", "0%"] {
+            helm.template(&values(none)).unwrap_or_else(|e| panic!("{none}: {e}"));
+        }
     }
 }
 

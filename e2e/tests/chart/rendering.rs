@@ -66,6 +66,9 @@ fn the_port_keeper_is_a_sidecar_without_privileges_that_can_be_left_out() {
     assert_eq!(security["capabilities"]["drop"], json!(["ALL"]));
     assert_eq!(security["readOnlyRootFilesystem"], true);
     assert_eq!(keeper["volumeMounts"].as_array().unwrap().len(), 1, "it sees its own folder and nothing else");
+    let probe = &keeper["livenessProbe"];
+    assert_eq!(probe["exec"]["command"], json!(["/efs-csi-driver", "port-keeper", "--check", "/keeper"]));
+    assert_eq!(probe["terminationGracePeriodSeconds"], 5);
     let without = helm.documents("node: {portKeeper: {enabled: false}}");
     let pod = &find(&without, "DaemonSet", "efs-csi-node")["spec"]["template"]["spec"];
     assert!(!pod.to_string().contains("keeper"), "{pod}");
@@ -264,13 +267,13 @@ fn every_supported_kubernetes_gets_the_same_manifests_of_apis_that_it_serves() {
 fn numbers_are_printed_whole_and_what_is_null_is_left_out() {
     let Some(helm) = Helm::find() else { return };
     let parameters = json!({
-        "directoryPerms": 750, "uid": 1_000_000, "gidRangeStart": 50_000, "encryptInTransit": true, "basePath": null,
+        "directoryPerms": "750", "uid": 1_000_000, "gidRangeStart": 50_000, "encryptInTransit": true, "basePath": null,
     });
     let values = json!({
         "enabled": true,
         "global": {"imageRegistry": "x"},
         "controller": {
-            "replicaCount": "3", "tags": {"cost": 1_000_000, "part": 1.5}, "nodeSelector": null, "securityContext": null,
+            "replicaCount": "3", "tags": {"cost": 1_000_000, "none": null, "part": 1.5}, "nodeSelector": null, "securityContext": null,
             "containerSecurityContext": null, "podDisruptionBudget": {"enabled": null},
         },
         "sidecars": {"livenessProbe": {"enabled": null}},
@@ -285,4 +288,59 @@ fn numbers_are_printed_whole_and_what_is_null_is_left_out() {
     assert_eq!(controller["spec"]["replicas"], 3);
     let arguments = container(controller, "efs-plugin")["args"].as_array().unwrap().clone();
     assert!(arguments.contains(&json!("--tags=cost:1000000 part:1.5")), "{arguments:?}");
+}
+
+/// `--set-string` and tools that write values make texts of switches and numbers; "false" must not count as true.
+#[test]
+fn switches_and_numbers_may_be_text() {
+    let Some(helm) = Helm::find() else { return };
+    let values = json!({
+        "useFIPS": "false",
+        "sidecars": {"livenessProbe": {"enabled": "false"}, "csiResizer": {"enabled": "true"}},
+        "node": {"volMetricsOptIn": "true", "volMetricsRefreshPeriod": "30.5", "serviceAccount": {"create": "false"}},
+    });
+    let plain = json!({
+        "sidecars": {"csiResizer": {"enabled": true}},
+        "node": {"volMetricsOptIn": true, "volMetricsRefreshPeriod": 30.5, "serviceAccount": {"create": false}},
+    });
+    assert_eq!(helm.documents(&values.to_string()), helm.documents(&plain.to_string()));
+}
+
+#[test]
+fn sections_that_are_null_are_as_if_nothing_was_switched_on_in_them() {
+    let Some(helm) = Helm::find() else { return };
+    let defaults = helm.documents("");
+    for section in [
+        "endpointUrls: null",
+        "tlsCa: null",
+        "networkPolicy: null",
+        "fake-efs: null",
+        "storageClasses: null",
+        "sidecars: {livenessProbe: null, nodeDriverRegistrar: null, csiResizer: null}",
+        "controller: {serviceMonitor: null, podDisruptionBudget: null, fileSystemIdRefs: null}",
+        "node: {podMonitor: null}",
+    ] {
+        assert_eq!(helm.documents(section), defaults, "{section}");
+    }
+}
+
+#[test]
+fn a_mount_targets_name_ends_as_its_partition_says() {
+    let Some(helm) = Helm::find() else { return };
+    for region in [
+        "us-east-1",
+        "us-gov-west-1",
+        "cn-north-1",
+        "us-iso-east-1",
+        "us-isob-east-1",
+        "us-isof-south-1",
+        "eu-isoe-west-1",
+        "eusc-de-east-1",
+    ] {
+        let values = json!({"node": {"hostAliases": {"fs-01234567": {"ip": "192.0.2.10", "region": region}}}});
+        let documents = helm.documents(&values.to_string());
+        let pod = &find(&documents, "DaemonSet", "efs-csi-node")["spec"]["template"]["spec"];
+        let name = efs_csi_driver::efs::endpoints::file_system_name("fs-01234567", region);
+        assert_eq!(pod["hostAliases"][0]["hostnames"], json!([name]));
+    }
 }
