@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use csi_proto::csi;
 use csi_proto::csi::identity_client::IdentityClient;
-use efs_csi_e2e::kubelet::lab::{DRIVER, STATE, Setup};
+use efs_csi_e2e::kubelet::lab::{DRIVER, READY_WITHIN, STATE, Setup};
 use efs_csi_e2e::stack::many_writers;
 use http_body_util::BodyExt as _;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use rustix::process::{Signal, kill_process};
 use tonic::Code;
 use tonic::transport::Endpoint;
 
@@ -75,6 +76,34 @@ async fn a_frozen_disk_holds_up_neither_probes_nor_mounts_and_is_named() {
     let again = until("a volume is published", async || fixture.lab.publish("afterwards").await.ok()).await;
     fixture.lab.unpublish(&again).await.unwrap();
     assert_eq!(fixture.lab.pods.pod().unwrap().container(DRIVER).restarts, 0, "nobody is to be restarted for it");
+    fixture.lab.unpublish(&volume).await.unwrap();
+    fixture.stop().await;
+}
+
+/// Reading goes on on a frozen disk, and reading is all that the mounts of the process before need.
+#[tokio::test]
+async fn a_driver_that_starts_on_a_frozen_disk_serves_the_mounts_of_the_one_before() {
+    let setup = Setup { state_on_disk: true, ..Setup::default() };
+    let Some(fixture) = Fixture::start_with(setup).await else { return };
+    let volume = fixture.lab.publish("volume").await.unwrap();
+    let pulse = fixture.write(std::slice::from_ref(&volume));
+    let host = &fixture.lab.node.host;
+    host.freeze(STATE).await.unwrap();
+    let pod = fixture.lab.pods.pod().unwrap();
+    kill_process(pod.container(DRIVER).pid.unwrap(), Signal::KILL).unwrap();
+    let is_back = pod
+        .until(READY_WITHIN, |pod| {
+            let driver = pod.container(DRIVER);
+            driver.restarts == 1 && driver.ready
+        })
+        .await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    host.thaw(STATE).await.unwrap();
+    assert!(is_back, "the driver does not start on a frozen disk");
+    let beats = fixture.stop_writing("started on a frozen disk", pulse).await;
+    assert!(beats.longest < FROZEN_FOR / 2, "the mount is not served");
+    let again = until("a volume is published", async || fixture.lab.publish("afterwards").await.ok()).await;
+    fixture.lab.unpublish(&again).await.unwrap();
     fixture.lab.unpublish(&volume).await.unwrap();
     fixture.stop().await;
 }

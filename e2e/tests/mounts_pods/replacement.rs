@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use efs_csi_e2e::kubelet::disturbance::Disturbance;
-use efs_csi_e2e::kubelet::lab::{DRIVER, PodVolume, READY_WITHIN};
+use efs_csi_e2e::kubelet::lab::{DRIVER, KEEPER, PodVolume, READY_WITHIN};
 use efs_csi_e2e::kubelet::plugins::Event;
 use efs_csi_e2e::kubelet::pod::Pod;
 use efs_csi_e2e::mounts::failed_connects;
@@ -111,6 +111,22 @@ async fn a_driver_that_hangs_is_ended_by_its_liveness_probe() {
     let written = written(&fixture).await;
     Disturbance::Hung.cause(&mut fixture.lab).await.unwrap();
     written.end_unrefused(&fixture, "hung").await;
+    fixture.stop().await;
+}
+
+/// The keeper holds the ports, and hangs with them: nobody else can have them until it is ended, by its own probe.
+#[tokio::test]
+async fn a_keeper_that_hangs_is_ended_and_the_ports_are_had_anew() {
+    let Some(fixture) = Fixture::start("").await else { return };
+    let written = written(&fixture).await;
+    let pod = fixture.lab.pods.pod().unwrap();
+    kill_process(pod.container(KEEPER).pid.unwrap(), Signal::STOP).unwrap();
+    kill_process(pod.container(DRIVER).pid.unwrap(), Signal::KILL).unwrap();
+    let again = |pod: &Pod| pod.containers().values().all(|it| it.restarts == 1 && it.ready);
+    assert!(pod.until(2 * READY_WITHIN, again).await, "{:?}", pod.containers());
+    serves(&fixture, "afterwards").await;
+    let volume = written.end(&fixture, "the keeper hung").await;
+    fixture.lab.unpublish(&volume).await.unwrap();
     fixture.stop().await;
 }
 
