@@ -245,6 +245,7 @@ async fn start_node(
         prerequisites: Prerequisites::of_process(
             config.node.tunnels_trust_root,
             variable("KUBERNETES_SERVICE_HOST").is_some(),
+            config.node.registration.is_some(),
         ),
         region_variable: variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")),
         tunnels_end,
