@@ -4,6 +4,7 @@ pub mod api;
 mod authorities;
 pub mod aws;
 pub mod clients;
+pub mod endpoint_urls;
 pub mod endpoints;
 pub mod errors;
 mod hosts;

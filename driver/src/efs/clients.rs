@@ -20,6 +20,7 @@ use tokio::sync::OnceCell;
 
 use super::api::{EfsApi, LifeCycle, MountTarget};
 use super::aws::{AwsEfs, OperationClients, is_throttle};
+use super::endpoint_urls;
 use super::errors::{EfsError, EfsErrorKind};
 use super::http_client::http_client;
 use super::metadata::{NodeFacts, NodeObject};
@@ -203,6 +204,8 @@ async fn load(config: &AwsConfig, node: Option<&dyn NodeObject>) -> Result<SdkCo
     }
     let mut loaded = loader.load().await;
     let refused = |kind, message: String| EfsError { operation: "AWS configuration", kind, message, request_id: None };
+    endpoint_urls::check_loaded(&loaded)
+        .map_err(|error| refused(EfsErrorKind::Other("a wrong endpoint".to_owned()), error.to_string()))?;
     let mut kind = EfsErrorKind::NoRegion;
     let mut reason = "there is no node object to ask".to_owned();
     if let (None, Some(node)) = (loaded.region(), node) {
