@@ -20,6 +20,7 @@ use crate::config::{Config, ControllerConfig, Endpoint};
 use crate::controller::cluster::KubeCluster;
 use crate::controller::sessions::{Addresses, TunnelSessions};
 use crate::controller::{Controller, ControllerService};
+use crate::efs::http_client;
 use crate::efs::metadata::NodeObject;
 use crate::efs::{AwsClients, EfsClients as _};
 use crate::health;
@@ -106,6 +107,7 @@ pub async fn run(config: Config, recent: RecentEvents, shutdown: CancellationTok
     let node = this_node();
     let object = node.clone().map(|node| node as Arc<dyn NodeObject>);
     let clients = Arc::new(AwsClients::new(config.aws.clone(), metrics.clone()).with_node(object));
+    tokio::spawn(tell_unusable_settings());
     tokio::spawn(tell_missing_region(Arc::clone(&clients)));
     if config.mode != Mode::Node {
         let cluster = Arc::new(KubeCluster::default());
@@ -208,6 +210,13 @@ fn this_node() -> Option<Arc<ThisNode>> {
 async fn tell_missing_region(clients: Arc<AwsClients>) {
     if let Err(error) = clients.region().await {
         tracing::error!(%error, "calls that need AWS will fail");
+    }
+}
+
+/// Says once what no call of AWS will be able to use.
+async fn tell_unusable_settings() {
+    for setting in http_client::unusable_settings().await {
+        tracing::warn!(setting, "calls of AWS that need this setting will fail");
     }
 }
 
