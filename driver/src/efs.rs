@@ -1,14 +1,15 @@
 //! The AWS side: the EFS API as a narrow trait, the AWS SDK behind it, and what its errors mean.
 
 pub mod api;
+mod attempts;
 mod authorities;
 pub mod aws;
 pub mod clients;
+pub mod endpoint_urls;
 pub mod endpoints;
 pub mod errors;
 mod hosts;
 pub mod http_client;
-mod lost_attempts;
 pub mod metadata;
 pub mod mount_targets;
 mod patient;

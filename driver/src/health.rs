@@ -1,8 +1,13 @@
 //! The HTTP endpoint: `/healthz`, `/readyz` and `/metrics`, over TLS when a certificate is given.
+//!
+//! Whoever reaches the port may connect, and the process that answers here also holds the mounts: connections are few, small and short, so
+//! that nobody can take the memory and the open files that volumes need. HTTP/1.1 is enough, Prometheus and the kubelet speak it.
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,15 +16,19 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::AbortHandle;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
-use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::blocking::Blocking;
@@ -29,8 +38,23 @@ use crate::metrics::Metrics;
 /// Limit of a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
-/// Handshakes at once; further clients wait in the listen queue.
-const MOST_HANDSHAKES: usize = 32;
+/// Connections at once. One more ends the oldest: a probe that takes milliseconds gets its answer, however many clients sit and wait.
+const CONNECTIONS: usize = 128;
+
+/// A request must be here this long after the connection, or after the answer before it: idle connections end then too.
+const REQUEST: Duration = Duration::from_secs(10);
+
+/// A connection takes no new request after this long.
+const OPEN: Duration = Duration::from_secs(50);
+
+/// Answers have this long once no new request is taken, so that no connection lives longer than a minute.
+const LAST_ANSWER: Duration = Duration::from_secs(10);
+
+/// Bytes of a request's head, and of what is buffered on a connection.
+const BUFFER: usize = 16 * 1024;
+
+/// Pause after the process ran out of file descriptors or memory for a new connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Pause before an endpoint that could not be served is tried again.
 const RETRY: Duration = Duration::from_secs(5);
@@ -131,19 +155,7 @@ pub async fn start(
         .route("/readyz", get(readyz))
         .route("/metrics", get(page))
         .with_state(shared);
-    tokio::spawn(async move {
-        let stop = shutdown.cancelled_owned();
-        let served = match tls {
-            None => axum::serve(listener, app).with_graceful_shutdown(stop).await,
-            Some(tls) => {
-                let listener = TlsListener { tcp: listener, tls, handshakes: JoinSet::new() };
-                axum::serve(listener, app).with_graceful_shutdown(stop).await
-            }
-        };
-        if let Err(error) = served {
-            tracing::error!(%error, "the HTTP endpoint stopped");
-        }
-    });
+    tokio::spawn(serve(listener, tls, app, shutdown));
     Ok(address)
 }
 
@@ -217,42 +229,64 @@ fn acceptor(certificate: PathBuf, key: PathBuf) -> Result<TlsAcceptor, HealthErr
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// Accepts TLS connections; a client that stalls in the handshake is in nobody's way.
-struct TlsListener {
-    tcp: TcpListener,
-    tls: TlsAcceptor,
-    handshakes: JoinSet<Option<(TlsStream<TcpStream>, SocketAddr)>>,
-}
-
-impl axum::serve::Listener for TlsListener {
-    type Io = TlsStream<TcpStream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        loop {
-            tokio::select! {
-                Some(done) = self.handshakes.join_next() => {
-                    if let Ok(Some(connection)) = done {
-                        return connection;
+/// Accepts connections until `stop`. Those that are open then may finish their answer.
+async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, app: Router, stop: CancellationToken) {
+    let mut open: VecDeque<AbortHandle> = VecDeque::with_capacity(CONNECTIONS);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((stream, _)) = accepted else {
+            sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        open.retain(|connection| !connection.is_finished());
+        if open.len() >= CONNECTIONS
+            && let Some(oldest) = open.pop_front()
+        {
+            oldest.abort();
+        }
+        let (tls, app, stop) = (tls.clone(), app.clone(), stop.clone());
+        let connection = tokio::spawn(async move {
+            match tls {
+                None => answer(stream, app, stop).await,
+                Some(tls) => {
+                    if let Ok(Ok(stream)) = timeout(HANDSHAKE, tls.accept(stream)).await {
+                        answer(stream, app, stop).await;
                     }
-                }
-                accepted = self.tcp.accept(), if self.handshakes.len() < MOST_HANDSHAKES => match accepted {
-                    Ok((stream, peer)) => {
-                        let tls = self.tls.clone();
-                        self.handshakes.spawn(async move {
-                            let stream = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await.ok()?.ok()?;
-                            Some((stream, peer))
-                        });
-                    }
-                    // Out of file descriptors, most likely: trying again at once would only burn time.
-                    Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
                 }
             }
-        }
+        });
+        open.push_back(connection.abort_handle());
     }
+}
 
-    fn local_addr(&self) -> io::Result<Self::Addr> {
-        self.tcp.local_addr()
+/// Answers the requests of one connection, for a while.
+async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin, app: Router, stop: CancellationToken) {
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(REQUEST)
+            .max_buf_size(BUFFER)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app))
+    );
+    let ended = tokio::select! {
+        ended = connection.as_mut() => Some(ended),
+        () = stop.cancelled() => None,
+        () = sleep(OPEN) => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            timeout(LAST_ANSWER, connection).await.unwrap_or(Ok(()))
+        }
+    };
+    // A client that goes away or asks nonsense is its own affair.
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection of the HTTP endpoint broke");
     }
 }
 
@@ -260,7 +294,9 @@ impl axum::serve::Listener for TlsListener {
 mod tests {
     use super::*;
     use http::Request;
-    use hyper_util::rt::TokioIo;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+    use tokio::time::Instant;
 
     async fn fetch(address: SocketAddr, path: &str, tls: Option<tokio_rustls::TlsConnector>) -> (u16, String) {
         use axum::body::{Body, to_bytes};
@@ -368,5 +404,90 @@ mod tests {
         let error = start(&config, with_ready(is_ready), stop.clone()).await.unwrap_err().to_string();
         assert!(error.contains("/none"), "{error}");
         stop.cancel();
+    }
+
+    async fn plain() -> (SocketAddr, CancellationToken) {
+        let stop = CancellationToken::new();
+        let config = HttpConfig { address: "127.0.0.1:0".into(), tls: None };
+        let (_ready, is_ready) = watch::channel(true);
+        (start(&config, with_ready(is_ready), stop.clone()).await.unwrap(), stop)
+    }
+
+    /// What comes until the other side ends the connection.
+    async fn rest(stream: &mut TcpStream) -> String {
+        let mut text = Vec::new();
+        // A connection that is reset has ended too.
+        drop(stream.read_to_end(&mut text).await);
+        String::from_utf8(text).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_asks_nothing_ends() {
+        let (address, stop) = plain().await;
+        for sent in ["", "GET /healthz HTTP/1.1\r\nHost: a\r\n", "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(sent.as_bytes()).await.unwrap();
+            let started = Instant::now();
+            let answer = rest(&mut stream).await;
+            assert_eq!(answer.contains("200 OK"), sent.ends_with("\r\n\r\n"), "{sent:?}: {answer}");
+            assert!(started.elapsed() <= 2 * REQUEST, "{sent:?}: {:?}", started.elapsed());
+        }
+        stop.cancel();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_asks_again_and_again_ends_after_a_minute() {
+        let (address, stop) = plain().await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let started = Instant::now();
+        let (mut buffer, mut answers) = ([0; 1024], 0);
+        while stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n").await.is_ok()
+            && matches!(stream.read(&mut buffer).await, Ok(1..))
+        {
+            answers += 1;
+            sleep(REQUEST / 2).await;
+            assert!(started.elapsed() <= OPEN + LAST_ANSWER, "{answers} answers");
+        }
+        assert!(answers >= 5, "{answers} answers");
+        stop.cancel();
+    }
+
+    #[tokio::test]
+    async fn clients_that_sit_and_wait_keep_no_probe_out() {
+        let (address, stop) = plain().await;
+        let mut waiting = Vec::new();
+        for _ in 0..CONNECTIONS + 72 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n").await.unwrap();
+            waiting.push(stream);
+        }
+        let answer = timeout(REQUEST / 2, fetch(address, "/healthz", None)).await.expect("an answer in time");
+        assert_eq!(answer.0, 200);
+        let oldest = timeout(REQUEST / 2, rest(&mut waiting[0])).await;
+        assert_eq!(oldest.expect("the oldest made room"), "");
+        stop.cancel();
+    }
+
+    #[tokio::test]
+    async fn a_head_of_a_request_has_a_size() {
+        let (address, stop) = plain().await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET /healthz HTTP/1.1\r\nHost: a\r\nX-Long: {}\r\n\r\n", "x".repeat(8 * BUFFER));
+        // The rest may find nobody any more.
+        drop(stream.write_all(request.as_bytes()).await);
+        let answer = timeout(REQUEST / 2, rest(&mut stream)).await.expect("it ends at once");
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+        stop.cancel();
+    }
+
+    #[tokio::test]
+    async fn a_stop_ends_idle_connections() {
+        let (address, stop) = plain().await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        let mut buffer = [0; 12];
+        stream.read_exact(&mut buffer).await.unwrap();
+        stop.cancel();
+        timeout(REQUEST / 2, rest(&mut stream)).await.expect("it ends at once");
     }
 }

@@ -21,6 +21,7 @@ mod hand_over;
 pub mod health;
 pub mod identity;
 mod kubernetes;
+pub mod limits;
 pub mod locks;
 mod logging;
 pub mod metrics;

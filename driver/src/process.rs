@@ -1,7 +1,8 @@
 //! The process: flags, the runtime, signals and the exit code.
 
 use std::ffi::OsString;
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt;
+use std::process::{self, ExitCode};
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -10,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::causes::causes;
 use crate::cli::{self, Command};
 use crate::config::{Config, Environment};
+use crate::efs::endpoint_urls;
 use crate::identity::VERSION;
 use crate::recent::RecentEvents;
 use crate::{debug, fips, logging, orphans, server, trash};
@@ -22,7 +24,8 @@ const WRONG_USAGE: u8 = 2;
 /// Runs the program with the given arguments, the program's name first, and gives its exit code: 0 after a clean stop,
 /// 1 when it can't run, 2 when the flags are wrong.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match cli::parse(args) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let cli = match cli::parse(args.clone()) {
         Ok(cli) => cli,
         Err(error) => {
             // Help goes to standard output and is no failure; clap knows. A closed pipe is no reason to fail either.
@@ -31,6 +34,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let flags = cli.serve;
+    if !flags.version
+        && let Err(error) = with_usable_endpoints(&args)
+    {
+        eprintln!("error: {error}");
+        return ExitCode::from(WRONG_USAGE);
+    }
     if let Some(command) = cli.command {
         logging::start(&flags);
         let done = match command {
@@ -65,6 +74,29 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Makes sure that the SDK finds no endpoint that it can't use. An empty variable counts as none, as a chart or a shell script leaves it; a
+/// process can't safely take a variable out of its own environment, so the program begins again without it, as the same process.
+fn with_usable_endpoints(args: &[OsString]) -> anyhow::Result<()> {
+    let variables =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let empty = endpoint_urls::empty(variables);
+    if !empty.is_empty() {
+        let mut again = process::Command::new(std::env::current_exe()?);
+        if let Some((name, rest)) = args.split_first() {
+            again.arg0(name).args(rest);
+        }
+        for name in &empty {
+            again.env_remove(name);
+        }
+        let names = empty.join(", ");
+        return Err(anyhow::anyhow!(
+            "{names}: empty, unset it (the program can't begin again without it: {})",
+            again.exec()
+        ));
+    }
+    Ok(endpoint_urls::check(|name| std::env::var(name).ok())?)
 }
 
 fn serve(config: Config, recent: RecentEvents) -> anyhow::Result<()> {

@@ -130,6 +130,14 @@ impl Proxies {
         Self { http: proxy(&HTTP), https: proxy(&HTTPS), direct }
     }
 
+    /// What is wrong with the variables.
+    pub fn errors(&self) -> Vec<ProxyError> {
+        let mut errors: Vec<_> =
+            [&self.http, &self.https].into_iter().filter_map(|it| it.as_ref().err().cloned()).collect();
+        errors.dedup();
+        errors
+    }
+
     /// The proxy for a request, `None` if it goes straight to its host.
     ///
     /// # Errors
@@ -270,6 +278,8 @@ mod tests {
             assert!(told.starts_with("HTTPS_PROXY is not the URL of a proxy: write"), "{text}: {told}");
             assert!(!told.contains("hidden"), "{told}");
         }
+        assert_eq!(environment(&[("ALL_PROXY", "http://")]).errors(), [ProxyError::Url { variable: "ALL_PROXY" }]);
+        assert_eq!(environment(&[("HTTPS_PROXY", "http://proxy:1")]).errors(), []);
         let proxies = environment(&[("HTTPS_PROXY", "http://user:hid%40den@proxy:3128")]);
         assert_eq!(told(&proxies, "https://a.example"), "the proxy http://proxy:3128 (HTTPS_PROXY)");
         assert!(!format!("{proxies:?}").contains("hid"), "{proxies:?}");

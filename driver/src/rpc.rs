@@ -2,14 +2,17 @@
 
 use std::fmt;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use futures::FutureExt;
 use tonic::{Code, Response, Status};
 use tower::{Layer, Service};
 use tracing::{Instrument, Level};
 
+use crate::limits::{self, Brief, Limited, cut};
 use crate::metrics::Metrics;
 
 /// What stands in the log in place of a secret.
@@ -26,45 +29,55 @@ const QUESTIONS: [&str; 6] = [
     "NodeGetInfo",
 ];
 
-/// Runs one CSI call: logs its request at debug level, and its outcome with the volume and the time it took.
+/// Runs one CSI call, unless a field of its request is too long: logs its request at debug level, and its outcome with the volume and the
+/// time it took.
 ///
 /// `subject` is the volume's id or name; `request` prints the request and must not hold secrets (see [`blanked`]).
 ///
 /// # Errors
-/// Those of the call, unchanged.
+/// Those of the call, with a message that fits into an answer; `INTERNAL` if it panics.
 pub async fn observe<T>(
     method: &'static str,
     subject: &str,
-    request: impl fmt::Debug,
+    request: impl fmt::Debug + Limited,
     call: impl Future<Output = Result<T, Status>>,
 ) -> Result<Response<T>, Status> {
-    observe_in(method, tracing::info_span!("rpc", method, volume = subject), request, call).await
+    observe_in(method, tracing::info_span!("rpc", method, volume = cut(subject)), request, call).await
 }
 
 /// The same for a call about one target path, which every line of its log then names.
 ///
 /// # Errors
-/// Those of the call, unchanged.
+/// As [`observe`].
 pub async fn observe_target<T>(
     method: &'static str,
     subject: &str,
     target: &str,
-    request: impl fmt::Debug,
+    request: impl fmt::Debug + Limited,
     call: impl Future<Output = Result<T, Status>>,
 ) -> Result<Response<T>, Status> {
-    observe_in(method, tracing::info_span!("rpc", method, volume = subject, target), request, call).await
+    let span = tracing::info_span!("rpc", method, volume = cut(subject), target = cut(target));
+    observe_in(method, span, request, call).await
 }
 
 async fn observe_in<T>(
     method: &str,
     span: tracing::Span,
-    request: impl fmt::Debug,
+    request: impl fmt::Debug + Limited,
     call: impl Future<Output = Result<T, Status>>,
 ) -> Result<Response<T>, Status> {
     async {
-        tracing::debug!(?request, "called");
+        tracing::debug!(request = ?Brief(&request), "called");
         let started = Instant::now();
-        let result = call.await;
+        let result = match request.check() {
+            // Unwinding through the server would end the caller's stream without a word, and leave no line that names the call.
+            Ok(()) => AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))),
+            Err(overlong) => Err(Status::invalid_argument(overlong)),
+        };
+        let result = result.map_err(|status| match limits::message(status.message().to_owned()) {
+            message if message == status.message() => status,
+            message => Status::new(status.code(), message),
+        });
         let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         match &result {
             Ok(_) if QUESTIONS.contains(&method) => tracing::debug!(elapsed_ms, "done"),
@@ -80,6 +93,11 @@ async fn observe_in<T>(
     }
     .instrument(span)
     .await
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> Status {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    Status::internal(format!("the driver panicked, which is a bug; please report it: {}", text.unwrap_or("no text")))
 }
 
 fn is_fault_of_ours(code: Code) -> bool {
@@ -189,6 +207,43 @@ mod tests {
         fn flush(&mut self) -> std::io::Result<()> {
             Ok(())
         }
+    }
+
+    #[tokio::test]
+    async fn what_a_caller_sends_is_told_in_part() {
+        let recent = RecentEvents::default();
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let writer = Arc::clone(&lines);
+        let logs = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || Sink(Arc::clone(&writer)));
+        let _logging = tracing::subscriber::set_default(tracing_subscriber::registry().with(logs).with(recent.clone()));
+        let long = "x".repeat(3_500_000);
+        let call = async { Err::<(), _>(Status::not_found(format!("no volume {long:?}"))) };
+        let status = observe_target("NodePublishVolume", &long, &long, "the request", call).await.expect_err("fails");
+        assert_eq!(status.code(), Code::NotFound);
+        assert!(
+            status.message().ends_with("x… (3500012 bytes)") && status.message().len() < 5000,
+            "{}",
+            status.message()
+        );
+        let never = async { panic!("is not called") };
+        let status = observe::<()>("CreateVolume", &long, long.as_str(), never).await.expect_err("too long");
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert_eq!(status.message(), "the request: has 3500000 bytes, the limit is 128");
+        let logged = lines.lock().unwrap().len();
+        assert!(logged < 30_000, "{logged} bytes in the log");
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer_and_a_line_of_the_log() {
+        let recent = RecentEvents::default();
+        let subscriber = tracing_subscriber::registry().with(recent.clone().with_filter(Worrying));
+        let _logging = tracing::subscriber::set_default(subscriber);
+        let call = async { panic!("URL was unset") };
+        let status = observe::<()>("CreateVolume", "pvc-1", "the request", call).await.expect_err("fails");
+        assert_eq!(status.code(), Code::Internal);
+        assert!(status.message().ends_with("report it: URL was unset"), "{}", status.message());
+        let told = recent.list().pop().expect("a line").text;
+        assert!(told.contains("URL was unset") && told.contains(r#"volume="pvc-1""#), "{told}");
     }
 
     #[tokio::test]

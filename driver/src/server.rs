@@ -20,6 +20,7 @@ use crate::config::{Config, ControllerConfig, Endpoint};
 use crate::controller::cluster::KubeCluster;
 use crate::controller::sessions::{Addresses, TunnelSessions};
 use crate::controller::{Controller, ControllerService};
+use crate::efs::http_client;
 use crate::efs::metadata::NodeObject;
 use crate::efs::{AwsClients, EfsClients as _};
 use crate::health;
@@ -106,6 +107,7 @@ pub async fn run(config: Config, recent: RecentEvents, shutdown: CancellationTok
     let node = this_node();
     let object = node.clone().map(|node| node as Arc<dyn NodeObject>);
     let clients = Arc::new(AwsClients::new(config.aws.clone(), metrics.clone()).with_node(object));
+    tokio::spawn(tell_unusable_settings());
     tokio::spawn(tell_missing_region(Arc::clone(&clients)));
     if config.mode != Mode::Node {
         let cluster = Arc::new(KubeCluster::default());
@@ -211,6 +213,13 @@ async fn tell_missing_region(clients: Arc<AwsClients>) {
     }
 }
 
+/// Says once what no call of AWS will be able to use.
+async fn tell_unusable_settings() {
+    for setting in http_client::unusable_settings().await {
+        tracing::warn!(setting, "calls of AWS that need this setting will fail");
+    }
+}
+
 /// What was found out about this process and its node.
 struct AboutNode {
     kubernetes: Option<Arc<ThisNode>>,
@@ -245,6 +254,7 @@ async fn start_node(
         prerequisites: Prerequisites::of_process(
             config.node.tunnels_trust_root,
             variable("KUBERNETES_SERVICE_HOST").is_some(),
+            config.node.registration.is_some(),
         ),
         region_variable: variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")),
         tunnels_end,

@@ -59,6 +59,11 @@ pub fn answer_to(kind: &EfsErrorKind) -> Answer {
         EfsErrorKind::AccessDenied => {
             (Code::PermissionDenied, "add the action to the IAM policy of the controller's role")
         }
+        EfsErrorKind::RoleDenied => (
+            Code::PermissionDenied,
+            "what is refused is to assume the role: its trust policy must name the controller's own role, and the externalId if it asks \
+             for one; the own role's policy must allow the STS action",
+        ),
         EfsErrorKind::Unauthenticated => (
             Code::Unauthenticated,
             "check the controller's credentials: service account role, awsRoleArn, externalId, clock",
@@ -72,6 +77,9 @@ pub fn answer_to(kind: &EfsErrorKind) -> Answer {
             Code::Unavailable,
             "check the way to the EFS API (DNS, VPC endpoint, proxy, security group); the call is repeated",
         ),
+        EfsErrorKind::Settings => {
+            (Code::Unavailable, "correct the setting that the message names; the call is repeated")
+        }
         EfsErrorKind::NoRegion => {
             (Code::FailedPrecondition, "say the region in one of the ways that the message names")
         }
@@ -166,10 +174,12 @@ mod tests {
             EfsErrorKind::BadRequest,
             EfsErrorKind::Throttled,
             EfsErrorKind::AccessDenied,
+            EfsErrorKind::RoleDenied,
             EfsErrorKind::Unauthenticated,
             EfsErrorKind::Server,
             EfsErrorKind::Timeout,
             EfsErrorKind::Connection,
+            EfsErrorKind::Settings,
             EfsErrorKind::NoRegion,
             EfsErrorKind::RegionNotNow,
             EfsErrorKind::OutOfFiles,

@@ -19,6 +19,8 @@ mod crashes;
 mod cross_account;
 #[path = "controller/directories.rs"]
 mod directories;
+#[path = "controller/endpoint_urls.rs"]
+mod endpoint_urls;
 #[path = "controller/faults.rs"]
 mod faults;
 #[path = "controller/ids.rs"]

@@ -557,7 +557,10 @@ fn check_name(name: &str) -> Result<(), ControllerError> {
         return Err(ControllerError::Invalid("name: is missing".to_owned()));
     }
     match name.chars().find(|c| c.is_control() && !matches!(c, '\t' | '\n' | '\r')) {
-        Some(c) => Err(ControllerError::Invalid(format!("name: {name:?} holds the control character {c:?}"))),
+        Some(c) => Err(ControllerError::Invalid(format!(
+            "name: {:?} holds the control character {c:?}",
+            crate::limits::cut(name)
+        ))),
         None => Ok(()),
     }
 }

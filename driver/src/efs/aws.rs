@@ -16,8 +16,8 @@ use aws_types::request_id::RequestId;
 use super::api::{
     AccessPoint, AccessPointPage, EfsApi, FileSystem, LifeCycle, MountTarget, NewAccessPoint, Owner, PosixUser,
 };
+use super::attempts::Attempts;
 use super::errors::{EfsError, EfsErrorKind};
-use super::lost_attempts::LostAttempts;
 use crate::causes::causes;
 use crate::open_files::OutOfFiles;
 use crate::volume::{AccessPointId, FileSystemId};
@@ -78,7 +78,7 @@ impl EfsApi for AwsEfs {
             )
             .build();
         let user = request.posix_user.as_ref().map(posix_user).transpose().map_err(malformed(OPERATION))?;
-        let attempts = LostAttempts::default();
+        let attempts = Attempts::default();
         let answer = self
             .clients
             .create
@@ -121,8 +121,10 @@ impl EfsApi for AwsEfs {
 
     async fn access_point(&self, id: &AccessPointId) -> Result<AccessPoint, EfsError> {
         const OPERATION: &str = "DescribeAccessPoints";
-        let answer = self.clients.access_points.describe_access_points().access_point_id(id.as_str()).send().await;
-        let answer = answer.map_err(|error| efs_error(OPERATION, &error))?;
+        let attempts = Attempts::default();
+        let call = self.clients.access_points.describe_access_points().access_point_id(id.as_str());
+        let answer = call.customize().interceptor(attempts.clone()).send().await;
+        let answer = answer.map_err(|error| attempts.explain(efs_error(OPERATION, &error)))?;
         match answer.access_points() {
             [one] => access_point(OPERATION, Described::from(one)),
             [] => Err(failure(OPERATION, EfsErrorKind::AccessPointNotFound, format!("no access point {id}"))),
@@ -137,6 +139,7 @@ impl EfsApi for AwsEfs {
         token: Option<&str>,
     ) -> Result<AccessPointPage, EfsError> {
         const OPERATION: &str = "DescribeAccessPoints";
+        let attempts = Attempts::default();
         let answer = self
             .clients
             .access_points
@@ -144,9 +147,11 @@ impl EfsApi for AwsEfs {
             .set_file_system_id(file_system.map(ToString::to_string))
             .max_results(i32::from(limit))
             .set_next_token(token.map(str::to_owned))
+            .customize()
+            .interceptor(attempts.clone())
             .send()
             .await
-            .map_err(|error| efs_error(OPERATION, &error))?;
+            .map_err(|error| attempts.explain(efs_error(OPERATION, &error)))?;
         let access_points = answer
             .access_points()
             .iter()
@@ -156,7 +161,7 @@ impl EfsApi for AwsEfs {
     }
 
     async fn delete_access_point(&self, id: &AccessPointId) -> Result<(), EfsError> {
-        let attempts = LostAttempts::default();
+        let attempts = Attempts::default();
         let call = self.clients.delete.delete_access_point().access_point_id(id.as_str());
         let answer = call.customize().interceptor(attempts.clone()).send().await;
         answer.map(drop).map_err(|error| {
@@ -168,8 +173,10 @@ impl EfsApi for AwsEfs {
 
     async fn file_system(&self, id: &FileSystemId) -> Result<FileSystem, EfsError> {
         const OPERATION: &str = "DescribeFileSystems";
-        let answer = self.clients.file_systems.describe_file_systems().file_system_id(id.as_str()).send().await;
-        let answer = answer.map_err(|error| efs_error(OPERATION, &error))?;
+        let attempts = Attempts::default();
+        let call = self.clients.file_systems.describe_file_systems().file_system_id(id.as_str());
+        let answer = call.customize().interceptor(attempts.clone()).send().await;
+        let answer = answer.map_err(|error| attempts.explain(efs_error(OPERATION, &error)))?;
         match answer.file_systems() {
             [one] => Ok(FileSystem {
                 id: id.clone(),
@@ -189,15 +196,18 @@ impl EfsApi for AwsEfs {
         let mut targets = Vec::new();
         let mut marker: Option<String> = None;
         for _ in 0..MOST_PAGES {
+            let attempts = Attempts::default();
             let answer = self
                 .clients
                 .mount_targets
                 .describe_mount_targets()
                 .file_system_id(file_system.as_str())
                 .set_marker(marker)
+                .customize()
+                .interceptor(attempts.clone())
                 .send()
                 .await
-                .map_err(|error| efs_error(OPERATION, &error))?;
+                .map_err(|error| attempts.explain(efs_error(OPERATION, &error)))?;
             targets.extend(answer.mount_targets().iter().map(|target| {
                 MountTarget {
                     id: target.mount_target_id().to_owned(),
@@ -221,8 +231,10 @@ impl EfsApi for AwsEfs {
     async fn tag(&self, id: &AccessPointId, tags: &BTreeMap<String, String>) -> Result<(), EfsError> {
         const OPERATION: &str = "TagResource";
         let tags = sdk_tags(tags).map_err(malformed(OPERATION))?;
-        let answer = self.clients.tags.tag_resource().resource_id(id.as_str()).set_tags(Some(tags)).send().await;
-        answer.map(drop).map_err(|error| efs_error(OPERATION, &error))
+        let attempts = Attempts::default();
+        let call = self.clients.tags.tag_resource().resource_id(id.as_str()).set_tags(Some(tags));
+        let answer = call.customize().interceptor(attempts.clone()).send().await;
+        answer.map(drop).map_err(|error| attempts.explain(efs_error(OPERATION, &error)))
     }
 }
 
@@ -344,6 +356,8 @@ where
             }
             let kind = match other {
                 SdkError::DispatchFailure(failure) if failure.is_timeout() => EfsErrorKind::Timeout,
+                // What our own HTTP client could not even try (`http_client`).
+                SdkError::DispatchFailure(failure) if failure.is_user() => EfsErrorKind::Settings,
                 SdkError::DispatchFailure(_) => EfsErrorKind::Connection,
                 _ => EfsErrorKind::Other("a client error".to_owned()),
             };
@@ -378,7 +392,10 @@ where
     E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
 {
     let error = cause.downcast_ref::<SdkError<E, Response>>()?;
-    let inner = efs_error(operation, error);
+    let mut inner = efs_error(operation, error);
+    if inner.kind == EfsErrorKind::AccessDenied {
+        inner.kind = EfsErrorKind::RoleDenied;
+    }
     Some(EfsError { message: format!("{call}: {}", inner.message), ..inner })
 }
 
@@ -417,8 +434,21 @@ fn kind_of_code(code: &str, status: u16) -> EfsErrorKind {
     }
 }
 
+/// What an attempt was refused with, and whether that is throttling; `None` if it was not refused.
+pub(super) fn refusal(response: &Response) -> Option<(String, bool)> {
+    let status = response.status();
+    if status.is_success() {
+        return None;
+    }
+    let code = response.headers().get("x-amzn-errortype").unwrap_or_default();
+    let code = code.split([':', '#']).next().unwrap_or_default();
+    let code = if code.is_empty() { status.as_u16().to_string() } else { code.to_owned() };
+    let throttled = is_throttle(&code) || code == "429";
+    Some((code, throttled))
+}
+
 /// The SDKs' common list of throttling codes.
-pub(crate) fn is_throttle(code: &str) -> bool {
+fn is_throttle(code: &str) -> bool {
     matches!(
         code,
         "Throttling"

@@ -1,7 +1,7 @@
 //! AWS clients: made when first needed, one for the driver's own account and one for each assumed role.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -19,7 +19,8 @@ use aws_smithy_types::config_bag::{Storable, StoreReplace};
 use tokio::sync::OnceCell;
 
 use super::api::{EfsApi, LifeCycle, MountTarget};
-use super::aws::{AwsEfs, OperationClients, is_throttle};
+use super::aws::{AwsEfs, OperationClients, refusal};
+use super::endpoint_urls;
 use super::errors::{EfsError, EfsErrorKind};
 use super::http_client::http_client;
 use super::metadata::{NodeFacts, NodeObject};
@@ -40,6 +41,9 @@ const OPERATION_TIMEOUT: Duration = Duration::from_secs(50);
 
 /// Limit of a TCP connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Throttling explains a slow answer for this long.
+const LATELY: Duration = Duration::from_secs(30);
 
 /// A role of another account, to be assumed for its file systems.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -83,6 +87,21 @@ pub struct AwsClients {
     base: OnceCell<SdkConfig>,
     own: OnceCell<Arc<dyn EfsApi>>,
     roles: moka::future::Cache<Role, Arc<dyn EfsApi>>,
+    throttled: Throttled,
+}
+
+/// When AWS has throttled a call for the last time.
+#[derive(Debug, Clone, Default)]
+struct Throttled(Arc<Mutex<Option<Instant>>>);
+
+impl Throttled {
+    fn note(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn is_recent(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|at| at.elapsed() < LATELY)
+    }
 }
 
 impl AwsClients {
@@ -95,6 +114,7 @@ impl AwsClients {
             base: OnceCell::new(),
             own: OnceCell::new(),
             roles: moka::future::Cache::new(MOST_ROLES),
+            throttled: Throttled::default(),
         }
     }
 
@@ -121,7 +141,7 @@ impl AwsClients {
         let client = |partition: &'static str| {
             let config = aws_sdk_efs::config::Builder::from(config)
                 .retry_partition(RetryPartition::new(partition))
-                .interceptor(AttemptMetrics(self.metrics.clone()))
+                .interceptor(AttemptMetrics(self.metrics.clone(), self.throttled.clone()))
                 .build();
             aws_sdk_efs::Client::from_conf(config)
         };
@@ -175,6 +195,10 @@ impl ListMountTargets for AwsClients {
         self.client(None).await?.mount_targets(file_system).await
     }
 
+    fn throttled_lately(&self) -> bool {
+        self.throttled.is_recent()
+    }
+
     async fn is_gone(&self, access_point: &AccessPointId) -> Result<bool, EfsError> {
         match self.client(None).await?.access_point(access_point).await {
             Ok(found) => Ok(matches!(found.state, LifeCycle::Deleting | LifeCycle::Deleted)),
@@ -203,6 +227,8 @@ async fn load(config: &AwsConfig, node: Option<&dyn NodeObject>) -> Result<SdkCo
     }
     let mut loaded = loader.load().await;
     let refused = |kind, message: String| EfsError { operation: "AWS configuration", kind, message, request_id: None };
+    endpoint_urls::check_loaded(&loaded)
+        .map_err(|error| refused(EfsErrorKind::Other("a wrong endpoint".to_owned()), error.to_string()))?;
     let mut kind = EfsErrorKind::NoRegion;
     let mut reason = "there is no node object to ask".to_owned();
     if let (None, Some(node)) = (loaded.region(), node) {
@@ -233,7 +259,7 @@ async fn load(config: &AwsConfig, node: Option<&dyn NodeObject>) -> Result<SdkCo
 
 /// Counts every attempt of every call.
 #[derive(Debug)]
-struct AttemptMetrics(Metrics);
+struct AttemptMetrics(Metrics, Throttled);
 
 #[derive(Debug, Clone)]
 struct AttemptStart(Instant);
@@ -271,17 +297,11 @@ impl Intercept for AttemptMetrics {
             .unwrap_or_default();
         // Errors without an answer (network, credentials) count nowhere, as in the Go driver.
         let Some(response) = context.response() else { return Ok(()) };
-        let status = response.status().as_u16();
-        let outcome = if response.status().is_success() {
-            Ok(())
-        } else {
-            let code = response.headers().get("x-amzn-errortype").unwrap_or_default();
-            let code = code.split([':', '#']).next().unwrap_or_default();
-            let code = if code.is_empty() { status.to_string() } else { code.to_owned() };
-            let throttled = is_throttle(&code) || code == "429";
-            Err((code, throttled))
-        };
-        let outcome = outcome.as_ref().copied().map_err(|(code, throttled)| (code.as_str(), *throttled));
+        let refusal = refusal(response);
+        if refusal.as_ref().is_some_and(|(_, throttled)| *throttled) {
+            self.1.note();
+        }
+        let outcome = refusal.as_ref().map_or(Ok(()), |(code, throttled)| Err((code.as_str(), *throttled)));
         self.0.api_attempt(&operation, took, outcome);
         Ok(())
     }

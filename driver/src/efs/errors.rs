@@ -25,6 +25,8 @@ pub enum EfsErrorKind {
     Throttled,
     /// `AccessDeniedException` or `AccessDenied` (STS): the principal lacks a permission.
     AccessDenied,
+    /// `AccessDenied` of STS: the role can't be assumed.
+    RoleDenied,
     /// Missing, expired or wrong credentials.
     Unauthenticated,
     /// `InternalServerError` or another 5xx: AWS failed; the outcome of a mutation is unknown.
@@ -33,6 +35,8 @@ pub enum EfsErrorKind {
     Timeout,
     /// The endpoint could not be reached, or the connection broke; the outcome of a mutation is unknown.
     Connection,
+    /// The proxy or the certificate authorities that this process is told to use can't be used, so nothing was sent.
+    Settings,
     /// No region can be found, or none that fits what is asked for.
     NoRegion,
     /// The region can't be found out just now: Kubernetes, which may know it, is away.
@@ -74,6 +78,8 @@ impl EfsErrorKind {
     /// Whether the error means for sure that the call changed nothing.
     pub fn made_nothing(&self) -> bool {
         match self {
+            // It may have been an earlier attempt's connection that a later one could not make again.
+            Self::Settings => false,
             Self::Server | Self::Timeout | Self::Connection | Self::Unreadable | Self::AfterLostAttempt(_) => false,
             // The token is taken: by an earlier volume, or by an earlier attempt of the same call.
             Self::AccessPointAlreadyExists(_) => false,
@@ -85,6 +91,7 @@ impl EfsErrorKind {
             | Self::BadRequest
             | Self::Throttled
             | Self::AccessDenied
+            | Self::RoleDenied
             | Self::Unauthenticated
             | Self::NoRegion
             | Self::RegionNotNow
@@ -105,10 +112,12 @@ impl EfsErrorKind {
             Self::BadRequest => "BadRequest",
             Self::Throttled => "ThrottlingException",
             Self::AccessDenied => "AccessDeniedException",
+            Self::RoleDenied => "AccessDenied of STS",
             Self::Unauthenticated => "invalid credentials",
             Self::Server => "InternalServerError",
             Self::Timeout => "timeout",
             Self::Connection => "connection failure",
+            Self::Settings => "unusable network settings",
             Self::NoRegion => "no usable region",
             Self::RegionNotNow => "no region yet",
             Self::OutOfFiles => "too many open files",

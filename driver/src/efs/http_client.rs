@@ -30,6 +30,13 @@ pub fn http_client() -> SharedHttpClient {
     client(Proxies::of_process(), Authorities::of_process())
 }
 
+/// What this process's environment or profile names and no call can use: proxies and certificate authorities.
+pub async fn unusable_settings() -> Vec<String> {
+    let mut found: Vec<_> = Proxies::of_process().errors().iter().map(ToString::to_string).collect();
+    found.extend(Authorities::of_process().trust().await.err().map(|error| causes(&error)));
+    found
+}
+
 fn client(proxies: Proxies, authorities: Authorities) -> SharedHttpClient {
     let network = Arc::new(Network { proxies, authorities });
     SharedHttpClient::new(Client { network, connectors: Mutex::default() })

@@ -36,6 +36,11 @@ pub trait ListMountTargets: Send + Sync {
     /// All of them, in any state.
     async fn mount_targets(&self, file_system: &FileSystemId) -> Result<Vec<MountTarget>, EfsError>;
 
+    /// Whether AWS has throttled a call a moment ago, which would explain that one takes long.
+    fn throttled_lately(&self) -> bool {
+        false
+    }
+
     /// Whether AWS knows no access point of this id (any more).
     async fn is_gone(&self, access_point: &AccessPointId) -> Result<bool, EfsError>;
 }

@@ -33,6 +33,9 @@ pub(super) enum NoAnswer {
     /// It took too long.
     #[error("the EFS API gave no answer within {} s", API_WITHIN.as_secs())]
     Silent,
+    /// It took too long, and AWS throttles.
+    #[error("the EFS API throttles this driver's calls (ThrottlingException), so there was no answer within {} s", API_WITHIN.as_secs())]
+    Throttled,
 }
 
 type Answer = Result<Vec<MountTarget>, NoAnswer>;
@@ -70,6 +73,7 @@ impl PatientLister {
         let asked = Instant::now();
         let answer = match timeout(API_WITHIN, self.efs.mount_targets(file_system)).await {
             Ok(answer) => answer.map_err(NoAnswer::from),
+            Err(_) if self.efs.throttled_lately() => Err(NoAnswer::Throttled),
             Err(_) => Err(NoAnswer::Silent),
         };
         self.learn(file_system, asked, answer.clone());

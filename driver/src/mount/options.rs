@@ -10,6 +10,8 @@ use std::net::IpAddr;
 use rustix::mount::MountAttrFlags;
 use serde::{Deserialize, Serialize};
 
+use crate::limits::cut;
+
 /// Why an option can't be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("mount option {option:?}: {reason}")]
@@ -126,9 +128,10 @@ const NFS_WORDS: &[(&str, &[&str])] = &[
     ("fatal_neterrors", &["default", "none", "ENETDOWN:ENETUNREACH", "ENETUNREACH:ENETDOWN"]),
     ("proto", &["tcp", "tcp6"]),
     ("sec", &["sys"]),
-    ("vers", &["4", "4.0", "4.1", "4.2"]),
-    ("nfsvers", &["4", "4.0", "4.1", "4.2"]),
-    ("minorversion", &["0", "1", "2"]),
+    // EFS has no other versions.
+    ("vers", &["4", "4.0", "4.1"]),
+    ("nfsvers", &["4", "4.0", "4.1"]),
+    ("minorversion", &["0", "1"]),
 ];
 /// Options that a security module takes before the file system does: labels, which may hold commas.
 pub const LABELS: &[&str] = &["context", "fscontext", "defcontext", "rootcontext"];
@@ -210,9 +213,23 @@ impl ParsedOptions {
     /// as with mount(8).
     pub fn parse<S: AsRef<str>>(flags: &[S]) -> Result<Self, OptionError> {
         let mut parsed = Self::default();
-        for option in flags.iter().flat_map(|flag| split(flag.as_ref())).map(str::trim) {
-            if !option.is_empty() {
-                parsed.add(option).map_err(|reason| OptionError { option: option.to_owned(), reason })?;
+        for flag in flags.iter().map(AsRef::as_ref) {
+            let wrong = |option: &str, reason| OptionError { option: cut(option), reason };
+            if flag.matches('"').count() % 2 == 1 {
+                return Err(wrong(flag, "has a quote that is not closed".to_owned()));
+            }
+            let mut label = None;
+            for option in split(flag).map(str::trim).filter(|option| !option.is_empty()) {
+                parsed.add(option).map_err(|reason| {
+                    let hint = |label: &str| {
+                        format!("{reason}; if it belongs to {label}, write {label}=\"…\" with quotes around it")
+                    };
+                    wrong(option, label.filter(|_| !option.contains('=')).map_or_else(|| reason.clone(), hint))
+                })?;
+                label = option
+                    .split_once('=')
+                    .filter(|(key, text)| is_label(key) && !text.contains('"'))
+                    .map(|(key, _)| key);
             }
         }
         parsed.settle_version();
@@ -332,6 +349,11 @@ impl ParsedOptions {
     /// One version: the last one that was given, and never a bare 4.
     fn settle_version(&mut self) {
         let nfs = &mut self.kernel.nfs;
+        let has_version = ["vers", "nfsvers"].iter().any(|key| nfs.contains_key(*key));
+        if !has_version && let Some(Some(minor)) = nfs.remove("minorversion") {
+            // The kernel takes it only with a version beside it.
+            nfs.insert("vers".to_owned(), Some(format!("4.{minor}")));
+        }
         if nfs.contains_key("minorversion") {
             return;
         }
@@ -352,7 +374,7 @@ impl ParsedOptions {
             }
             Some(value) if NFS_NUMBERS.contains(&key) => {
                 if value.parse::<u32>().is_err() {
-                    return Err("needs a number".to_owned());
+                    return Err(format!("needs a number from 0 to {}", u32::MAX));
                 }
             }
             Some(value) => {
@@ -374,6 +396,10 @@ impl ParsedOptions {
         self.kernel.nfs.insert(key.to_owned(), value.map(str::to_owned));
         Ok(true)
     }
+}
+
+fn is_label(key: &str) -> bool {
+    LABELS.iter().any(|label| key.eq_ignore_ascii_case(label))
 }
 
 /// Divides options at commas, but not at those within quotes.
@@ -513,11 +539,17 @@ mod tests {
             ("port=9", "the driver chooses the port"),
             ("addr=1.2.3.4", "mounttargetip"),
             ("rsize=big", "needs a number"),
+            ("rsize=99999999999999", "a number from 0 to 4294967295"),
             ("rsize", "needs a value"),
-            ("vers=3", "must be one of 4"),
-            ("v3", "must be one of 4"),
+            ("vers=3", "must be one of 4, 4.0, 4.1"),
+            ("v3", "must be one of 4, 4.0, 4.1"),
+            ("v4.2", "must be one of 4, 4.0, 4.1"),
+            ("minorversion=2", "must be one of 0, 1"),
             ("context=\"\"", "needs a label"),
-            ("context=\"a\"b\"", "needs a label"),
+            ("context=\"a\"b\"", "a quote that is not closed"),
+            ("context=\"a\"\"b\"", "needs a label"),
+            ("ro,context=\"a,noatime", "a quote that is not closed"),
+            ("context=u:r:t:s0:c1,c2", "write context=\"…\" with quotes"),
             ("tls=1", "takes no value"),
             ("verify=0", "--tls-ca-file"),
             ("mounttargetip=10.0.0.1:22", "not an IP address"),
@@ -536,9 +568,9 @@ mod tests {
             fatal_neterrors=none,fsc,fsc=x,nofsc,hard,local_lock=flock,lock,nolock,lookupcache=pos,migration,nomigration,minorversion=1,\
             max_connect=2,namlen=255,nconnect=2,nfsvers=4.1,posix,noposix,proto=tcp,rdirplus,rdirplus=force,nordirplus,resvport,noresvport,\
             retrans=2,rsize=4096,sec=sys,sharecache,nosharecache,soft,softerr,softreval,nosoftreval,tcp,timeo=600,trunkdiscovery,\
-            notrunkdiscovery,v4,v4.0,v4.1,v4.2,vers=4,wsize=4096,write=eager,sync,dirsync,lazytime,context=a,fscontext=a,defcontext=a,\
+            notrunkdiscovery,v4,v4.0,v4.1,vers=4,wsize=4096,write=eager,sync,dirsync,lazytime,context=a,fscontext=a,defcontext=a,\
             rootcontext=a";
-        let refused = "addr=1.2.3.4,clientaddr=1.2.3.4,port=1,source=x,rdma,udp,xprtsec=tls,cert_serial=1,privkey_serial=1,v2,v3,vers=3,\
+        let refused = "addr=1.2.3.4,clientaddr=1.2.3.4,port=1,source=x,rdma,udp,xprtsec=tls,cert_serial=1,privkey_serial=1,v2,v3,v4.2,vers=3,\
             sec=krb5,proto=udp";
         let ignored = "bg,fg,intr,nointr,mountaddr=x,mounthost=x,mountport=1,mountproto=tcp,mountvers=3,retry=1,sloppy,suid,dev,exec,\
             relatime,async,symfollow";
@@ -565,6 +597,10 @@ mod tests {
         }
         let old = text(&parse(&["v4.0"]).kernel.for_server([127, 0, 0, 1].into(), 1));
         assert!(old.contains("vers=4.0,"), "{old}");
+        for (option, want) in [("minorversion=1", "vers=4.1,"), ("minorversion=0", "vers=4.0,")] {
+            let alone = text(&parse(&[option]).kernel.for_server([127, 0, 0, 1].into(), 1));
+            assert!(alone.contains(want) && !alone.contains("minor"), "{option}: {alone}");
+        }
         let apart = text(&parse(&["vers=4,minorversion=0"]).kernel.for_server([127, 0, 0, 1].into(), 1));
         assert!(apart.contains("minorversion=0,vers=4,"), "{apart}");
     }

@@ -47,8 +47,11 @@ pub struct Prerequisites {
 }
 
 impl Prerequisites {
-    /// Looks at this process and its node.
-    pub fn of_process(trust_root: bool, in_pod: bool) -> Self {
+    /// Looks at this process and its node. `in_pod` is whether Kubernetes runs it; a process that is in another mount namespace than the
+    /// node's first one is in a container as well, if the kubelet is to mount through it. Which process is the first is not to be told
+    /// from within a PID namespace of its own: there, and without a kubelet, nothing is refused, for then this may be the whole machine.
+    pub fn of_process(trust_root: bool, in_pod: bool, serves_kubelet: bool) -> Self {
+        let in_pod = in_pod || (serves_kubelet && is_apart(Path::new("/proc")));
         let distinct = if trust_root { Ok(()) } else { kernel_is_distinct() };
         Self { privilege: privilege(capabilities(None)), distinction: distinct.err().map(distinction), in_pod }
     }
@@ -81,6 +84,12 @@ impl Prerequisites {
 /// The kubelet's directory, of which `plugins/NAME/csi.sock` is the driver's socket.
 fn kubelet_directory(csi_socket: &Path) -> Option<&Path> {
     csi_socket.ancestors().find(|path| path.file_name().is_some_and(|name| name == "plugins"))?.parent()
+}
+
+/// Whether this process sees other mounts than the first process of `proc` does.
+fn is_apart(proc: &Path) -> bool {
+    let namespace = |process: &str| std::fs::read_link(proc.join(process).join("ns/mnt"));
+    matches!((namespace("self"), namespace("1")), (Ok(own), Ok(first)) if own != first)
 }
 
 fn privilege(own: rustix::io::Result<rustix::thread::CapabilitySets>) -> Option<Missing> {
@@ -131,6 +140,23 @@ mod tests {
             assert_eq!(seen(hidden), Err(Missing::Propagation(hidden.into())));
         }
         assert_eq!(Prerequisites::default().seen_by_pods(Path::new("/elsewhere"), &mounts), Ok(()));
+    }
+
+    #[test]
+    fn another_mount_namespace_than_the_first_process_has_is_apart() {
+        let proc = tempfile::tempdir().unwrap();
+        let link = |process: &str, to: &str| {
+            let ns = proc.path().join(process).join("ns");
+            std::fs::create_dir_all(&ns).unwrap();
+            drop(std::fs::remove_file(ns.join("mnt")));
+            std::os::unix::fs::symlink(to, ns.join("mnt")).unwrap();
+        };
+        link("self", "mnt:[1]");
+        assert!(!is_apart(proc.path()), "what can't be read tells nothing");
+        link("1", "mnt:[1]");
+        assert!(!is_apart(proc.path()));
+        link("1", "mnt:[2]");
+        assert!(is_apart(proc.path()));
     }
 
     #[test]

@@ -15,11 +15,14 @@ use super::recovery::let_go;
 use super::request::{Mode, PublishRequest};
 use super::{Published, State, target};
 use crate::blocking::Dependency;
+use crate::efs::EfsError;
+use crate::efs::mount_targets::ListMountTargets;
 use crate::mount::client_name::client_name;
 use crate::mount::mountinfo::{self, MountEntry};
 use crate::mount::{Job, JobError, WorkerError};
-use crate::tunnel::TunnelLease;
 use crate::tunnel::dial::check_plain;
+use crate::tunnel::{TunnelLease, TunnelSpec};
+use crate::volume::AccessPointId;
 
 /// The kernel's mount call has this long in all. The preceding check has shown that the server answers.
 const MOUNT_WITHIN: Duration = Duration::from_secs(30);
@@ -164,14 +167,15 @@ impl State {
     }
 
     /// A refusal may mean that the access point is gone, which the server does not tell from a policy that forbids it. AWS is asked once; not
-    /// about a file system that may be another account's, of which nothing is known here.
+    /// about a file system that is another account's, of which nothing is known here. With an address alone it may be either's, so
+    /// whether the file system is known here is asked, too.
     async fn explain_refusal(&self, error: NodeError, mount: &MountRequest) -> NodeError {
         let route = &mount.spec.route;
-        let is_own = route.by_zone.is_empty() && !route.cross_account && route.address.is_none();
+        let may_be_own = route.by_zone.is_empty() && !route.cross_account;
         let access_point =
-            mount.spec.access_point.as_ref().filter(|_| is_own && error.code() == Code::PermissionDenied);
+            mount.spec.access_point.as_ref().filter(|_| may_be_own && error.code() == Code::PermissionDenied);
         let Some(id) = access_point.and_then(|id| id.parse().ok()) else { return error };
-        match timeout(ASK_WITHIN, self.efs.is_gone(&id)).await {
+        match timeout(ASK_WITHIN, is_missing(self.efs.as_ref(), &id, &mount.spec)).await {
             Ok(Ok(true)) => NodeError::NoAccessPoint { access_point: id.to_string(), refusal: error.to_string() },
             Ok(Ok(false)) | Err(_) => error,
             Ok(Err(reason)) => {
@@ -310,6 +314,17 @@ impl State {
     }
 }
 
+/// Whether AWS says that an access point does not exist, and not only not in this account.
+async fn is_missing(efs: &dyn ListMountTargets, id: &AccessPointId, spec: &TunnelSpec) -> Result<bool, EfsError> {
+    if !efs.is_gone(id).await? {
+        return Ok(false);
+    }
+    match (spec.route.address, spec.file_system.parse()) {
+        (Some(_), Ok(file_system)) => efs.mount_targets(&file_system).await.map(|_| true),
+        _ => Ok(true),
+    }
+}
+
 /// What keeps `request` from being the same as what is published, in words.
 fn difference(record: &Record, request: &PublishRequest) -> Option<String> {
     let (was, is) = (&record.mount, &request.mount);
@@ -329,4 +344,63 @@ fn difference(record: &Record, request: &PublishRequest) -> Option<String> {
 
 pub(super) fn mountinfo_error(target: &Path, source: std::io::Error) -> NodeError {
     NodeError::File { what: "cannot read the mount table for", path: target.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::efs::{EfsErrorKind, MountTarget};
+    use crate::tunnel::Route;
+    use crate::volume::FileSystemId;
+    use async_trait::async_trait;
+
+    /// An account in which the access point is gone or not, and the file system is or is not.
+    struct Account {
+        is_gone: bool,
+        has_file_system: bool,
+    }
+
+    #[async_trait]
+    impl ListMountTargets for Account {
+        async fn mount_targets(&self, _: &FileSystemId) -> Result<Vec<MountTarget>, EfsError> {
+            match self.has_file_system {
+                true => Ok(Vec::new()),
+                false => Err(EfsError {
+                    operation: "DescribeMountTargets",
+                    kind: EfsErrorKind::FileSystemNotFound,
+                    message: String::new(),
+                    request_id: None,
+                }),
+            }
+        }
+
+        async fn is_gone(&self, _: &AccessPointId) -> Result<bool, EfsError> {
+            Ok(self.is_gone)
+        }
+    }
+
+    /// An access point of another account is unknown here and may well exist.
+    #[tokio::test]
+    async fn an_access_point_is_missing_only_in_the_account_of_its_file_system() {
+        let id = "fsap-0123456789abcdef0".parse().unwrap();
+        let spec = |address: Option<IpAddr>| TunnelSpec {
+            file_system: "fs-0123456789abcdef0".to_owned(),
+            access_point: Some("fsap-0123456789abcdef0".to_owned()),
+            region: "us-east-1".to_owned(),
+            server_name: "fs-0123456789abcdef0.efs.us-east-1.amazonaws.com".to_owned(),
+            iam: None,
+            route: Route { address, ..Route::default() },
+        };
+        let address = Some(IpAddr::from([192, 0, 2, 1]));
+        for (is_gone, has_file_system, address, want) in [
+            (true, true, None, Some(true)),
+            (true, true, address, Some(true)),
+            (true, false, address, None),
+            (false, true, address, Some(false)),
+        ] {
+            let account = Account { is_gone, has_file_system };
+            let told = is_missing(&account, &id, &spec(address)).await.ok();
+            assert_eq!(told, want, "gone: {is_gone}, ours: {has_file_system}, {address:?}");
+        }
+    }
 }

@@ -11,6 +11,7 @@ use super::errors::NodeError;
 use super::records::MountRequest;
 use crate::efs::endpoints;
 use crate::efs::metadata::UnknownError;
+use crate::limits::cut;
 use crate::mount::MountOptions;
 use crate::mount::options::{EfsOptions, ParsedOptions};
 use crate::tunnel::{IamSource, Route, TunnelSpec};
@@ -55,7 +56,7 @@ impl PublishRequest {
         let volume = volume_id(&request.volume_id)?;
         let context = Context::parse(&request.volume_context)?;
         let parsed = ParsedOptions::parse(flags)
-            .map_err(|error| NodeError::request(format!("mount option {:?}", error.option), error.reason))?;
+            .map_err(|error| NodeError::request(format!("mountOptions {:?}", error.option), error.reason))?;
         if !parsed.ignored.is_empty() {
             tracing::info!(volume = request.volume_id, options = ?parsed.ignored, "mount options without effect");
         }
@@ -71,7 +72,8 @@ impl PublishRequest {
             (None, Err(error)) => return Err(NodeError::Unknown(error.clone())),
         };
         if !endpoints::is_region(region) {
-            return Err(NodeError::request("region", format!("{region:?} is not the name of a region")));
+            let field = if parsed.efs.region.is_some() { "mountOptions region" } else { "region of the node" };
+            return Err(NodeError::request(field, format!("{region:?} is not the name of a region")));
         }
         let spec = TunnelSpec {
             file_system: volume.file_system.to_string(),
@@ -88,7 +90,7 @@ impl PublishRequest {
 
 /// An absolute path without `..` and with a last component of its own, so that it can't climb out of anything.
 pub fn target_path(field: &str, path: &str) -> Result<PathBuf, NodeError> {
-    let wrong = |reason: &str| Err(NodeError::request(field, format!("{path:?} {reason}")));
+    let wrong = |reason: &str| Err(NodeError::request(field, format!("{:?} {reason}", cut(path))));
     if path.is_empty() {
         return Err(NodeError::request(field, "is missing"));
     }
@@ -115,6 +117,7 @@ pub fn volume_id(handle: &str) -> Result<VolumeId, NodeError> {
     }
     let volume: VolumeId = handle.parse().map_err(|error| NodeError::request("volume_id", format!("{error}")))?;
     if volume.kind != FileSystemKind::Efs {
+        let handle = cut(handle);
         let reason = format!("{handle:?} is a volume of S3 Files, which this driver does not support");
         return Err(NodeError::request("volume_id", reason));
     }
@@ -140,7 +143,7 @@ fn capability(capability: Option<&csi::VolumeCapability>) -> Result<(Mode, &[Str
 fn subdirectory(volume: &VolumeId) -> Result<String, NodeError> {
     let path = volume.path.as_deref().unwrap_or_default();
     if path.split('/').any(|part| part == "..") {
-        return Err(NodeError::request("volume_id", format!("path {path:?} leads out of the file system")));
+        return Err(NodeError::request("volume_id", format!("path {:?} leads out of the file system", cut(path))));
     }
     Ok(volume.subdirectory())
 }
@@ -148,14 +151,14 @@ fn subdirectory(volume: &VolumeId) -> Result<String, NodeError> {
 fn access_point(volume: &VolumeId, options: &EfsOptions) -> Result<Option<AccessPointId>, NodeError> {
     let Some(option) = &options.access_point else { return Ok(volume.access_point.clone()) };
     let option: AccessPointId =
-        option.parse().map_err(|error| NodeError::request("mount option accesspoint", format!("{error}")))?;
+        option.parse().map_err(|error| NodeError::request("mountOptions accesspoint", format!("{error}")))?;
     match &volume.access_point {
         Some(handle) if *handle != option => Err(NodeError::request(
-            "mount option accesspoint",
+            "mountOptions accesspoint",
             format!("names {option}, the volume handle names {handle}; remove one of them"),
         )),
         _ => {
-            tracing::warn!(access_point = %option, "mount option accesspoint is deprecated, write it in the volume handle");
+            tracing::warn!(access_point = %option, "mountOptions accesspoint is deprecated, write it in the volume handle");
             Ok(Some(option))
         }
     }
@@ -164,7 +167,7 @@ fn access_point(volume: &VolumeId, options: &EfsOptions) -> Result<Option<Access
 fn encrypted(context: &Context, options: &EfsOptions, point: Option<&AccessPointId>) -> Result<bool, NodeError> {
     if options.tls && !context.encrypted {
         return Err(NodeError::request(
-            "mount option tls",
+            "mountOptions tls",
             "contradicts encryptInTransit: \"false\"; remove one of them",
         ));
     }
@@ -184,12 +187,12 @@ fn iam_source(options: &EfsOptions, encrypted: bool) -> Result<Option<IamSource>
     };
     if !options.iam {
         if source != IamSource::Default {
-            return Err(NodeError::request("mount option awsprofile or rolearn", "needs the mount option iam"));
+            return Err(NodeError::request("mountOptions awsprofile or rolearn", "needs the mount option iam"));
         }
         return Ok(None);
     }
     if !encrypted {
-        return Err(NodeError::request("mount option iam", "needs encryption; remove encryptInTransit: \"false\""));
+        return Err(NodeError::request("mountOptions iam", "needs encryption; remove encryptInTransit: \"false\""));
     }
     Ok(Some(source))
 }
@@ -198,17 +201,21 @@ fn route(context: Route, options: &EfsOptions) -> Result<Route, NodeError> {
     let address = match (context.address, options.mount_target) {
         (Some(one), Some(other)) if one != other => {
             let reason = format!("names {other}, the volume attribute names {one}; remove one of them");
-            return Err(NodeError::request("mount option mounttargetip", reason));
+            return Err(NodeError::request("mountOptions mounttargetip", reason));
         }
         (one, other) => one.or(other),
     };
     if context.cross_account && address.is_some() {
-        return Err(NodeError::request("mounttargetip", "can't be combined with crossaccount: \"true\""));
+        let field = match context.address {
+            Some(_) => "volume_context[\"mounttargetip\"]",
+            None => "mountOptions mounttargetip",
+        };
+        return Err(NodeError::request(field, "can't be combined with crossaccount: \"true\""));
     }
     if let Some(zone) = &options.zone
         && !endpoints::is_region(zone)
     {
-        return Err(NodeError::request("mount option az", format!("{zone:?} is not the name of an availability zone")));
+        return Err(NodeError::request("mountOptions az", format!("{zone:?} is not the name of an availability zone")));
     }
     Ok(Route { address, zone: options.zone.clone(), ..context })
 }

@@ -10,7 +10,7 @@ use rand::Rng;
 use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -24,6 +24,8 @@ use super::supervisor::Tunnel;
 const CONNECTIONS: usize = 64;
 /// First and longest pause between two attempts to reach the mount target.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+/// Refused connections are told at once and then together after this long: any program of the node can make them.
+const REFUSALS_TOLD_EVERY: Duration = Duration::from_secs(10);
 /// Pause after the process ran out of file descriptors or memory for a new connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -31,6 +33,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub async fn serve(tunnel: Arc<Tunnel>, listener: TcpListener, admission: Admission, stop: CancellationToken) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let tasks = TaskTracker::new();
+    let mut refusals = Refusals::default();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -47,7 +50,9 @@ pub async fn serve(tunnel: Arc<Tunnel>, listener: TcpListener, admission: Admiss
         };
         if let Err(reason) = admit(&stream, from, admission) {
             tunnel.counters().refused.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(tunnel = %tunnel.spec(), port = tunnel.port(), %from, reason, "refused a local connection");
+            if let Some(untold) = refusals.tell(Instant::now()) {
+                tracing::warn!(tunnel = %tunnel.spec(), port = tunnel.port(), %from, reason, untold, "refused a local connection");
+            }
             continue;
         }
         let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
@@ -68,6 +73,25 @@ pub async fn serve(tunnel: Arc<Tunnel>, listener: TcpListener, admission: Admiss
     tunnel.close();
     tasks.close();
     tasks.wait().await;
+}
+
+/// Which of many refusals get a line in the log.
+#[derive(Default)]
+struct Refusals {
+    told: Option<Instant>,
+    untold: u64,
+}
+
+impl Refusals {
+    /// Whether to tell this one, and how many have not been told before it.
+    fn tell(&mut self, now: Instant) -> Option<u64> {
+        if self.told.is_some_and(|told| now.duration_since(told) < REFUSALS_TOLD_EVERY) {
+            self.untold += 1;
+            return None;
+        }
+        self.told = Some(now);
+        Some(std::mem::take(&mut self.untold))
+    }
 }
 
 fn admit(stream: &TcpStream, from: SocketAddr, admission: Admission) -> Result<(), String> {
@@ -133,5 +157,18 @@ fn given_up(local: &TcpStream) -> io::Result<bool> {
     match local.ready(Interest::READABLE).now_or_never() {
         Some(ready) => Ok(ready?.is_read_closed()),
         None => Ok(false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_told_at_most_every_ten_seconds_and_none_is_forgotten() {
+        let (mut refusals, start) = (Refusals::default(), Instant::now());
+        let told: Vec<_> = (0..25).map(|second| refusals.tell(start + Duration::from_secs(second))).collect();
+        let lines: Vec<_> = told.iter().enumerate().filter_map(|(at, told)| told.map(|untold| (at, untold))).collect();
+        assert_eq!(lines, [(0, 0), (10, 9), (20, 9)]);
     }
 }

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::limits::cut;
+
 /// Hex digits that an AWS id may carry: 8 in old accounts, 17 today, 40 by the API model.
 const HEX_DIGITS: std::ops::RangeInclusive<usize> = 8..=40;
 
@@ -63,7 +65,7 @@ macro_rules! aws_id {
             type Err = IdError;
 
             fn from_str(text: &str) -> Result<Self, IdError> {
-                if is_id(text, $prefix) { Ok(Self(text.into())) } else { Err(IdError::$error(text.to_owned())) }
+                if is_id(text, $prefix) { Ok(Self(text.into())) } else { Err(IdError::$error(cut(text))) }
             }
         }
 
@@ -151,14 +153,14 @@ impl FromStr for VolumeId {
             _ => (FileSystemKind::Efs, &fields[..], 3),
         };
         if fields.len() > allowed {
-            return Err(IdError::TooManyFields { handle: handle.to_owned(), found: fields.len(), allowed });
+            return Err(IdError::TooManyFields { handle: cut(handle), found: fields.len(), allowed });
         }
-        let invalid = |reason: String| IdError::Handle { handle: handle.to_owned(), reason };
+        let invalid = |reason: String| IdError::Handle { handle: cut(handle), reason };
         let file_system = rest.first().copied().unwrap_or_default();
         let file_system = file_system.parse().map_err(|e: IdError| invalid(e.to_string()))?;
         let path = rest.get(1).copied().unwrap_or_default();
         if path.chars().any(char::is_control) {
-            return Err(invalid(format!("path {path:?} holds a control character")));
+            return Err(invalid(format!("path {:?} holds a control character", cut(path))));
         }
         let path = (!path.is_empty()).then(|| clean_path(path));
         let access_point = match rest.get(2).copied().unwrap_or_default() {
