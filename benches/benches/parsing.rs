@@ -6,9 +6,9 @@ use std::time::SystemTime;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use efs_csi_driver::mount::options::ParsedOptions;
-use efs_csi_driver::tunnel::certificate::{Claims, Issuer};
-use efs_csi_driver::tunnel::key::ClientKey;
 use efs_csi_driver::volume::VolumeId;
+use efs_tunnel::certificate::{Claims, Issuer};
+use efs_tunnel::key::ClientKey;
 use fake_efs::nfs::xdr::{Decoder, Encoder};
 
 fn handles(criterion: &mut Criterion) {

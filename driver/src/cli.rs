@@ -328,6 +328,11 @@ pub struct ServeFlags {
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
         value_parser = parse_go_bool, action = clap::ArgAction::Set, help_heading = "Node")]
     pub tunnels_trust_root: bool,
+    /// How many connections to the mount target a busy mount through a tunnel may have. EFS serves one at about 500 MiB/s, and says
+    /// when more are welcome; 1 never asks.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16), value_name = "COUNT",
+        help_heading = "Node")]
+    pub max_connections_per_mount: u8,
 
     /// Log at debug level.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",

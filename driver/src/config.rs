@@ -123,6 +123,8 @@ pub struct NodeConfig {
     pub unmount_timeout: Duration,
     /// Tunnels serve every process of uid 0 in the driver's network namespace, not the kernel alone.
     pub tunnels_trust_root: bool,
+    /// Connections to the mount target that one of the kernel's may use at most.
+    pub max_connections_per_mount: usize,
     /// What `--efs-utils-conf-overrides` comes to.
     pub efs_utils: Settings,
 }
@@ -270,6 +272,7 @@ fn node_config(flags: &ServeFlags) -> Result<NodeConfig, ConfigError> {
         volume_attach_limit,
         unmount_timeout: flags.unmount_timeout,
         tunnels_trust_root: flags.tunnels_trust_root,
+        max_connections_per_mount: flags.max_connections_per_mount.into(),
         efs_utils,
     })
 }

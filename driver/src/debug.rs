@@ -126,6 +126,13 @@ fn tunnel(tunnel: &TunnelReport) -> Vec<String> {
             tunnel.handshakes + tunnel.handshake_failures,
             tunnel.refused
         ),
+        None if tunnel.multiplexed > tunnel.connections || tunnel.lost_connections > 0 => format!(
+            "ok ({} connections to partition {}, {} lost, {} calls sent again)",
+            tunnel.multiplexed,
+            tunnel.partition.as_deref().unwrap_or("-"),
+            tunnel.lost_connections,
+            tunnel.resent_calls
+        ),
         None => "ok".to_owned(),
     };
     vec![
@@ -233,6 +240,10 @@ mod tests {
             connections: 1,
             connected: 3,
             reconnected: 2,
+            multiplexed: 1,
+            partition: Some("0123456789abcdef".to_owned()),
+            lost_connections: 0,
+            resent_calls: 0,
             sent_bytes: 1_234_567,
             received_bytes: 9_876_543_210,
             handshakes: 3,
@@ -254,6 +265,8 @@ mod tests {
             ..healthy.clone()
         };
         let stranger = TunnelReport { port: 20051, handshake_failures: 1, refused: 2, ..healthy.clone() };
+        let busy =
+            TunnelReport { port: 20052, multiplexed: 4, lost_connections: 1, resent_calls: 17, ..healthy.clone() };
         let well = MountReport {
             target: "/var/lib/kubelet/pods/a/volumes/kubernetes.io~csi/pv-1/mount".to_owned(),
             volume: "efs:fs-0123456789abcdef0::fsap-0123456789abcdef0".to_owned(),
@@ -284,7 +297,7 @@ mod tests {
             up_seconds: 200_000,
             kubelet: Some(KubeletAnswer::Registered),
             node: NodeReport {
-                tunnels: vec![healthy, ill, stranger],
+                tunnels: vec![healthy, ill, stranger, busy],
                 mounts: vec![well, lost],
                 walks: vec![walked, walking],
             },

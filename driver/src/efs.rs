@@ -11,6 +11,7 @@ pub mod errors;
 mod hosts;
 pub mod http_client;
 pub mod metadata;
+pub mod mount_credentials;
 pub mod mount_targets;
 mod patient;
 

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use efs_common::causes::InContext;
 use http::Uri;
 use hyper::rt::{Read, Write};
 use hyper_util::client::legacy::Client as HttpClient;
@@ -19,7 +20,6 @@ use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tower::retry::RetryLayer;
 use tower::{BoxError, Service, ServiceBuilder};
 
-use crate::causes::InContext;
 use crate::proxy::{Proxies, Proxy, ProxyError};
 
 /// Limit of a connect to all addresses of the API server together, shorter than any caller waits.

@@ -2,19 +2,16 @@
 //!
 //! [`process`] starts and stops it; [`cli`] and [`config`] say what it should do; [`server`] serves the CSI services on one
 //! socket, beginning with [`identity`]; [`efs`] is the AWS side, [`volume`] holds the types that all of them share.
-//! [`tunnel`] and [`mount`] are what the node needs: encrypted ways to EFS and kernel mounts; [`durable`] writes files that
-//! survive a crash, [`socket`] puts sockets at fixed paths and
-//! keeps them there, [`probe`] tells whether this very process serves;
+//! [`efs_tunnel`] and [`mount`] are what the node needs: encrypted ways to EFS and kernel mounts; [`socket`] puts sockets at fixed
+//! paths and keeps them there, [`probe`] tells whether this very process serves;
 //! [`blocking`] keeps what hangs outside from hanging everything here.
 
 pub mod admin;
 pub mod blocking;
-mod causes;
 pub mod cli;
 pub mod config;
 pub mod controller;
 pub mod debug;
-pub mod durable;
 pub mod efs;
 pub mod fips;
 mod hand_over;
@@ -27,7 +24,6 @@ mod logging;
 pub mod metrics;
 pub mod mount;
 pub mod node;
-pub mod open_files;
 pub mod orphans;
 pub mod probe;
 pub mod process;
@@ -39,5 +35,4 @@ pub mod socket;
 mod starter;
 pub mod status;
 pub mod trash;
-pub mod tunnel;
 pub mod volume;

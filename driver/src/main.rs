@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use efs_csi_driver::node::walker;
-use efs_csi_driver::tunnel::keeper;
 use efs_csi_driver::{mount, probe, process};
+use efs_tunnel::keeper;
 
 fn main() -> ExitCode {
     // The driver's helpers must start fast and stay small: no flags, no logging, no runtime.

@@ -25,6 +25,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use csi_proto::csi::{self, node_server::Node};
+use efs_common::open_files;
+use efs_tunnel::keeper::{Host, Keeper};
+use efs_tunnel::roots::{self, RootsError};
+use efs_tunnel::{
+    Admission, Binding, DialDeps, DialLimits, IssuerSlot, Locate, ProvideCredentials, TunnelLease, Tunnels,
+};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -37,10 +43,7 @@ use crate::efs::mount_targets::{ListMountTargets, MountTargets};
 use crate::metrics::Metrics;
 use crate::mount::Worker;
 use crate::mount::mountinfo::{self, MountEntry};
-use crate::tunnel::keeper::{Host, Keeper};
-use crate::tunnel::roots::{self, RootsError};
-use crate::tunnel::{Admission, DialDeps, DialLimits, IssuerSlot, Locate, ProvideCredentials, TunnelLease, Tunnels};
-use crate::{open_files, rpc};
+use crate::rpc;
 
 pub mod cluster;
 pub mod efs_utils;
@@ -227,6 +230,7 @@ impl NodeService {
             credentials: deps.credentials,
             source: config.efs_utils.source.clone().unwrap_or_else(|| CLIENT_SOURCE.to_owned()),
             limits,
+            binding: Binding::up_to(config.max_connections_per_mount),
         };
         let volumes_by_files = volumes_by_files(deps.open_files, deps.ports.len());
         deps.prerequisites.tell(config.registration.as_ref().map(|it| it.csi_socket.as_path()));

@@ -5,10 +5,10 @@ use std::os::unix::process::CommandExt;
 use std::process::{self, ExitCode};
 use std::time::Duration;
 
+use efs_common::causes::causes;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::causes::causes;
 use crate::cli::{self, Command};
 use crate::config::{Config, Environment};
 use crate::efs::endpoint_urls;

@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 use csi_proto::csi::controller_server::ControllerServer;
 use csi_proto::csi::identity_server::IdentityServer;
 use csi_proto::csi::node_server::NodeServer;
+use efs_common::open_files;
+use efs_tunnel::roots::{self, RootsError};
+use efs_tunnel::{Binding, DialDeps, DialLimits, IssuerSlot, Locate};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -22,6 +25,7 @@ use crate::controller::sessions::{Addresses, TunnelSessions};
 use crate::controller::{Controller, ControllerService};
 use crate::efs::http_client;
 use crate::efs::metadata::NodeObject;
+use crate::efs::mount_credentials::AwsCredentials;
 use crate::efs::{AwsClients, EfsClients as _};
 use crate::health;
 use crate::identity::{IdentityService, PLUGIN_NAME, VERSION};
@@ -34,10 +38,7 @@ use crate::node::{self, NodeDeps, NodeService, StartError};
 use crate::recent::RecentEvents;
 use crate::rpc::RpcMetrics;
 use crate::socket::{self, BindError, KeptSocket, Place};
-use crate::tunnel::credentials::AwsCredentials;
-use crate::tunnel::roots::{self, RootsError};
-use crate::tunnel::{DialDeps, DialLimits, IssuerSlot, Locate};
-use crate::{fips, hand_over, open_files, probe};
+use crate::{fips, hand_over, probe};
 
 /// How long running calls may take to finish after the stop signal. The kubelet grants 30 s before SIGKILL.
 const GRACE: Duration = Duration::from_secs(20);
@@ -192,6 +193,7 @@ pub(crate) fn sessions(config: &ControllerConfig, shutdown: CancellationToken) -
         credentials: Arc::new(AwsCredentials),
         source: "k8s".to_owned(),
         limits: DialLimits::default(),
+        binding: Binding::off(),
     };
     Ok(TunnelSessions::new(deps, addresses, shutdown))
 }

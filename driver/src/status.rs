@@ -157,10 +157,11 @@ impl From<ControllerError> for Status {
 
 #[cfg(test)]
 mod tests {
+    use efs_common::open_files::OutOfFiles;
+
     use super::*;
     use crate::controller::parameters::{Problem, Problems};
     use crate::efs::EfsError;
-    use crate::open_files::OutOfFiles;
     use csi_proto::code_name;
 
     fn kinds() -> Vec<EfsErrorKind> {

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use efs_csi_driver::mount::{Job, Worker, WorkerError};
 use efs_csi_driver::node::errors::NodeError;
-use efs_csi_driver::tunnel::dial::check_plain;
-use efs_csi_driver::tunnel::{DialError, DialLimits, OpenError};
+use efs_tunnel::dial::check_plain;
+use efs_tunnel::{DialError, DialLimits, OpenError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::{Authority, spec, tunnels};
 use tokio_util::sync::CancellationToken;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
-use efs_csi_driver::tunnel::{
+use efs_tunnel::{
     Admission, DialError, DialLimits, IamSource, OpenError, ProvideCredentials, Route, TunnelLease, TunnelSpec,
 };
 use support::{Authority, SERVER_NAME, Server, spec, tunnels, tunnels_with};

@@ -9,11 +9,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use async_trait::async_trait;
 use aws_credential_types::Credentials;
-use efs_csi_driver::tunnel::{
-    Admission, DialDeps, DialLimits, IamSource, IssuerSlot, Locate, LocateError, ProvideCredentials, Route, TunnelSpec,
-    Tunnels, roots,
-};
 use efs_csi_e2e::stack::Process;
+use efs_tunnel::{
+    Admission, Binding, DialDeps, DialLimits, IamSource, IssuerSlot, Locate, LocateError, ProvideCredentials, Route,
+    TunnelSpec, Tunnels, roots,
+};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
@@ -55,6 +55,7 @@ pub async fn hold(upstream: SocketAddr, ca_file: &Path, count: usize) -> anyhow:
         credentials: Arc::new(NoCredentials),
         source: "k8s".to_owned(),
         limits: DialLimits::default(),
+        binding: Binding::off(),
     };
     deps.issuer.get().await.context("making the client key")?;
     let stop = CancellationToken::new();

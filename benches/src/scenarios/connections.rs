@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, ensure};
-use efs_csi_driver::tunnel::certificate::{Claims, Issuer};
-use efs_csi_driver::tunnel::key::ClientKey;
-use efs_csi_driver::tunnel::roots;
 use efs_csi_e2e::stack::Fake;
+use efs_tunnel::certificate::{Claims, Issuer};
+use efs_tunnel::key::ClientKey;
+use efs_tunnel::roots;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls_pki_types::ServerName;

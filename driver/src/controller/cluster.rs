@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use efs_common::causes::causes;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolume, PersistentVolumeClaim, Secret};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::ListParams;
@@ -14,7 +15,6 @@ use tokio::sync::OnceCell;
 use super::ControllerError;
 use super::parameters::ObjectKey;
 use super::uses::Used;
-use crate::causes::causes;
 use crate::cli::parse_go_bool;
 use crate::identity::PLUGIN_NAME;
 use crate::kubernetes::{self, Deadline, Unanswered};

@@ -1,9 +1,9 @@
 //! What can go wrong in the controller's calls. The gRPC code of each error is in [`crate::status`].
 
+use efs_common::open_files::OutOfFiles;
 use efs_directories::DirectoryError;
 
 use crate::efs::EfsError;
-use crate::open_files::OutOfFiles;
 use crate::volume::{AccessPointId, FileSystemId, VolumeId};
 
 use super::parameters::Problems;

@@ -10,18 +10,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use efs_common::open_files::OutOfFiles;
 use efs_directories::nfs::NfsFiles;
 use efs_directories::{Files, Ledger, Trash};
+use efs_tunnel::{
+    Admission, DialDeps, DialError, IamSource, Locate, LocateError, OpenError, Route, TunnelLease, TunnelSpec, Tunnels,
+};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::ControllerError;
 use super::paths::is_named_after;
 use crate::efs::{LifeCycle, MountTarget};
-use crate::open_files::OutOfFiles;
-use crate::tunnel::{
-    Admission, DialDeps, DialError, IamSource, Locate, LocateError, OpenError, Route, TunnelLease, TunnelSpec, Tunnels,
-};
 use crate::volume::FileSystemId;
 
 /// Limit of making a connection with its session. All calls that wait for it fail with it, so it is shorter than csi-provisioner's

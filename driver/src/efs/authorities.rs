@@ -9,7 +9,7 @@ use aws_types::os_shim_internal::{Env, Fs};
 use tokio::sync::OnceCell;
 use tokio_rustls::rustls::RootCertStore;
 
-use crate::tunnel::roots::{self, RootsError};
+use efs_tunnel::roots::{self, RootsError};
 
 /// As all AWS SDKs name it.
 const VARIABLE: &str = "AWS_CA_BUNDLE";

@@ -12,14 +12,14 @@ use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
 use aws_smithy_runtime_api::http::Response;
 use aws_types::request_id::RequestId;
+use efs_common::causes::causes;
+use efs_common::open_files::OutOfFiles;
 
 use super::api::{
     AccessPoint, AccessPointPage, EfsApi, FileSystem, LifeCycle, MountTarget, NewAccessPoint, Owner, PosixUser,
 };
 use super::attempts::Attempts;
 use super::errors::{EfsError, EfsErrorKind};
-use crate::causes::causes;
-use crate::open_files::OutOfFiles;
 use crate::volume::{AccessPointId, FileSystemId};
 
 /// One SDK client per group of operations, each with retries of its own, so that one throttled operation does not use up

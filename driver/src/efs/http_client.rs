@@ -18,10 +18,10 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use efs_common::causes::{InContext, causes};
 use http::Uri;
 
 use super::authorities::Authorities;
-use crate::causes::{InContext, causes};
 use crate::proxy::{Proxies, Proxy, ProxyError};
 
 /// A client with connections of its own, so share it. The certificate authorities are read when the first connection with TLS is

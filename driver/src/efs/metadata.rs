@@ -11,11 +11,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_config::imds::client::error::ImdsError;
 use aws_config::provider_config::ProviderConfig;
+use efs_common::causes::causes;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout};
 
 use super::http_client::http_client;
-use crate::causes::causes;
 
 /// The metadata service answers from the same host; this is generous.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);

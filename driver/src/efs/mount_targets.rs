@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use efs_tunnel::{Locate, LocateError, TunnelSpec};
 use tokio::net::lookup_host;
 use tokio::time::timeout;
 
@@ -18,7 +19,6 @@ use super::errors::EfsError;
 use super::hosts::addresses_of;
 use super::metadata::Metadata;
 use super::patient::{NoAnswer, PatientLister};
-use crate::tunnel::{Locate, LocateError, TunnelSpec};
 use crate::volume::{AccessPointId, FileSystemId};
 
 /// Where the system keeps names of its own; a pod's `hostAliases` are written there.
@@ -246,7 +246,7 @@ mod tests {
             region: "us-east-1".to_owned(),
             server_name: "fs-0123456789abcdef0.efs.us-east-1.amazonaws.invalid".to_owned(),
             iam: None,
-            route: crate::tunnel::Route::default(),
+            route: efs_tunnel::Route::default(),
         };
         std::fs::write(&hosts, format!("10.0.0.9 {}\n", spec.server_name)).unwrap();
         let given = crate::efs::metadata::Given {

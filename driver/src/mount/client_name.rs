@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::system::{sethostname, uname};
 use sha2::{Digest, Sha256};
 
-use crate::tunnel::TunnelSpec;
+use efs_tunnel::TunnelSpec;
 
 /// So much of the host's name is kept, for whoever reads the server's list of clients. The kernel takes 64 bytes in all.
 const HOST_MAX: usize = 47;
@@ -40,8 +40,9 @@ pub(super) fn take(name: &str) -> Result<(), Errno> {
 
 #[cfg(test)]
 mod tests {
+    use efs_tunnel::Route;
+
     use super::*;
-    use crate::tunnel::Route;
 
     fn spec(access_point: Option<&str>) -> TunnelSpec {
         TunnelSpec {

@@ -14,6 +14,7 @@ use std::process::{ExitCode, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use efs_common::open_files::OutOfFiles;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Take};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -21,7 +22,6 @@ use tokio::time::{sleep, timeout};
 
 use crate::blocking::Blocking;
 use crate::metrics::Metrics;
-use crate::open_files::OutOfFiles;
 use crate::starter;
 
 use super::kernel::{Job, JobError, Outcome, Usage, perform};

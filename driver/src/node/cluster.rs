@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use efs_common::causes::causes;
 use k8s_openapi::api::core::v1::{Node, Taint};
 use k8s_openapi::api::storage::v1::CSINode;
 use kube::{Api, Client};
 use serde_json::json;
 use tokio::sync::OnceCell;
 
-use crate::causes::causes;
 use crate::efs::metadata::{NoFacts, NodeFacts, NodeObject};
 use crate::kubernetes::{self, Deadline, Unanswered};
 

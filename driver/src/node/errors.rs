@@ -4,14 +4,14 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use efs_common::open_files::OutOfFiles;
+use efs_tunnel::{DialError, OpenError};
 use rustix::io::Errno;
 use tonic::{Code, Status};
 
 use super::prerequisites::Missing;
 use crate::efs::metadata::UnknownError;
 use crate::mount::{JobError, WorkerError};
-use crate::open_files::OutOfFiles;
-use crate::tunnel::{DialError, OpenError};
 
 /// What the driver's container lacks when this node's kernel forbids a step of a mount.
 const UNPRIVILEGED: &str = "; this node's kernel forbids it, no server was asked: run the node plug-in's container with \
@@ -274,8 +274,9 @@ impl From<NodeError> for Status {
 
 #[cfg(test)]
 mod tests {
+    use efs_tunnel::LocateError;
+
     use super::*;
-    use crate::tunnel::LocateError;
     use csi_proto::code_name;
     use std::fmt::Write as _;
 

@@ -42,9 +42,15 @@ type TunnelCounter = (&'static str, &'static str, fn(&TunnelReport) -> u64);
 /// A gauge of tunnels; `None` where there is no value now.
 type TunnelGauge = (&'static str, &'static str, fn(&TunnelReport, Duration) -> Option<i64>);
 
-const COUNTERS: [TunnelCounter; 8] = [
+const COUNTERS: [TunnelCounter; 10] = [
     ("efs_csi_tunnel_connected", "Connections made to the mount target for the kernel", |it| it.connected),
     ("efs_csi_tunnel_reconnected", "Connections that took the place of one that had ended", |it| it.reconnected),
+    (
+        "efs_csi_tunnel_lost_connections",
+        "Connections to the mount target that were lost while others of the same mount went on",
+        |it| it.lost_connections,
+    ),
+    ("efs_csi_tunnel_resent_calls", "Calls that were sent again on another connection", |it| it.resent_calls),
     ("efs_csi_tunnel_sent_bytes", "Bytes from the kernel to the mount target", |it| it.sent_bytes),
     ("efs_csi_tunnel_received_bytes", "Bytes from the mount target to the kernel", |it| it.received_bytes),
     ("efs_csi_tunnel_tls_handshakes", "TLS handshakes that succeeded", |it| it.handshakes),
@@ -53,9 +59,14 @@ const COUNTERS: [TunnelCounter; 8] = [
     ("efs_csi_tunnel_refused", "Local connections that were not the kernel's", |it| it.refused),
 ];
 
-const GAUGES: [TunnelGauge; 3] = [
+const GAUGES: [TunnelGauge; 4] = [
     ("efs_csi_tunnel_up", "1, or 0 while the mount target is out of reach", |it, _| Some(it.trouble.is_none().into())),
     ("efs_csi_tunnel_connections", "Connections that are carried now", |it, _| it.connections.try_into().ok()),
+    (
+        "efs_csi_tunnel_multiplexed_connections",
+        "Connections to the mount target of mounts that may have several",
+        |it, _| it.multiplexed.try_into().ok(),
+    ),
     (
         "efs_csi_tunnel_certificate_expiry_timestamp_seconds",
         "When the current client certificate expires; the next connection renews it an hour after it was made",
@@ -129,6 +140,10 @@ mod tests {
             connections: 1,
             connected: 4,
             reconnected: 3,
+            multiplexed: 2,
+            partition: None,
+            lost_connections: 11,
+            resent_calls: 12,
             sent_bytes: 5,
             received_bytes: 6,
             handshakes: 7,
@@ -158,6 +173,8 @@ mod tests {
         insta::assert_snapshot!(lines(&metrics).join("\n"), @r#"
         efs_csi_tunnel_connected_total{file_system="fs-12345678",access_point="fsap-12345678",port="20049"} 4
         efs_csi_tunnel_reconnected_total{file_system="fs-12345678",access_point="fsap-12345678",port="20049"} 3
+        efs_csi_tunnel_lost_connections_total{file_system="fs-12345678",access_point="fsap-12345678",port="20049"} 11
+        efs_csi_tunnel_resent_calls_total{file_system="fs-12345678",access_point="fsap-12345678",port="20049"} 12
         efs_csi_tunnel_sent_bytes_total{file_system="fs-12345678",access_point="fsap-12345678",port="20049"} 5
         efs_csi_tunnel_received_bytes_total{file_system="fs-12345678",access_point="fsap-12345678",port="20049"} 6
         efs_csi_tunnel_tls_handshakes_total{file_system="fs-12345678",access_point="fsap-12345678",port="20049"} 7
@@ -166,6 +183,7 @@ mod tests {
         efs_csi_tunnel_refused_total{file_system="fs-12345678",access_point="fsap-12345678",port="20049"} 10
         efs_csi_tunnel_up{file_system="fs-12345678",access_point="fsap-12345678",port="20049"} 1
         efs_csi_tunnel_connections{file_system="fs-12345678",access_point="fsap-12345678",port="20049"} 1
+        efs_csi_tunnel_multiplexed_connections{file_system="fs-12345678",access_point="fsap-12345678",port="20049"} 2
         efs_csi_tunnel_certificate_expiry_timestamp_seconds{file_system="fs-12345678",access_point="fsap-12345678",port="20049"} 1800003600
         efs_csi_mounts 0
         efs_csi_mounts_troubled 0

@@ -8,12 +8,13 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use efs_tunnel::{TunnelLease, TunnelSpec};
+
 use super::State;
 use super::errors::NodeError;
 use super::publish::mountinfo_error;
 use super::records::{Record, Records};
 use crate::mount::mountinfo::MountEntry;
-use crate::tunnel::{TunnelLease, TunnelSpec};
 
 impl State {
     /// The tunnel for `spec`, for a mount at `target`: an open one, or one at the port that a record says it has, or one at a new
@@ -74,6 +75,7 @@ mod tests {
 
     use async_trait::async_trait;
     use aws_credential_types::Credentials;
+    use efs_tunnel::{IamSource, OpenError, ProvideCredentials, Route};
     use rand::Rng as _;
     use tokio_util::sync::CancellationToken;
 
@@ -85,7 +87,6 @@ mod tests {
     use crate::efs::{EfsError, MountTarget};
     use crate::metrics::Metrics;
     use crate::mount::{MountOptions, Worker};
-    use crate::tunnel::{IamSource, OpenError, ProvideCredentials, Route};
     use crate::volume::{AccessPointId, FileSystemId};
 
     /// A region without anything.

@@ -4,10 +4,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use efs_tunnel::admission::{Indistinct, kernel_is_distinct};
 use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::mount::mountinfo::{self, MountEntry};
-use crate::tunnel::admission::{Indistinct, kernel_is_distinct};
 
 /// Where the kubelet keeps its things unless it is told otherwise.
 const KUBELET: &str = "/var/lib/kubelet";

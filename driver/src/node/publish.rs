@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use csi_proto::csi;
+use efs_tunnel::dial::check_plain;
+use efs_tunnel::{TunnelLease, TunnelSpec};
 use rustix::io::Errno;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::Code;
@@ -20,8 +22,6 @@ use crate::efs::mount_targets::ListMountTargets;
 use crate::mount::client_name::client_name;
 use crate::mount::mountinfo::{self, MountEntry};
 use crate::mount::{Job, JobError, WorkerError};
-use crate::tunnel::dial::check_plain;
-use crate::tunnel::{TunnelLease, TunnelSpec};
 use crate::volume::AccessPointId;
 
 /// The kernel's mount call has this long in all. The preceding check has shown that the server answers.
@@ -205,7 +205,7 @@ impl State {
             .locate
             .locate(&mount.spec)
             .await
-            .map_err(|source| crate::tunnel::DialError::Locate { spec: what.clone(), source })?;
+            .map_err(|source| efs_tunnel::DialError::Locate { spec: what.clone(), source })?;
         let address =
             check_plain(&what, &addresses, self.limits).await.inspect_err(|_| self.locate.forget(&mount.spec))?;
         Ok(Reached::Direct(address.ip(), address.port()))
@@ -350,9 +350,9 @@ pub(super) fn mountinfo_error(target: &Path, source: std::io::Error) -> NodeErro
 mod tests {
     use super::*;
     use crate::efs::{EfsErrorKind, MountTarget};
-    use crate::tunnel::Route;
     use crate::volume::FileSystemId;
     use async_trait::async_trait;
+    use efs_tunnel::Route;
 
     /// An account in which the access point is gone or not, and the file system is or is not.
     struct Account {

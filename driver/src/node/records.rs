@@ -10,12 +10,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use efs_common::durable;
+use efs_tunnel::TunnelSpec;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::durable;
 use crate::mount::MountOptions;
-use crate::tunnel::TunnelSpec;
 
 /// The version that this driver writes. Files of another version are left alone.
 const VERSION: u32 = 1;
@@ -233,8 +233,9 @@ fn file_name(target: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use efs_tunnel::Route;
+
     use super::*;
-    use crate::tunnel::Route;
 
     fn record(target: &str) -> Record {
         let spec = TunnelSpec {

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use efs_tunnel::TunnelLease;
+use efs_tunnel::keeper::Inherited;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -19,8 +21,6 @@ use super::records::{Record, UNFINISHED_FOR};
 use super::{Published, State, kernel_ports};
 use crate::blocking::{Blocking, Dependency};
 use crate::mount::mountinfo::{self, MountEntry};
-use crate::tunnel::TunnelLease;
-use crate::tunnel::keeper::Inherited;
 
 /// How often state and mounts are compared.
 const EVERY: Duration = Duration::from_secs(60);
@@ -233,7 +233,9 @@ impl State {
             let Ok(_claim) = self.claim(&target, "") else { continue };
             match self.on_disk("looking for a record", move |records| records.restore(&record)).await {
                 Ok(false) => {}
-                Ok(true) => tracing::warn!(target = %target.display(), "wrote a record again that somebody had removed"),
+                Ok(true) => {
+                    tracing::warn!(target = %target.display(), "wrote a record again that somebody had removed");
+                }
                 Err(error) => {
                     tracing::warn!(target = %target.display(), %error, "cannot look after the records of mounts");
                     return;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use csi_proto::registration::registration_server::{Registration as Service, RegistrationServer};
 use csi_proto::registration::{InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse};
+use efs_tunnel::keeper::Keeper;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +19,6 @@ use tonic::{Request, Response, Status};
 
 use crate::identity::PLUGIN_NAME;
 use crate::socket::{self, KeptSocket, Place};
-use crate::tunnel::keeper::Keeper;
 
 /// The kubelet and nobody else.
 const MODE: u32 = 0o600;

@@ -1,12 +1,12 @@
 //! What the node service tells about itself: its tunnels, mounts and walks, for the admin socket.
 
+use efs_tunnel::{IamSource, Tunnel};
 use serde::{Deserialize, Serialize};
 
 use super::State;
 use super::records::{Reached, Record};
 use super::usage::WalkState;
 use crate::mount::mountinfo::{self, MountEntry};
-use crate::tunnel::{IamSource, Tunnel};
 
 /// The state of the node service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +36,18 @@ pub struct TunnelReport {
     pub connected: u64,
     /// Connections made in place of lost ones.
     pub reconnected: u64,
+    /// Connections to the mount target of those that may have several.
+    #[serde(default)]
+    pub multiplexed: usize,
+    /// The partition of the mount target that they lead to.
+    #[serde(default)]
+    pub partition: Option<String>,
+    /// Connections to the mount target that were lost while others went on.
+    #[serde(default)]
+    pub lost_connections: u64,
+    /// Calls that were sent again on another connection.
+    #[serde(default)]
+    pub resent_calls: u64,
     /// Bytes from the kernel to the mount target.
     pub sent_bytes: u64,
     /// Bytes from the mount target to the kernel.
@@ -86,6 +98,10 @@ impl TunnelReport {
             connections: tunnel.active(),
             connected: counters.connected.load(Relaxed),
             reconnected: counters.reconnected.load(Relaxed),
+            multiplexed: counters.multiplexed.connections.load(Relaxed),
+            partition: tunnel.partition().map(|partition| format!("{partition:?}")),
+            lost_connections: counters.multiplexed.lost.load(Relaxed),
+            resent_calls: counters.multiplexed.resent.load(Relaxed),
             sent_bytes: counters.traffic.sent.load(Relaxed),
             received_bytes: counters.traffic.received.load(Relaxed),
             handshakes: tunnel.handshakes().succeeded(),
@@ -118,9 +134,10 @@ impl State {
                     trouble: match &mounts {
                         Err(error) => Some(format!("the mount table can't be read: {error}")),
                         Ok(mounts) if !is_mounted(record, mounts) => Some("nothing is mounted there".to_owned()),
-                        Ok(_) if record.port().is_some() && published.lease.is_none() => {
-                            Some("the tunnel's port is taken, by another program or by a port keeper that does not answer".to_owned())
-                        }
+                        Ok(_) if record.port().is_some() && published.lease.is_none() => Some(
+                            "the tunnel's port is taken, by another program or by a port keeper that does not answer"
+                                .to_owned(),
+                        ),
                         Ok(_) => None,
                     },
                 }

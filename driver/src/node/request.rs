@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::path::{Component, Path, PathBuf};
 
 use csi_proto::csi::{self, volume_capability};
+use efs_tunnel::{IamSource, Route, TunnelSpec};
 
 use super::errors::NodeError;
 use super::records::MountRequest;
@@ -14,7 +15,6 @@ use crate::efs::metadata::UnknownError;
 use crate::limits::cut;
 use crate::mount::MountOptions;
 use crate::mount::options::{EfsOptions, ParsedOptions};
-use crate::tunnel::{IamSource, Route, TunnelSpec};
 use crate::volume::{AccessPointId, FileSystemKind, VolumeId};
 
 pub use csi::volume_capability::access_mode::Mode;

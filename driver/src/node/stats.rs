@@ -70,7 +70,11 @@ pub(super) async fn stats(
         (Ok(usage), None) if published.lease.is_some() || published.record.port().is_none() => {
             response(Some(usage), false, "the volume is mounted and the server answers".to_owned())
         }
-        (Ok(usage), None) => response(Some(usage), true, "the tunnel's port is taken, by another program or by a port keeper that does not answer".to_owned()),
+        (Ok(usage), None) => response(
+            Some(usage),
+            true,
+            "the tunnel's port is taken, by another program or by a port keeper that does not answer".to_owned(),
+        ),
         (Ok(usage), Some((error, _))) => response(Some(usage), true, error),
         (Err(error), Some((tunnel, since))) => {
             unwell(format!("no answer from the server ({error}); for {} s: {tunnel}", since.as_secs()))

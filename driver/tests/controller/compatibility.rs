@@ -70,11 +70,12 @@ fn every_test_that_the_document_names_exists() {
 fn every_trap_of_the_node_has_a_row_with_tests_that_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut tests = BTreeMap::new();
-    for directory in ["src", "tests", "../e2e/tests/mounts", "../e2e/tests/mounts_pods"] {
+    for directory in ["src", "tests", "tunnel/src", "../common/src", "../e2e/tests/mounts", "../e2e/tests/mounts_pods"]
+    {
         tests_below(&root.join(directory), &mut tests);
     }
     for trap in NODE_TRAPS {
-        let words = |row: &&str| row.split([' ', ',', '(', ')']).any(|word| word == format!("UB-{trap}"));
+        let words = |row: &&str| row.split([' ', ',', ';', '(', ')']).any(|word| word == format!("UB-{trap}"));
         let rows: Vec<&str> = NODE_DOCUMENT.lines().filter(words).collect();
         let [row] = rows.as_slice() else { panic!("UB-{trap} has {} rows", rows.len()) };
         assert!(quoted(row).any(|text| text.contains("::")), "UB-{trap}: this row names no test: {row}");

@@ -24,7 +24,7 @@ use efs_csi_driver::efs::AwsClients;
 use efs_csi_driver::efs::http_client::http_client;
 use efs_csi_driver::metrics::Metrics;
 use efs_csi_driver::server::{self, Listener};
-use efs_csi_driver::tunnel::{DialDeps, DialLimits, IamSource, IssuerSlot, Locate, ProvideCredentials};
+use efs_tunnel::{Binding, DialDeps, DialLimits, IamSource, IssuerSlot, Locate, ProvideCredentials};
 use fake_efs::{FakeEfs, Instance};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -311,6 +311,7 @@ fn tunnel_sessions(fake: &Instance) -> Arc<dyn Sessions> {
         credentials: Arc::new(FixedCredentials),
         source: "test".to_owned(),
         limits: DialLimits::default(),
+        binding: Binding::off(),
     };
     Arc::new(TunnelSessions::new(deps, addresses, CancellationToken::new()))
 }

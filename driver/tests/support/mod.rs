@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use aws_credential_types::Credentials;
-use efs_csi_driver::tunnel::roots;
-use efs_csi_driver::tunnel::{
-    Admission, DialDeps, DialLimits, IamSource, IssuerSlot, Locate, LocateError, ProvideCredentials, Route, TunnelSpec,
-    Tunnels,
+use efs_tunnel::roots;
+use efs_tunnel::{
+    Admission, Binding, DialDeps, DialLimits, IamSource, IssuerSlot, Locate, LocateError, ProvideCredentials, Route,
+    TunnelSpec, Tunnels,
 };
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -275,6 +275,7 @@ pub(crate) fn tunnels_with(
         credentials,
         source: "k8s".to_owned(),
         limits,
+        binding: Binding::off(),
     };
     // Port 0: the system picks a free one.
     Tunnels::new(deps, 0..=0, admission, stop)

@@ -96,7 +96,7 @@ fn the_port_keeper_and_the_start_up_probe_reach_the_driver() {
     let keeper = &pod["initContainers"][0];
     let words: Vec<_> = keeper["args"].as_array().expect("arguments").iter().filter_map(Value::as_str).collect();
     let [command, "--stay", directory] = words[..] else { panic!("{words:?}") };
-    assert_eq!(command, efs_csi_driver::tunnel::keeper::COMMAND);
+    assert_eq!(command, efs_tunnel::keeper::COMMAND);
     assert_eq!(on_host(keeper, Path::new(directory)), on_host(plugin, &config.state_dir.join("keeper")));
 }
 

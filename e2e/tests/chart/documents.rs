@@ -117,7 +117,7 @@ fn every_link_leads_somewhere() {
 
 #[test]
 fn every_file_of_the_repository_that_is_named_exists() {
-    let folders = ["deploy/", "docs/", "driver/", "e2e/", "sanity/", "fake-efs/", "benches/", ".ci/"];
+    let folders = ["common/", "deploy/", "docs/", "driver/", "e2e/", "sanity/", "fake-efs/", "benches/", ".ci/"];
     let mut missing = Vec::new();
     for document in documents() {
         for words in code(&document.text) {

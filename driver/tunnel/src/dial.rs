@@ -2,12 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use aws_credential_types::Credentials;
+use efs_common::open_files::OutOfFiles;
 use rustix::net::sockopt;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -21,13 +22,38 @@ use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, SignatureScheme};
 
 use super::ahead::ReadAhead;
+use super::bind::{BindError, Bound, Partition, Place, bind};
 use super::certificate::{CertificateError, Claims, Issuer, LIFETIME};
 use super::identity::{IamSource, TunnelSpec};
 use super::key::KeyError;
-use crate::open_files::OutOfFiles;
+use super::scale::Binding;
 
-/// A live, encrypted connection to a mount target.
+/// A live, encrypted way to a mount target.
 pub type Upstream = TlsStream<ReadAhead<TcpStream>>;
+
+/// A connection to a mount target.
+#[derive(Debug)]
+pub struct Connection {
+    /// Its bytes.
+    pub stream: Upstream,
+    /// What the server says about it, if it knows partitions.
+    pub bound: Option<Bound>,
+    /// The number that connections which carry the same session have in common.
+    pub incarnation: i64,
+}
+
+impl Connection {
+    /// The partition that it leads to.
+    pub fn partition(&self) -> Option<Partition> {
+        match self.bound {
+            Some(Bound { place: Place::Ready(partition), .. }) => Some(partition),
+            _ => None,
+        }
+    }
+}
+
+/// A server that does not know partitions, or doesn't answer when asked, isn't asked again for so long.
+const UNBOUND_FOR: Duration = Duration::from_secs(600);
 
 /// Plain text that the TLS library may hold back for a peer that doesn't read, in bytes.
 const TLS_BUFFER: usize = 128 * 1024;
@@ -77,6 +103,8 @@ pub struct DialLimits {
     pub handshake: Duration,
     /// Answer to the first NFS call.
     pub first_call: Duration,
+    /// Answer to the question for the partition.
+    pub bind: Duration,
     /// A new certificate is made for connections that start this long after the last one was made, or when the credentials that signed it end.
     pub renew_after: Duration,
 }
@@ -88,6 +116,7 @@ impl Default for DialLimits {
             connect: Duration::from_secs(4),
             handshake: Duration::from_secs(8),
             first_call: Duration::from_secs(8),
+            bind: Duration::from_secs(3),
             renew_after: Duration::from_secs(60 * 60),
         }
     }
@@ -200,6 +229,8 @@ pub struct DialDeps {
     pub source: String,
     /// Time limits.
     pub limits: DialLimits,
+    /// How many connections a mount may have.
+    pub binding: Binding,
 }
 
 /// Makes connections for one tunnel.
@@ -209,6 +240,9 @@ pub struct Dialer {
     certificate: Mutex<Option<Presented>>,
     handshakes: Handshakes,
     reached: Mutex<Option<SocketAddr>>,
+    incarnations: AtomicI64,
+    /// Until when the server isn't asked for partitions.
+    unbound_until: Mutex<Option<Instant>>,
 }
 
 /// How TLS handshakes have ended.
@@ -247,7 +281,15 @@ impl Presented {
 impl Dialer {
     /// A dialer for `spec`.
     pub fn new(spec: Arc<TunnelSpec>, deps: Arc<DialDeps>) -> Self {
-        Self { spec, deps, certificate: Mutex::new(None), handshakes: Handshakes::default(), reached: Mutex::new(None) }
+        Self {
+            spec,
+            deps,
+            certificate: Mutex::new(None),
+            handshakes: Handshakes::default(),
+            reached: Mutex::new(None),
+            incarnations: AtomicI64::new(0),
+            unbound_until: Mutex::new(None),
+        }
     }
 
     /// How handshakes have ended so far.
@@ -271,22 +313,62 @@ impl Dialer {
     }
 
     /// Connects, with every step under its own deadline. After a failure, address and certificate are found afresh.
-    pub async fn dial(&self) -> Result<Upstream, DialError> {
-        let result = self.try_dial().await;
+    pub async fn dial(&self) -> Result<Connection, DialError> {
+        // AWS's proxy begins with 1, too: 0 is that of a process that has carried nothing.
+        let incarnation = self.incarnations.fetch_add(1, Ordering::Relaxed).wrapping_add(1).max(0);
+        let result = self.dial_another(incarnation).await;
         if result.is_err() {
             self.reset();
         }
         result
     }
 
+    /// Connects once more for the sessions of a connection that there is. A failure changes nothing for it.
+    pub async fn dial_another(&self, incarnation: i64) -> Result<Connection, DialError> {
+        let mut stream = self.try_dial().await?;
+        if !self.asks_for_partition() {
+            return Ok(Connection { stream, bound: None, incarnation });
+        }
+        let error = match bind(&mut stream, self.deps.binding.client(), incarnation, self.deps.limits.bind).await {
+            Ok(bound) => return Ok(Connection { stream, bound: Some(bound), incarnation }),
+            Err(error) => error,
+        };
+        tracing::debug!(spec = %self.spec, %error, "goes on without a partition");
+        match error {
+            // What the server has said is a whole answer, so the connection is as good as before.
+            BindError::Unknown => self.unbind(),
+            // A policy that lets nobody in shows itself at the first answer, too: the next connection tells.
+            BindError::Connection(_) => stream = self.try_dial().await?,
+            BindError::Malformed(_) | BindError::Silent(_) => {
+                self.unbind();
+                stream = self.try_dial().await?;
+            }
+        }
+        Ok(Connection { stream, bound: None, incarnation })
+    }
+
+    fn asks_for_partition(&self) -> bool {
+        let until = *self.unbound_until.lock().unwrap_or_else(PoisonError::into_inner);
+        self.deps.binding.is_on() && until.is_none_or(|until| until <= Instant::now())
+    }
+
+    fn unbind(&self) {
+        *self.unbound_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + UNBOUND_FOR);
+    }
+
+    /// How many connections a mount may have.
+    pub(crate) fn binding(&self) -> &Binding {
+        &self.deps.binding
+    }
+
     /// Connects and makes an NFS NULL call, which also brings to light a server that refuses us after the handshake.
-    pub async fn dial_checked(&self) -> Result<Upstream, DialError> {
-        let mut stream = self.dial().await?;
-        let result = self.null_call(&mut stream).await;
+    pub async fn dial_checked(&self) -> Result<Connection, DialError> {
+        let mut connection = self.dial().await?;
+        let result = self.null_call(&mut connection.stream).await;
         if result.is_err() {
             self.reset();
         }
-        result.map(|()| stream)
+        result.map(|()| connection)
     }
 
     fn reset(&self) {

@@ -5,11 +5,14 @@
 //!
 //! - [`identity`]: what a tunnel stands for
 //! - [`key`], [`certificate`], [`signing`]: who we are
-//! - [`credentials`]: AWS credentials for the signature
 //! - [`roots`]: whom we believe
 //! - [`dial`]: one connection to a mount target
 //! - [`ahead`]: reading several records at once
-//! - [`pump`]: bytes between the two sides
+//! - [`bind`]: which of the server's partitions a connection leads to
+//! - [`pump`]: bytes between the two sides, over one connection
+//! - [`mux`]: calls and replies over several connections
+//! - [`scale`]: how many connections there are
+//! - [`record`], `buffer`: where records end, and what holds them
 //! - [`peer`], [`admission`]: who connects to the port, and who may
 //! - [`listener`]: the port of one tunnel
 //! - [`supervisor`]: all tunnels
@@ -22,22 +25,27 @@ use tokio::sync::OnceCell;
 
 pub mod admission;
 pub mod ahead;
+pub mod bind;
+mod buffer;
 pub mod certificate;
-pub mod credentials;
 pub mod dial;
 pub mod identity;
 pub mod keeper;
 pub mod key;
 pub mod listener;
+pub mod mux;
 pub mod peer;
 pub mod pump;
+pub mod record;
 pub mod roots;
+pub mod scale;
 pub mod signing;
 pub mod supervisor;
 
 pub use admission::Admission;
 pub use dial::{DialDeps, DialError, DialLimits, Locate, LocateError, ProvideCredentials};
 pub use identity::{IamSource, Route, TunnelSpec};
+pub use scale::Binding;
 pub use supervisor::{OpenError, Tunnel, TunnelLease, Tunnels};
 
 /// The certificate issuer, made on first use (or ahead of it, see [`IssuerSlot::prepare`]).
@@ -77,3 +85,8 @@ impl IssuerSlot {
         self.cell.get_or_try_init(make).await.cloned().map_err(|error: key::KeyError| Arc::new(error))
     }
 }
+
+/// The README's example is compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -16,14 +16,15 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Size of an idle direction's buffer: one TLS record.
-pub const IDLE_BUFFER: usize = 16 * 1024;
+use crate::record::RecordError;
+
+pub use crate::buffer::IDLE_BUFFER;
 /// Size that a busy direction's buffer grows to.
 pub const BUSY_BUFFER: usize = 256 * 1024;
 /// A grown buffer shrinks after this long without a byte.
-const SHRINK_AFTER: Duration = Duration::from_secs(5);
+pub(crate) const SHRINK_AFTER: Duration = Duration::from_secs(5);
 /// After one side has finished, the other has this long to finish too.
-const LINGER: Duration = Duration::from_secs(15);
+pub(crate) const LINGER: Duration = Duration::from_secs(15);
 
 /// Bytes moved, per direction.
 #[derive(Debug, Default)]
@@ -53,6 +54,15 @@ pub enum PumpError {
         side: Side,
         /// What the system or the TLS library said.
         source: io::Error,
+    },
+    /// One side sends what are no RPC records.
+    #[error("{side:?} side: {error}")]
+    Record {
+        /// The side that sends it.
+        side: Side,
+        /// What is wrong.
+        #[source]
+        error: RecordError,
     },
     /// One side finished, the other didn't follow.
     #[error("connection was still half open {} s after one side had finished", LINGER.as_secs())]

@@ -5,14 +5,16 @@ use std::error::Error;
 /// A failure with what was used on the way.
 #[derive(Debug, thiserror::Error)]
 #[error("{context}")]
-pub(crate) struct InContext {
-    pub(crate) context: String,
-    pub(crate) source: Box<dyn Error + Send + Sync>,
+pub struct InContext {
+    /// What was used.
+    pub context: String,
+    /// What failed.
+    pub source: Box<dyn Error + Send + Sync>,
 }
 
 /// The texts of an error and its causes, outermost first. A text that the one before ends with is not repeated: many errors tell
 /// their cause themselves.
-pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
+pub fn causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

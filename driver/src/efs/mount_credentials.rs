@@ -11,10 +11,10 @@ use aws_config::web_identity_token::{StaticConfiguration, WebIdentityTokenCreden
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials as Provider;
 
-use super::dial::ProvideCredentials;
-use super::identity::IamSource;
-use crate::causes::causes;
-use crate::efs::http_client::http_client;
+use efs_common::causes::causes;
+use efs_tunnel::{IamSource, ProvideCredentials};
+
+use super::http_client::http_client;
 
 /// The name of our sessions in AWS's logs; the same as that of AWS's own client.
 const SESSION: &str = "efs-mount-helper";

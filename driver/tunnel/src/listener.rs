@@ -3,27 +3,32 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rand::Rng;
 use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::admission::Admission;
-use super::dial::Upstream;
+use super::bind::CONNECTIONS_MAX;
+use super::dial::Connection;
+use super::mux::multiplex;
 use super::peer;
-use super::pump::pump;
+use super::pump::{PumpError, Side, pump};
+use super::scale::Scaled;
 use super::supervisor::Tunnel;
 
 /// Connections that one tunnel carries at a time; the kernel opens at most 16 (`nconnect`) and replaces them one by one.
 const CONNECTIONS: usize = 64;
 /// First and longest pause between two attempts to reach the mount target.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+/// How long, and over how many connections, the partition of the last one is looked for.
+const SAME_PARTITION: (Duration, usize) = (Duration::from_secs(2), 24);
 /// Refused connections are told at once and then together after this long: any program of the node can make them.
 const REFUSALS_TOLD_EVERY: Duration = Duration::from_secs(10);
 /// Pause after the process ran out of file descriptors or memory for a new connection.
@@ -108,11 +113,12 @@ async fn carry(tunnel: &Tunnel, local: TcpStream) {
     if let Err(error) = local.set_nodelay(true) {
         tracing::debug!(%error, "cannot switch off Nagle's algorithm");
     }
-    let Some(upstream) = reach(tunnel, &local).await else { return };
-    let address = upstream.get_ref().0.get_ref().peer_addr().map_or_else(|error| error.to_string(), |a| a.to_string());
+    let Some(connection) = reach(tunnel, &local).await else { return };
+    let tcp = connection.stream.get_ref().0.get_ref();
+    let address = tcp.peer_addr().map_or_else(|error| error.to_string(), |address| address.to_string());
     let _active = tunnel.activate();
-    tracing::debug!(tunnel = %tunnel.spec(), port = tunnel.port(), %address, "connected");
-    match pump(local, upstream, &tunnel.counters().traffic).await {
+    tracing::debug!(tunnel = %tunnel.spec(), port = tunnel.port(), %address, partition = ?connection.partition(), "connected");
+    match move_bytes(tunnel, local, connection).await {
         Ok(side) => {
             tracing::debug!(tunnel = %tunnel.spec(), port = tunnel.port(), %address, ?side, "connection closed");
         }
@@ -123,18 +129,60 @@ async fn carry(tunnel: &Tunnel, local: TcpStream) {
     }
 }
 
+/// Over one connection as it comes, or over several as calls and replies, where the server says which of them belong together.
+async fn move_bytes(tunnel: &Tunnel, local: TcpStream, connection: Connection) -> Result<Side, PumpError> {
+    let traffic = &tunnel.counters().traffic;
+    let (Some(partition), Some(bound)) = (connection.partition(), connection.bound) else {
+        return pump(local, connection.stream, traffic).await;
+    };
+    let (orders, received) = mpsc::channel(CONNECTIONS_MAX);
+    let connections = AtomicUsize::new(0);
+    let scaled = Scaled {
+        tunnel,
+        partition,
+        incarnation: connection.incarnation,
+        scale_up: bound.scale_up.unwrap_or_default(),
+        connections: &connections,
+        orders,
+    };
+    let counts = &tunnel.counters().multiplexed;
+    tokio::select! {
+        ended = multiplex(local, connection.stream, received, traffic, counts, &connections) => ended,
+        never = scaled.run() => match never {},
+    }
+}
+
 /// Connects to the mount target, again and again with growing pauses, as long as the kernel waits. (Closing instead would
 /// make the kernel wait longer and longer before it tries again.) `None` when the kernel has given up.
-async fn reach(tunnel: &Tunnel, local: &TcpStream) -> Option<Upstream> {
-    if let Some(warm) = tunnel.take_warm() {
-        return Some(warm);
+async fn reach(tunnel: &Tunnel, local: &TcpStream) -> Option<Connection> {
+    let mut connection = match tunnel.take_warm() {
+        Some(warm) => warm,
+        None => insist(tunnel, local).await?,
+    };
+    // A session can be used at the partition only where it was made. Elsewhere the kernel makes a new one, which takes longer than
+    // some more connections, and with several of its own (nconnect) it never comes to an end.
+    if let Some(wanted) = tunnel.partition().filter(|wanted| connection.partition().is_some_and(|is| is != *wanted)) {
+        let deadline = Instant::now() + SAME_PARTITION.0;
+        for _ in 0..SAME_PARTITION.1 {
+            let again = timeout_at(deadline, tunnel.dialer().dial_another(connection.incarnation)).await;
+            let Ok(Ok(another)) = again else { break };
+            connection = another;
+            if connection.partition() == Some(wanted) {
+                break;
+            }
+        }
     }
+    tunnel.set_partition(connection.partition());
+    Some(connection)
+}
+
+async fn insist(tunnel: &Tunnel, local: &TcpStream) -> Option<Connection> {
     let mut pause = BACKOFF.0;
     loop {
         let error = match tunnel.dialer().dial().await {
-            Ok(upstream) => {
+            Ok(connection) => {
                 tunnel.note_reached();
-                return Some(upstream);
+                return Some(connection);
             }
             Err(error) => error,
         };

@@ -50,7 +50,7 @@ pub fn from_file(path: &Path) -> Result<RootCertStore, RootsError> {
 }
 
 /// The authorities of a PEM file, and its text.
-pub(crate) fn read(path: &Path) -> Result<(RootCertStore, Vec<u8>), RootsError> {
+pub fn read(path: &Path) -> Result<(RootCertStore, Vec<u8>), RootsError> {
     let file_error = |source| RootsError::File { path: path.to_owned(), source };
     let text = std::fs::read(path).map_err(|error| file_error(rustls_pki_types::pem::Error::Io(error)))?;
     let mut store = RootCertStore::empty();

@@ -85,7 +85,12 @@ struct State {
 impl Keeper {
     /// The keeper of `state_dir`.
     pub fn new(host: Host, state_dir: &Path) -> Self {
-        let inner = Inner { host, directory: state_dir.join("keeper"), state: Mutex::default(), out_of_reach: AtomicBool::default() };
+        let inner = Inner {
+            host,
+            directory: state_dir.join("keeper"),
+            state: Mutex::default(),
+            out_of_reach: AtomicBool::default(),
+        };
         Self { inner: Arc::new(inner) }
     }
 

@@ -178,7 +178,7 @@ impl Door {
     pub(super) fn close(self) -> io::Result<()> {
         let path = self.directory.join(SOCKET);
         match std::fs::symlink_metadata(&path) {
-            Ok(found) if found.ino() == self.inode => crate::durable::remove(&path),
+            Ok(found) if found.ino() == self.inode => efs_common::durable::remove(&path),
             _ => Ok(()),
         }
     }
@@ -197,7 +197,7 @@ impl AsFd for Door {
 
 /// Takes the keeper's name away, so that nobody else connects to it.
 pub(super) fn close_door(directory: &Path) -> io::Result<()> {
-    crate::durable::remove(&directory.join(SOCKET))
+    efs_common::durable::remove(&directory.join(SOCKET))
 }
 
 fn unconnected() -> io::Result<OwnedFd> {

@@ -16,7 +16,7 @@ use sha1::{Digest, Sha1};
 use tokio_rustls::rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use tokio_rustls::rustls::sign::SigningKey;
 
-use crate::durable;
+use efs_common::durable;
 
 const FILE_NAME: &str = "client-key.pem";
 

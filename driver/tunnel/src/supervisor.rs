@@ -9,14 +9,17 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use efs_common::open_files::OutOfFiles;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::admission::Admission;
-use super::dial::{DialDeps, DialError, Dialer, Handshakes, Upstream};
+use super::bind::Partition;
+use super::dial::{Connection, DialDeps, DialError, Dialer, Handshakes};
 use super::identity::TunnelSpec;
 use super::listener::serve;
+use super::mux::Counts;
 use super::pump::Traffic;
-use crate::open_files::OutOfFiles;
+use super::scale::Binding;
 
 /// A checked connection that no mount has claimed is closed after this long.
 const WARM_FOR: Duration = Duration::from_secs(10);
@@ -77,6 +80,8 @@ pub struct Counters {
     pub dial_failures: AtomicU64,
     /// Local connections turned away.
     pub refused: AtomicU64,
+    /// What happens where a connection of the kernel's has several to the mount target.
+    pub multiplexed: Counts,
 }
 
 impl Counters {
@@ -103,7 +108,9 @@ pub struct Tunnel {
     health: Mutex<Health>,
     /// A copy of the listening socket, for the keeper, while the tunnel is open.
     socket: Mutex<Option<Arc<OwnedFd>>>,
-    warm: Mutex<Option<(Instant, Upstream)>>,
+    warm: Mutex<Option<(Instant, Connection)>>,
+    /// Where the last connection has led. The kernel's sessions are there.
+    partition: Mutex<Option<Partition>>,
 }
 
 #[derive(Debug, Default)]
@@ -185,9 +192,9 @@ impl Tunnel {
         if self.active() > 0 {
             return Ok(());
         }
-        let upstream = self.dialer.dial_checked().await?;
+        let connection = self.dialer.dial_checked().await?;
         self.note_reached();
-        *lock(&self.warm) = Some((Instant::now(), upstream));
+        *lock(&self.warm) = Some((Instant::now(), connection));
         Ok(())
     }
 
@@ -196,8 +203,21 @@ impl Tunnel {
         *lock(&self.warm) = None;
     }
 
-    pub(super) fn take_warm(&self) -> Option<Upstream> {
-        lock(&self.warm).take().filter(|(made, _)| made.elapsed() < WARM_FOR).map(|(_, upstream)| upstream)
+    pub(super) fn take_warm(&self) -> Option<Connection> {
+        lock(&self.warm).take().filter(|(made, _)| made.elapsed() < WARM_FOR).map(|(_, connection)| connection)
+    }
+
+    /// Where the kernel's sessions are, if that is known.
+    pub fn partition(&self) -> Option<Partition> {
+        *lock(&self.partition)
+    }
+
+    pub(super) fn set_partition(&self, partition: Option<Partition>) {
+        *lock(&self.partition) = partition;
+    }
+
+    pub(super) fn binding(&self) -> &Binding {
+        self.dialer.binding()
     }
 
     pub(super) fn dialer(&self) -> &Dialer {
@@ -346,6 +366,7 @@ impl Tunnels {
             health: Mutex::default(),
             socket: Mutex::new(Some(socket)),
             warm: Mutex::new(None),
+            partition: Mutex::new(None),
         });
         let stop = self.stop.child_token();
         tokio::spawn(serve(Arc::clone(&tunnel), listener, self.admission, stop.clone()));

@@ -1,0 +1,5 @@
+//! What the driver's crates and their harness all need, and what knows neither CSI nor AWS nor NFS.
+
+pub mod causes;
+pub mod durable;
+pub mod open_files;
