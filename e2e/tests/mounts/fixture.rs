@@ -59,8 +59,13 @@ impl Fixture {
 
     /// Starts with changed driver options.
     pub(crate) async fn start_with(change: impl FnOnce(&mut DriverOptions)) -> Self {
+        Self::start_both_with(&[], change).await
+    }
+
+    /// The same with these arguments for the fake, too.
+    pub(crate) async fn start_both_with(fake: &[&str], change: impl FnOnce(&mut DriverOptions)) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let fake = Fake::start(&binaries().join("fake-efs"), dir.path(), &[]).await.unwrap();
+        let fake = Fake::start(&binaries().join("fake-efs"), dir.path(), fake).await.unwrap();
         let (file_system, _) = fake.create_file_system("fixture").await.unwrap();
         let ports = mounts::listening_ports().unwrap();
         let mut options = DriverOptions::new(&binaries().join("efs-csi-driver"), dir.path(), &fake);

@@ -9,6 +9,7 @@ mod fixture;
 mod links;
 mod node_features;
 mod plain;
+mod several_connections;
 mod strangers;
 mod unpublish;
 mod upgrade;
