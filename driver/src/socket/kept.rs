@@ -101,7 +101,9 @@ impl KeptSocket {
 
 impl Drop for KeptSocket {
     fn drop(&mut self) {
-        let Some(file) = self.place.file().take() else { return };
+        // Held until the path is gone: who asks for a successor meanwhile would take this socket, which still listens, for one.
+        let mut place = self.place.file();
+        let Some(file) = place.take() else { return };
         // A disk that hangs must not hold up the process's end, in which its mounts are still served.
         let (done, is_done) = std::sync::mpsc::channel();
         let removing = std::thread::Builder::new().spawn(move || {
@@ -321,6 +323,23 @@ mod tests {
         let _client = connects(&path).await;
         ours.next().await.expect("a connection").expect("accepted");
         drop((foreign, queue));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_socket_that_is_going_is_not_its_own_successor() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        for number in 0..100 {
+            let path = dir.path().join(number.to_string());
+            let socket = KeptSocket::bind(&path, 0o600).expect("bind");
+            let place = socket.place().clone();
+            let asking = std::thread::spawn(move || {
+                while place.path().exists() {
+                    assert!(!place.has_successor(), "nobody came");
+                }
+            });
+            drop(socket);
+            asking.join().expect("no successor");
+        }
     }
 
     #[tokio::test]
