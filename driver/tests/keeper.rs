@@ -24,6 +24,13 @@ fn keepers(state_dir: &Path) -> usize {
     lines.filter(|line| String::from_utf8_lossy(line).contains(&format!("{}/", state_dir.display()))).count()
 }
 
+/// Has a keeper hold a listener; its port.
+fn keep_one(keeper: &Keeper) -> u16 {
+    let (socket, port) = listener();
+    keeper.keep(port, Arc::new(OwnedFd::from(socket)));
+    port
+}
+
 #[test]
 fn a_connection_waits_in_the_kept_socket_and_is_served_by_the_next_driver() {
     let dir = tempfile::tempdir().expect("temp dir");
@@ -92,8 +99,7 @@ fn a_killed_keeper_is_replaced_and_a_new_one_starts_after_the_last_ended() {
 
     keeper.release(port_a);
     keeper.release(port_b);
-    let (c, port_c) = listener();
-    keeper.keep(port_c, Arc::new(OwnedFd::from(c)));
+    let port_c = keep_one(&keeper);
     assert_eq!(
         Keeper::new(Host::Child(support::driver()), dir.path()).inherit(|_| true).keys().copied().collect::<Vec<_>>(),
         [port_c]
@@ -203,8 +209,7 @@ fn a_sidecar_that_hangs_is_found_out_and_holds_up_nobody() {
     assert!(begin.elapsed() < std::time::Duration::from_secs(30) && keeper.is_out_of_reach());
     sidecar.signal(rustix::process::Signal::CONT);
     while !check(dir.path()) {}
-    let (a, port_a) = listener();
-    keeper.keep(port_a, Arc::new(OwnedFd::from(a)));
+    let port_a = keep_one(&keeper);
     while held(dir.path()) != [port_a] {
         keeper.revive();
     }
@@ -216,8 +221,7 @@ fn connections_that_say_nothing_do_not_keep_drivers_from_a_sidecar() {
     let dir = tempfile::tempdir().expect("temp dir");
     let _sidecar = Sidecar::start(dir.path());
     let keeper = Keeper::new(Host::Sidecar, dir.path());
-    let (a, port_a) = listener();
-    keeper.keep(port_a, Arc::new(OwnedFd::from(a)));
+    let port_a = keep_one(&keeper);
     let _silent: Vec<OwnedFd> = (0..40)
         .map(|_| {
             let silent = silent(dir.path());
@@ -234,8 +238,7 @@ fn a_sidecar_takes_its_name_back() {
     let dir = tempfile::tempdir().expect("temp dir");
     let _sidecar = Sidecar::start(dir.path());
     let keeper = Keeper::new(Host::Sidecar, dir.path());
-    let (a, port_a) = listener();
-    keeper.keep(port_a, Arc::new(OwnedFd::from(a)));
+    let port_a = keep_one(&keeper);
     std::fs::remove_file(dir.path().join("keeper/socket")).expect("remove");
     while !check(dir.path()) {
         std::thread::yield_now();
@@ -248,13 +251,11 @@ fn a_sidecar_begins_with_what_the_one_before_holds_and_ends_when_it_is_told() {
     let dir = tempfile::tempdir().expect("temp dir");
     let first = Sidecar::start(dir.path());
     let old = Keeper::new(Host::Sidecar, dir.path());
-    let (a, port_a) = listener();
-    old.keep(port_a, Arc::new(OwnedFd::from(a)));
+    let port_a = keep_one(&old);
     let second = Sidecar::start(dir.path());
     assert_eq!(held(dir.path()), [port_a]);
     // The driver before still speaks to its own keeper; the next one hears of it as long as that lives.
-    let (b, port_b) = listener();
-    old.keep(port_b, Arc::new(OwnedFd::from(b)));
+    let port_b = keep_one(&old);
     let mut both = [port_a, port_b];
     both.sort_unstable();
     assert_eq!(held(dir.path()), both);
