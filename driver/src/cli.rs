@@ -247,13 +247,10 @@ pub struct ServeFlags {
     /// Socket of the start-up probe (`efs-csi-driver probe PATH`), which only this container sees.
     #[arg(long, value_name = "PATH", help_heading = "Node")]
     pub probe_socket: Option<PathBuf>,
-    /// A sidecar runs `efs-csi-driver port-keeper --stay` in the folder `keeper` of the state directory; without, the driver starts
-    /// one itself, which ends with the driver's container.
+    /// A sidecar runs `efs-csi-driver tunnel --stay` in the folder `keeper` of the state directory; without, the driver starts
+    /// the data plane itself, which ends with the driver's container.
     #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = "Node")]
-    pub port_keeper_sidecar: bool,
-    /// PEM file of the authorities that vouch for mount targets; Amazon's by default.
-    #[arg(long, value_name = "PEM")]
-    pub tls_ca_file: Option<PathBuf>,
+    pub tunnel_sidecar: bool,
     /// TCP port of NFS on mount targets.
     #[arg(long, default_value_t = 2049, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub mount_target_port: u16,
@@ -323,6 +320,25 @@ pub struct ServeFlags {
     /// How long a plain unmount may take.
     #[arg(long, default_value = "30s", value_parser = parse_go_duration, value_name = "DURATION", help_heading = "Node")]
     pub unmount_timeout: Duration,
+    /// Flags of the data plane.
+    #[command(flatten)]
+    pub tunnel: TunnelFlags,
+
+    /// Flags of the log.
+    #[command(flatten)]
+    pub log: LogFlags,
+
+    /// Flags of the Go driver for efs-utils and klog.
+    #[command(flatten)]
+    pub inherited: InheritedFlags,
+}
+
+/// Flags of tunnels, for the data plane and for the driver that starts it.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct TunnelFlags {
+    /// PEM file of the authorities that vouch for mount targets; Amazon's by default.
+    #[arg(long, value_name = "PEM")]
+    pub tls_ca_file: Option<PathBuf>,
     /// Serve tunnels to every process of uid 0 in the host's network, not to the kernel's NFS client alone: for nodes where
     /// the two can't be told apart (cgroup v1, Linux before 5.8). It does so on every node that it is given on, cgroup v2 or not.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
@@ -333,7 +349,27 @@ pub struct ServeFlags {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16), value_name = "COUNT",
         help_heading = "Node")]
     pub max_connections_per_mount: u8,
+}
 
+impl TunnelFlags {
+    /// The same as arguments.
+    pub fn arguments(&self) -> Vec<OsString> {
+        let mut arguments = vec![
+            format!("--tunnels-trust-root={}", self.tunnels_trust_root).into(),
+            format!("--max-connections-per-mount={}", self.max_connections_per_mount).into(),
+        ];
+        if let Some(path) = &self.tls_ca_file {
+            let mut argument = OsString::from("--tls-ca-file=");
+            argument.push(path);
+            arguments.push(argument);
+        }
+        arguments
+    }
+}
+
+/// Flags of the log, which all processes have.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct LogFlags {
     /// Log at debug level.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
         value_parser = parse_go_bool, action = clap::ArgAction::Set, help_heading = "Logging")]
@@ -344,10 +380,52 @@ pub struct ServeFlags {
     /// Log level by klog's numbers: 4 is debug, 6 is trace.
     #[arg(long, short = 'v', default_value_t = 0, value_name = "LEVEL", help_heading = "Logging")]
     pub v: i32,
+}
 
-    /// Flags of the Go driver for efs-utils and klog.
+impl LogFlags {
+    /// The same as arguments.
+    pub fn arguments(&self) -> Vec<OsString> {
+        let format = match self.log_format {
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        };
+        vec![
+            format!("--debug-logs={}", self.debug_logs).into(),
+            format!("--log-format={format}").into(),
+            format!("--v={}", self.v).into(),
+        ]
+    }
+}
+
+/// The data plane: carries the bytes of all tunnels of a node, in a process of its own.
+#[derive(Debug, Parser)]
+#[command(name = "efs-csi-driver tunnel", disable_version_flag = true)]
+pub struct PlaneFlags {
+    /// Where its sockets are: the folder `keeper` of the driver's state directory.
+    #[arg(value_name = "DIRECTORY")]
+    pub directory: PathBuf,
+    /// Stay when nobody needs it, as a pod's sidecar.
+    #[arg(long)]
+    pub stay: bool,
+    /// Tell whether the one that runs answers, as a liveness probe.
+    #[arg(long, conflicts_with_all = ["stay", "serve"])]
+    pub check: bool,
+    /// Give the folder to this user, as an init container of root's, and end.
+    #[arg(long, value_name = "UID", conflicts_with_all = ["stay", "serve", "check"])]
+    pub prepare: Option<u32>,
+    /// Be the child that carries the bytes.
+    #[arg(long, hide = true)]
+    pub serve: bool,
+    /// Flags that the driver has, too.
     #[command(flatten)]
-    pub inherited: InheritedFlags,
+    pub tunnel: TunnelFlags,
+    /// Overrides of efs-utils.conf: section:key=value,… Here stunnel_cafile, the certificate renewal interval and the client's source
+    /// count.
+    #[arg(long, default_value = "")]
+    pub efs_utils_conf_overrides: String,
+    /// Flags of the log.
+    #[command(flatten)]
+    pub log: LogFlags,
 }
 
 /// Flags of the Go driver that steer programs which this driver does without. They are accepted so that manifests work
@@ -514,7 +592,7 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(flags.endpoint, "unix:/csi/csi.sock");
-        assert_eq!((flags.v, flags.delete_access_point_root_dir, flags.adaptive_retry_mode), (5, true, false));
+        assert_eq!((flags.log.v, flags.delete_access_point_root_dir, flags.adaptive_retry_mode), (5, true, false));
         assert_eq!((flags.max_inflight_mount_calls, flags.unmount_timeout), (-1, Duration::from_secs(90)));
         assert_eq!(flags.tags, "a:b c:d");
     }

@@ -1,11 +1,14 @@
 //! The configuration of a running driver: flags and environment, checked together and turned into types.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::cli::{Mode, ServeFlags, UnknownParameters};
+use efs_tunnel::plane;
+
+use crate::cli::{Mode, PlaneFlags, ServeFlags, UnknownParameters};
 use crate::fips;
 use crate::node::efs_utils::Settings;
 use crate::node::registration::Registration;
@@ -43,6 +46,9 @@ pub enum ConfigError {
     )]
     NoFipsModule,
 }
+
+/// What this client calls itself in certificates; EFS shows it in its logs.
+const CLIENT_SOURCE: &str = "k8s";
 
 /// Where CSI is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,16 +109,19 @@ pub struct NodeConfig {
     pub availability_zone: Option<String>,
     /// Directory of tunnel state.
     pub state_dir: PathBuf,
-    /// PEM file of the authorities that vouch for mount targets; Amazon's by default.
-    pub tls_ca_file: Option<PathBuf>,
     /// TCP port of NFS on mount targets.
     pub mount_target_port: u16,
     /// Registration with the kubelet; `None` when a sidecar does it.
     pub registration: Option<Registration>,
     /// Socket of the start-up probe, if there is one.
     pub probe_socket: Option<PathBuf>,
-    /// Whether the port keeper is a container beside this one.
-    pub port_keeper_sidecar: bool,
+    /// PEM file of the authorities that vouch for mount targets, if not Amazon's. The data plane's, looked at here, too: one that can't
+    /// read it does not start, and of that only its own log would tell.
+    pub tls_ca_file: Option<PathBuf>,
+    /// Whether the data plane is a container beside this one.
+    pub tunnel_sidecar: bool,
+    /// Arguments of the data plane if it isn't.
+    pub tunnel_arguments: Vec<OsString>,
     /// How often and how many volume walks run; `None` when statistics are off.
     pub volume_metrics: Option<VolumeMetrics>,
     /// Limit of concurrent NodePublishVolume calls.
@@ -123,8 +132,6 @@ pub struct NodeConfig {
     pub unmount_timeout: Duration,
     /// Tunnels serve every process of uid 0 in the driver's network namespace, not the kernel alone.
     pub tunnels_trust_root: bool,
-    /// Connections to the mount target that one of the kernel's may use at most.
-    pub max_connections_per_mount: usize,
     /// What `--efs-utils-conf-overrides` comes to.
     pub efs_utils: Settings,
 }
@@ -218,7 +225,7 @@ impl Config {
                 tags,
                 unknown_parameters: flags.unknown_parameters,
                 access_point_quota: flags.access_point_quota,
-                tls_ca_file: flags.tls_ca_file.clone(),
+                tls_ca_file: flags.tunnel.tls_ca_file.clone(),
                 mount_target_port: flags.mount_target_port,
                 trash_retention: flags.trash_retention,
                 cluster_id: flags.cluster_id.clone(),
@@ -253,27 +260,59 @@ fn node_config(flags: &ServeFlags) -> Result<NodeConfig, ConfigError> {
         true => Some(positive("volume-attach-limit", flags.volume_attach_limit)?),
         false => None,
     };
-    const OVERRIDES: &str = "efs-utils-conf-overrides";
-    let overrides = &flags.inherited.efs_utils_conf_overrides;
-    let efs_utils = Settings::new(&parse_overrides(OVERRIDES, overrides)?, fips::MODULE)
-        .map_err(|reason| ConfigError::Flag { flag: OVERRIDES, value: format!("{overrides:?}"), reason })?;
+    let efs_utils = efs_utils(&flags.inherited.efs_utils_conf_overrides)?;
     Ok(NodeConfig {
         registration: registration(flags)?,
         probe_socket: flags.probe_socket.clone(),
-        port_keeper_sidecar: flags.port_keeper_sidecar,
+        tls_ca_file: flags.tunnel.tls_ca_file.clone().or_else(|| efs_utils.ca_file.clone()),
+        tunnel_sidecar: flags.tunnel_sidecar,
+        tunnel_arguments: tunnel_arguments(flags),
         node_id: flags.node_id.clone(),
         region: flags.region.clone().or_else(|| efs_utils.region.clone()),
         availability_zone: flags.availability_zone.clone(),
         state_dir: flags.state_dir.clone(),
-        tls_ca_file: flags.tls_ca_file.clone().or_else(|| efs_utils.ca_file.clone()),
         mount_target_port: flags.mount_target_port,
         volume_metrics,
         max_inflight_mounts,
         volume_attach_limit,
         unmount_timeout: flags.unmount_timeout,
-        tunnels_trust_root: flags.tunnels_trust_root,
-        max_connections_per_mount: flags.max_connections_per_mount.into(),
+        tunnels_trust_root: flags.tunnel.tunnels_trust_root,
         efs_utils,
+    })
+}
+
+/// What `--efs-utils-conf-overrides` comes to.
+fn efs_utils(overrides: &str) -> Result<Settings, ConfigError> {
+    const FLAG: &str = "efs-utils-conf-overrides";
+    Settings::new(&parse_overrides(FLAG, overrides)?, fips::MODULE)
+        .map_err(|reason| ConfigError::Flag { flag: FLAG, value: format!("{overrides:?}"), reason })
+}
+
+/// What a data plane that the driver starts is told.
+fn tunnel_arguments(flags: &ServeFlags) -> Vec<OsString> {
+    let mut arguments = flags.tunnel.arguments();
+    arguments.extend(flags.log.arguments());
+    let overrides = &flags.inherited.efs_utils_conf_overrides;
+    if !overrides.is_empty() {
+        arguments.push(format!("--efs-utils-conf-overrides={overrides}").into());
+    }
+    arguments
+}
+
+/// The settings of a data plane.
+///
+/// # Errors
+/// When `--efs-utils-conf-overrides` can't be honoured.
+pub fn plane_settings(flags: &PlaneFlags) -> Result<plane::process::Settings, ConfigError> {
+    let efs_utils = efs_utils(&flags.efs_utils_conf_overrides)?;
+    Ok(plane::process::Settings {
+        directory: flags.directory.clone(),
+        tls_ca_file: flags.tunnel.tls_ca_file.clone().or(efs_utils.ca_file),
+        source: efs_utils.source.unwrap_or_else(|| CLIENT_SOURCE.to_owned()),
+        renew_after: efs_utils.renew_after,
+        max_connections_per_mount: flags.tunnel.max_connections_per_mount.into(),
+        trusts_root: flags.tunnel.tunnels_trust_root,
+        stays: flags.stay,
     })
 }
 
@@ -401,6 +440,8 @@ fn parse_overrides(flag: &'static str, text: &str) -> Result<Vec<Override>, Conf
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
     use crate::cli;
     use std::ffi::OsString;
@@ -455,9 +496,36 @@ mod tests {
     fn overrides_of_efs_utils_give_way_to_flags() {
         let overrides = "--efs-utils-conf-overrides=mount:region=us-east-1,mount:stunnel_cafile=/a.pem";
         let node = config(&[overrides]).unwrap().node;
-        assert_eq!((node.region.as_deref(), node.tls_ca_file.as_deref()), (Some("us-east-1"), Some("/a.pem".as_ref())));
+        assert_eq!(node.region.as_deref(), Some("us-east-1"));
+        assert_eq!(plane(&node).tls_ca_file.as_deref(), Some("/a.pem".as_ref()));
         let node = config(&[overrides, "--region=eu-west-1", "--tls-ca-file=/b.pem"]).unwrap().node;
-        assert_eq!((node.region.as_deref(), node.tls_ca_file.as_deref()), (Some("eu-west-1"), Some("/b.pem".as_ref())));
+        assert_eq!(node.region.as_deref(), Some("eu-west-1"));
+        assert_eq!(plane(&node).tls_ca_file.as_deref(), Some("/b.pem".as_ref()));
+    }
+
+    /// What a data plane makes of the arguments that the driver gives it.
+    fn plane(node: &NodeConfig) -> plane::process::Settings {
+        let given = node.tunnel_arguments.iter().cloned().chain(["/state/keeper".into()]);
+        let flags = PlaneFlags::try_parse_from(std::iter::once("tunnel".into()).chain(given)).expect("arguments");
+        plane_settings(&flags).expect("settings")
+    }
+
+    #[test]
+    fn a_data_plane_that_the_driver_starts_is_told_the_same() {
+        let overrides = "--efs-utils-conf-overrides=client-info:source=mine,mount-watchdog:tls_cert_renewal_interval_min=30";
+        let given = [overrides, "--max-connections-per-mount=5", "--tunnels-trust-root", "--tls-ca-file=/c.pem", "--v=4"];
+        let expected = plane::process::Settings {
+            directory: "/state/keeper".into(),
+            tls_ca_file: Some("/c.pem".into()),
+            source: "mine".to_owned(),
+            renew_after: Some(Duration::from_secs(1800)),
+            max_connections_per_mount: 5,
+            trusts_root: true,
+            stays: false,
+        };
+        assert_eq!(plane(&config(&given).unwrap().node), expected);
+        let usual = plane(&config(&[]).unwrap().node);
+        assert_eq!((usual.source.as_str(), usual.trusts_root, usual.tls_ca_file), ("k8s", false, None));
     }
 
     /// A flag that is accepted has an effect, or the log says that it has none.

@@ -210,6 +210,7 @@ async fn readyz(State(shared): State<Shared>) -> Response {
 }
 
 async fn page(State(shared): State<Shared>) -> Response {
+    shared.metrics.refresh().await;
     match shared.metrics.page() {
         Ok(page) => ([(header::CONTENT_TYPE, OPEN_METRICS)], page).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),

@@ -3,7 +3,7 @@
 //! [`process`] starts and stops it; [`cli`] and [`config`] say what it should do; [`server`] serves the CSI services on one
 //! socket, beginning with [`identity`]; [`efs`] is the AWS side, [`volume`] holds the types that all of them share.
 //! [`efs_tunnel`] and [`mount`] are what the node needs: encrypted ways to EFS and kernel mounts; [`socket`] puts sockets at fixed
-//! paths and keeps them there, [`probe`] tells whether this very process serves;
+//! paths and keeps them there, [`tunnel`] runs the data plane, [`probe`] tells whether this very process serves;
 //! [`blocking`] keeps what hangs outside from hanging everything here.
 
 pub mod admin;
@@ -35,4 +35,5 @@ pub mod socket;
 mod starter;
 pub mod status;
 pub mod trash;
+pub mod tunnel;
 pub mod volume;

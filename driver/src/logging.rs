@@ -10,12 +10,13 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
-use crate::cli::{LogFormat, ServeFlags};
+use crate::cli::{LogFlags, LogFormat};
 use crate::recent::{RecentEvents, Worrying};
 
 /// What parts of libraries log at most, because above that they print secrets. The first prefix of an event's target counts.
-const AT_MOST: [(&str, LevelFilter); 6] = [
+const AT_MOST: [(&str, LevelFilter); 7] = [
     ("efs_csi_driver", LevelFilter::TRACE),
+    ("efs_tunnel", LevelFilter::TRACE),
     ("efs_directories", LevelFilter::TRACE),
     ("csi_proto", LevelFilter::TRACE),
     // A profile's role with its external id, at INFO.
@@ -53,7 +54,7 @@ fn discreet<S: Subscriber + for<'a> LookupSpan<'a>>(layer: impl Layer<S>) -> imp
 }
 
 /// Starts logging to standard error; the answer keeps the last warnings and errors.
-pub(crate) fn start(flags: &ServeFlags) -> RecentEvents {
+pub(crate) fn start(flags: &LogFlags) -> RecentEvents {
     let level = match flags.v {
         _ if flags.debug_logs => "debug",
         i32::MIN..=3 => "info",
@@ -61,7 +62,7 @@ pub(crate) fn start(flags: &ServeFlags) -> RecentEvents {
         _ => "trace",
     };
     // The libraries below speak at info level of things that only matter to their own developers.
-    let fallback = format!("warn,efs_csi_driver={level}");
+    let fallback = format!("warn,efs_csi_driver={level},efs_tunnel={level}");
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(fallback));
     let recent = RecentEvents::default();
     let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use efs_csi_driver::node::walker;
-use efs_csi_driver::{mount, probe, process};
-use efs_tunnel::keeper;
+use efs_csi_driver::{mount, probe, process, tunnel};
+use efs_tunnel::plane;
 
 fn main() -> ExitCode {
     // The driver's helpers must start fast and stay small: no flags, no logging, no runtime.
@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     match arguments.next() {
         Some(word) if word == mount::worker::COMMAND => mount::worker::main(arguments.next()),
         Some(word) if word == walker::COMMAND => walker::main(),
-        Some(word) if word == keeper::COMMAND => keeper::process::main(arguments),
+        Some(word) if word == plane::COMMAND => tunnel::main(arguments),
         Some(word) if word == probe::COMMAND => probe::main(arguments.next()),
         _ => process::run(std::env::args_os()),
     }

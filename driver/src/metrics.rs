@@ -2,10 +2,12 @@
 //!
 //! All metrics live in a [`Registry`] that is passed around by value; there is no global.
 
-use std::sync::{Arc, Mutex};
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use csi_proto::code_name;
+use futures::future::BoxFuture;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -74,10 +76,24 @@ struct TrashLabels {
     state: &'static str,
 }
 
+/// Gets what a page tells and another process knows.
+type Refresh = Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// [`Refresh`], once there is one.
+#[derive(Default)]
+struct Refresher(OnceLock<Refresh>);
+
+impl fmt::Debug for Refresher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refresher").finish_non_exhaustive()
+    }
+}
+
 /// The driver's metrics. Clones share their values.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     registry: Arc<Mutex<Registry>>,
+    refresher: Arc<Refresher>,
     api_duration: Family<ApiLabels, Histogram, fn() -> Histogram>,
     api_errors: Family<ApiErrorLabels, Counter>,
     api_throttles: Family<ApiLabels, Counter>,
@@ -95,11 +111,26 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// Calls `refresh` before each page. Only the first call counts.
+    pub fn refresh_with(&self, refresh: impl Fn() -> BoxFuture<'static, ()> + Send + Sync + 'static) {
+        if self.refresher.0.set(Box::new(refresh)).is_err() {
+            tracing::debug!("the metrics have something that refreshes them already");
+        }
+    }
+
+    /// Gets what a page tells and another process knows. It has a deadline of its own.
+    pub async fn refresh(&self) {
+        if let Some(refresh) = self.refresher.0.get() {
+            refresh().await;
+        }
+    }
+
     /// Fresh metrics in a registry of their own.
     pub fn new() -> Self {
         let histogram: fn() -> Histogram = || Histogram::new(BUCKETS);
         let metrics = Self {
             registry: Arc::default(),
+            refresher: Arc::default(),
             api_duration: Family::new_with_constructor(histogram),
             api_errors: Family::default(),
             api_throttles: Family::default(),

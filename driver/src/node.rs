@@ -11,7 +11,6 @@
 //! - [`startup_taint`]: taking the start-up taint off
 //! - [`registration`]: making the kubelet know the driver
 //! - [`records`]: what survives a restart
-//! - `kept_ports`: which ports the keeper is to hold
 //! - `one_port`: the port of a tunnel, the same for every process
 //! - [`prerequisites`]: what pod and node must give
 //! - [`target`]: target directories
@@ -26,11 +25,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use csi_proto::csi::{self, node_server::Node};
 use efs_common::open_files;
-use efs_tunnel::keeper::{Host, Keeper};
+use efs_tunnel::keeper::Keeper;
+use efs_tunnel::plane::client::Answers;
+use efs_tunnel::plane::host::Start;
+use efs_tunnel::plane::{self, DataPlane, Host, Lease};
 use efs_tunnel::roots::{self, RootsError};
-use efs_tunnel::{
-    Admission, Binding, DialDeps, DialLimits, IssuerSlot, Locate, ProvideCredentials, TunnelLease, Tunnels,
-};
+use efs_tunnel::{DialLimits, Locate, ProvideCredentials};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -48,7 +48,6 @@ use crate::rpc;
 pub mod cluster;
 pub mod efs_utils;
 pub mod errors;
-mod kept_ports;
 pub mod metrics;
 mod one_port;
 pub mod prerequisites;
@@ -68,7 +67,6 @@ pub mod walker;
 use cluster::ThisNode;
 use efs_utils::Settings;
 use errors::NodeError;
-use kept_ports::KeptPorts;
 use prerequisites::Prerequisites;
 use records::{Record, Records};
 use report::NodeReport;
@@ -78,8 +76,6 @@ use usage::Walks;
 const FIRST_PORT: u16 = 20049;
 /// Last local port unless `PORT_RANGE_UPPER_BOUND` says otherwise.
 const LAST_PORT: u16 = 21048;
-/// What this client calls itself in certificates; EFS shows it in its logs.
-const CLIENT_SOURCE: &str = "k8s";
 /// Topology key of the availability zone.
 const ZONE_KEY: &str = "topology.kubernetes.io/zone";
 
@@ -109,8 +105,10 @@ pub struct NodeDeps {
     pub prerequisites: Prerequisites,
     /// The region that the environment names (`AWS_REGION`, `AWS_DEFAULT_REGION`).
     pub region_variable: Option<String>,
-    /// Ends the tunnels. Later than the other work of the service: a call that runs when the driver is asked to stop needs
-    /// its tunnel to finish its mount.
+    /// Where the data plane runs, if not where the settings say.
+    pub data_plane: Option<Host>,
+    /// Ends the connection to the data plane. Later than the other work of the service: a call that runs when the driver is asked to
+    /// stop needs its tunnel to finish its mount.
     pub tunnels_end: CancellationToken,
 }
 
@@ -159,9 +157,8 @@ struct State {
     volumes_by_files: Option<i64>,
     worker: Worker,
     prerequisites: Prerequisites,
-    tunnels: Tunnels,
-    keeper: Keeper,
-    kept_ports: Arc<KeptPorts>,
+    plane: DataPlane,
+    ports: RangeInclusive<u16>,
     records: Records,
     /// Whatever touches a disk or the mount table goes through this.
     blocking: Blocking,
@@ -180,7 +177,14 @@ struct State {
 struct Published {
     record: Record,
     /// The tunnel, unless the mount is unencrypted or its port can't be had (yet).
-    lease: Option<TunnelLease>,
+    lease: Option<Lease>,
+}
+
+impl Published {
+    /// Whether it has all that it needs: a mount without encryption needs no tunnel.
+    fn is_served(&self) -> bool {
+        self.record.port().is_none() || self.lease.as_ref().is_some_and(Lease::is_served)
+    }
 }
 
 /// The right to work on a target; given back on drop.
@@ -204,10 +208,9 @@ impl NodeService {
         let on = Dependency::StateDirectory;
         let opened = deps.blocking.run_patiently(on, "opening the records", move || Records::open(&directory));
         let records = opened.await.map_err(state_error)?;
-        let roots = match &config.tls_ca_file {
-            Some(path) => roots::from_file(path)?,
-            None => roots::amazon(),
-        };
+        if let Some(path) = &config.tls_ca_file {
+            drop(roots::from_file(path)?);
+        }
         let given = Given {
             node_id: config.node_id.clone(),
             region: config.region.clone(),
@@ -218,36 +221,23 @@ impl NodeService {
         let metadata = Arc::new(if deps.imds { metadata } else { metadata.without_imds() });
         let locate: Arc<dyn Locate> =
             Arc::new(MountTargets::new(Arc::clone(&deps.efs), Arc::clone(&metadata), config.mount_target_port));
-        let issuer = IssuerSlot::new(Some(config.state_dir.clone()));
-        issuer.prepare();
-        let default = DialLimits::default();
-        let renew_after = config.efs_utils.renew_after.unwrap_or(default.renew_after);
-        let limits = DialLimits { renew_after, ..default };
-        let dial = DialDeps {
-            issuer,
-            roots: Arc::new(roots),
-            locate: Arc::clone(&locate),
-            credentials: deps.credentials,
-            source: config.efs_utils.source.clone().unwrap_or_else(|| CLIENT_SOURCE.to_owned()),
-            limits,
-            binding: Binding::up_to(config.max_connections_per_mount),
-        };
         let volumes_by_files = volumes_by_files(deps.open_files, deps.ports.len());
         deps.prerequisites.tell(config.registration.as_ref().map(|it| it.csi_socket.as_path()));
-        let admission = match (config.tunnels_trust_root, &deps.prerequisites.distinction) {
-            (true, _) => Admission::OnlyUid(0),
-            (false, None) => Admission::Kernel,
-            (false, Some(_)) => Admission::Nobody,
-        };
-        let tunnels = Tunnels::new(dial, deps.ports, admission, deps.tunnels_end);
-        let host = match config.port_keeper_sidecar {
+        let host = deps.data_plane.unwrap_or_else(|| match config.tunnel_sidecar {
             true => Host::Sidecar,
-            false => Host::Child(deps.worker.program().to_owned()),
-        };
-        let keeper = Keeper::new(host, &config.state_dir);
-        let asked = keeper.clone();
-        let inherited = deps.blocking.run_patiently(on, "asking the port keeper", move || Ok(asked.inherit(|_| true)));
-        let inherited = inherited.await.map_err(state_error)?;
+            false => Host::Child(Arc::new(Start {
+                program: deps.worker.program().to_owned(),
+                arguments: config.tunnel_arguments.clone(),
+            })),
+        });
+        let answers = Answers { locate: Arc::clone(&locate), credentials: deps.credentials };
+        let plane = DataPlane::new(host, plane::directory(&config.state_dir), answers, deps.tunnels_end);
+        if config.tunnel_sidecar {
+            let keeper = plane.keeper().clone();
+            // The tunnels' sockets are the data plane's matter; the registration with the kubelet is this process's.
+            let asked = move || Ok(drop(keeper.inherit(|_| false)));
+            deps.blocking.run_patiently(on, "asking the port keeper", asked).await.map_err(state_error)?;
+        }
         let mounting = config.max_inflight_mounts.map(|limit| (Arc::new(Semaphore::new(limit)), limit));
         let walks = config
             .volume_metrics
@@ -259,13 +249,12 @@ impl NodeService {
             metadata,
             locate,
             efs: deps.efs,
-            limits,
+            limits: DialLimits::default(),
             volumes_by_files,
             worker: deps.worker,
             prerequisites: deps.prerequisites,
-            tunnels,
-            keeper,
-            kept_ports: Arc::default(),
+            plane,
+            ports: deps.ports,
             records,
             blocking: deps.blocking,
             published: Mutex::default(),
@@ -273,12 +262,17 @@ impl NodeService {
             mounting,
             tasks: TaskTracker::new(),
         });
-        let unfinished = node.recover(inherited).await.map_err(|error| match error {
+        let unfinished = node.recover().await.map_err(|error| match error {
             recovery::RecoverError::Records(source) => {
                 StartError::StateDir { path: node.config.state_dir.clone(), source }
             }
             recovery::RecoverError::Mountinfo(source) => StartError::Mountinfo(source),
         })?;
+        let plane = node.plane.clone();
+        deps.metrics.refresh_with(move || {
+            let plane = plane.clone();
+            Box::pin(async move { drop(plane.report().await) })
+        });
         deps.metrics.register(|registry| {
             registry.register_collector(Box::new(metrics::NodeCollector::new(Arc::downgrade(&node))));
         });
@@ -290,8 +284,7 @@ impl NodeService {
         Ok(Self { node })
     }
 
-    /// Waits for what must not be broken off: calls whose caller has hung up, and ports on their way to the keeper. Call it when
-    /// no further call can come.
+    /// Waits for what must not be broken off: calls whose caller has hung up. Call it when no further call can come.
     pub async fn finish(&self) {
         self.node.tasks.close();
         self.node.tasks.wait().await;
@@ -299,21 +292,17 @@ impl NodeService {
 
     /// The keeper, if it outlives this process and its container.
     pub fn lasting_keeper(&self) -> Option<Keeper> {
-        self.node.config.port_keeper_sidecar.then(|| self.node.keeper.clone())
-    }
-
-    /// Whether there are mounts that stand still when this process ends.
-    pub fn has_tunnels(&self) -> bool {
-        self.node.published().values().any(|published| published.lease.is_some())
+        self.node.config.tunnel_sidecar.then(|| self.node.plane.keeper().clone())
     }
 
     /// Whether every mount that needs a tunnel has it.
     pub fn serves_all(&self) -> bool {
-        self.node.published().values().all(|published| published.lease.is_some() || published.record.port().is_none())
+        self.node.published().values().all(Published::is_served)
     }
 
-    /// The state of tunnels, mounts and walks now.
+    /// The state of tunnels, mounts and walks now. Call it on a thread that may wait.
     pub fn report(&self) -> NodeReport {
+        tokio::runtime::Handle::current().block_on(self.node.plane.report());
         self.node.report()
     }
 
@@ -376,23 +365,6 @@ impl State {
         }
         busy.insert(target.to_owned(), volume.to_owned());
         Ok(Claim { target: target.to_owned(), busy: Arc::clone(&self.busy) })
-    }
-
-    /// Has the keeper hold the port of a tunnel that a mount depends on.
-    fn keep_port(&self, lease: &TunnelLease) {
-        let (keeper, ports, port) = (self.keeper.clone(), Arc::clone(&self.kept_ports), lease.port());
-        let Some(socket) = lease.socket() else { return };
-        ports.want(port);
-        self.tasks.spawn_blocking(move || ports.carry_out(port, true, || keeper.keep(port, socket)));
-    }
-
-    /// Has the keeper close a port unless a mount depends on it.
-    fn release_port(&self, port: u16) {
-        if self.published().values().all(|published| published.record.port() != Some(port)) {
-            let (keeper, ports) = (self.keeper.clone(), Arc::clone(&self.kept_ports));
-            ports.let_go(port);
-            self.tasks.spawn_blocking(move || ports.carry_out(port, false, || keeper.release(port)));
-        }
     }
 
     fn published(&self) -> MutexGuard<'_, HashMap<PathBuf, Published>> {

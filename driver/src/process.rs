@@ -41,7 +41,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         return ExitCode::from(WRONG_USAGE);
     }
     if let Some(command) = cli.command {
-        logging::start(&flags);
+        logging::start(&flags.log);
         let done = match command {
             Command::Orphans(orphans) => block_on(async { orphans::run(&orphans).await.map(|text| print!("{text}")) }),
             Command::Trash(flags) => block_on(async { trash::run(&flags).await.map(|text| print!("{text}")) }),
@@ -59,7 +59,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         println!("{}", version_json());
         return ExitCode::SUCCESS;
     }
-    let recent = logging::start(&flags);
+    let recent = logging::start(&flags.log);
     let config = match Config::new(&flags, Environment::of_process()) {
         Ok(config) => config,
         Err(error) => {
@@ -101,14 +101,14 @@ fn with_usable_endpoints(args: &[OsString]) -> anyhow::Result<()> {
 
 fn serve(config: Config, recent: RecentEvents) -> anyhow::Result<()> {
     block_on(async {
-        let shutdown = CancellationToken::new();
-        stop_on_signals(shutdown.clone())?;
+        let shutdown = stopped_by_signals()?;
         server::run(config, recent, shutdown).await?;
         Ok(())
     })
 }
 
-fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+/// Runs work on a runtime that waits for no call into a disk that hangs.
+pub(crate) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(work);
     // Calls into disks that hang are given up with the process, not waited for.
@@ -116,8 +116,10 @@ fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<
     done
 }
 
-/// Cancels `shutdown` at the first SIGTERM or SIGINT.
-fn stop_on_signals(shutdown: CancellationToken) -> std::io::Result<()> {
+/// A token that the first SIGTERM or SIGINT cancels.
+pub(crate) fn stopped_by_signals() -> std::io::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let shutdown = stop.clone();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::spawn(async move {
@@ -128,7 +130,7 @@ fn stop_on_signals(shutdown: CancellationToken) -> std::io::Result<()> {
         tracing::info!(signal = name, "stopping");
         shutdown.cancel();
     });
-    Ok(())
+    Ok(stop)
 }
 
 /// The answer of `--version`: the Go driver's keys where they have a meaning here.

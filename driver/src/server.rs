@@ -173,9 +173,6 @@ pub async fn run(config: Config, recent: RecentEvents, shutdown: CancellationTok
     {
         tracing::warn!("the kubelet still talks to the registration socket; stopping anyway");
     }
-    if let (Some(node), Some(csi)) = (&node_service, csi) {
-        hand_over::linger(node, csi).await;
-    }
     result
 }
 
@@ -194,6 +191,7 @@ pub(crate) fn sessions(config: &ControllerConfig, shutdown: CancellationToken) -
         source: "k8s".to_owned(),
         limits: DialLimits::default(),
         binding: Binding::off(),
+        changed: Arc::default(),
     };
     Ok(TunnelSessions::new(deps, addresses, shutdown))
 }
@@ -259,6 +257,7 @@ async fn start_node(
             config.node.registration.is_some(),
         ),
         region_variable: variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")),
+        data_plane: None,
         tunnels_end,
     };
     Ok(NodeService::start(config.node.clone(), deps, shutdown).await?)

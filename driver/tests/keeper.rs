@@ -1,4 +1,4 @@
-//! The port keeper as a process: sockets outlive the one that opened them, and the keeper doesn't outlive its use.
+//! The keeper as a process: sockets outlive the one that opened them, and go from one keeper to the next.
 
 mod support;
 
@@ -9,7 +9,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use efs_tunnel::keeper::{Host, Keeper};
+use efs_tunnel::keeper::Keeper;
+use efs_tunnel::plane;
 
 fn listener() -> (TcpListener, u16) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind");
@@ -17,39 +18,37 @@ fn listener() -> (TcpListener, u16) {
     (listener, port)
 }
 
-/// Processes whose command line names this state directory.
-fn keepers(state_dir: &Path) -> usize {
-    let processes = std::fs::read_dir("/proc").expect("proc").flatten();
-    let lines = processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
-    lines.filter(|line| String::from_utf8_lossy(line).contains(&format!("{}/", state_dir.display()))).count()
+fn keeper(state_dir: &Path) -> Keeper {
+    Keeper::new(plane::directory(state_dir))
 }
 
 /// Has a keeper hold a listener; its port.
 fn keep_one(keeper: &Keeper) -> u16 {
     let (socket, port) = listener();
-    keeper.keep(port, Arc::new(OwnedFd::from(socket)));
+    keeper.keep(port, Arc::new(OwnedFd::from(socket)), Vec::new());
     port
 }
 
 #[test]
-fn a_connection_waits_in_the_kept_socket_and_is_served_by_the_next_driver() {
+fn a_connection_waits_in_the_kept_socket_and_is_served_by_the_next_process() {
     let dir = tempfile::tempdir().expect("temp dir");
+    let _sidecar = Sidecar::start(dir.path());
     let (socket, port) = listener();
-    let first = Keeper::new(Host::Child(support::driver()), dir.path());
-    first.keep(port, Arc::new(OwnedFd::from(socket)));
-    assert_eq!(keepers(dir.path()), 1);
+    let first = keeper(dir.path());
+    first.keep(port, Arc::new(OwnedFd::from(socket)), b"note".to_vec());
     // Whoever reaches the keeper can take the sockets.
     let mode = std::fs::metadata(dir.path().join("keeper")).expect("metadata").permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
-    // The first driver dies: all it had is gone but what the keeper holds.
+    // The first process dies: all it had is gone but what the keeper holds.
     drop(first);
     let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the port must still take connections");
     client.write_all(b"call").expect("write");
 
-    let second = Keeper::new(Host::Child(support::driver()), dir.path());
+    let second = keeper(dir.path());
     let mut inherited = second.inherit(|_| true);
     assert_eq!(inherited.keys().copied().collect::<Vec<_>>(), [port]);
-    let socket = inherited.remove(&port).expect("listener");
+    let (socket, note) = inherited.remove(&port).expect("listener");
+    assert_eq!(note, b"note");
     let (mut accepted, _) = socket.accept().expect("accept");
     let mut call = [0; 4];
     accepted.read_exact(&mut call).expect("read");
@@ -58,53 +57,6 @@ fn a_connection_waits_in_the_kept_socket_and_is_served_by_the_next_driver() {
 
     second.release(port);
     TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect_err("the port must be closed");
-    while keepers(dir.path()) > 0 {
-        std::thread::yield_now();
-    }
-}
-
-#[test]
-fn a_killed_keeper_is_replaced_and_a_new_one_starts_after_the_last_ended() {
-    let dir = tempfile::tempdir().expect("temp dir");
-    let keeper = Keeper::new(Host::Child(support::driver()), dir.path());
-    let (a, port_a) = listener();
-    let (b, port_b) = listener();
-    keeper.keep(port_a, Arc::new(OwnedFd::from(a)));
-    keeper.keep(port_b, Arc::new(OwnedFd::from(b)));
-    assert_eq!(keepers(dir.path()), 1, "one keeper holds all ports");
-
-    let pid = std::fs::read_dir("/proc")
-        .expect("proc")
-        .flatten()
-        .find(|process| {
-            let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
-            String::from_utf8_lossy(&line).contains(&format!("{}/", dir.path().display()))
-        })
-        .and_then(|process| process.file_name().to_str()?.parse().ok())
-        .and_then(rustix::process::Pid::from_raw)
-        .expect("keeper");
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("kill");
-    while keepers(dir.path()) > 0 {
-        std::thread::yield_now();
-    }
-    // A dying process loses its command line before its sockets, so the first call may still find the channel open. The
-    // driver calls this every minute.
-    while keepers(dir.path()) == 0 {
-        keeper.revive();
-    }
-    assert_eq!(keepers(dir.path()), 1);
-    let next = Keeper::new(Host::Child(support::driver()), dir.path());
-    assert_eq!(next.inherit(|_| true).len(), 2);
-    drop(next);
-
-    keeper.release(port_a);
-    keeper.release(port_b);
-    let port_c = keep_one(&keeper);
-    assert_eq!(
-        Keeper::new(Host::Child(support::driver()), dir.path()).inherit(|_| true).keys().copied().collect::<Vec<_>>(),
-        [port_c]
-    );
-    keeper.release(port_c);
 }
 
 /// A keeper that stays, as a pod's sidecar.
@@ -114,13 +66,16 @@ impl Sidecar {
     fn start(state_dir: &Path) -> Self {
         let directory = state_dir.join("keeper");
         std::fs::create_dir_all(&directory).expect("mkdir");
-        // Told apart by its time: a number of an inode is given again.
-        let door = || std::fs::metadata(directory.join("socket")).and_then(|it| it.modified()).ok();
-        let begin = door();
-        let child =
-            std::process::Command::new(support::driver()).args(["port-keeper", "--stay"]).arg(&directory).spawn();
+        // Told apart by their times: a number of an inode is given again. The data plane comes up last.
+        let doors = || {
+            let made = |name: &str| std::fs::metadata(directory.join(name)).and_then(|it| it.modified()).ok();
+            (made("socket"), made("orders"))
+        };
+        let begin = doors();
+        let child = std::process::Command::new(support::driver()).args(["tunnel", "--stay"]).arg(&directory).spawn();
         let sidecar = Self(child.expect("start"));
-        while door().is_none() || door() == begin {
+        let is_new = |now: Option<_>, before: Option<_>| now.is_some() && now != before;
+        while !is_new(doors().0, begin.0) || !is_new(doors().1, begin.1) {
             std::thread::yield_now();
         }
         sidecar
@@ -141,7 +96,7 @@ impl Drop for Sidecar {
 }
 
 fn held(state_dir: &Path) -> Vec<u16> {
-    let mut ports: Vec<u16> = Keeper::new(Host::Sidecar, state_dir).inherit(|_| true).into_keys().collect();
+    let mut ports: Vec<u16> = keeper(state_dir).inherit(|_| true).into_keys().collect();
     ports.sort_unstable();
     ports
 }
@@ -150,36 +105,36 @@ fn held(state_dir: &Path) -> Vec<u16> {
 fn a_sidecar_is_told_what_it_missed_and_nobody_waits_for_it() {
     let dir = tempfile::tempdir().expect("temp dir");
     let sidecar = Sidecar::start(dir.path());
-    let keeper = Keeper::new(Host::Sidecar, dir.path());
+    let user = keeper(dir.path());
     let (a, port_a) = listener();
     let (b, port_b) = listener();
     let (c, port_c) = listener();
-    keeper.keep(port_a, Arc::new(OwnedFd::from(a)));
+    user.keep(port_a, Arc::new(OwnedFd::from(a)), Vec::new());
     assert_eq!(held(dir.path()), [port_a]);
     // It hangs: the first call finds out, which takes two seconds, and the others leave it to revive().
     sidecar.signal(rustix::process::Signal::STOP);
-    keeper.release(port_a);
+    user.release(port_a);
     let begin = std::time::Instant::now();
-    keeper.keep(port_b, Arc::new(OwnedFd::from(b)));
-    keeper.keep(port_c, Arc::new(OwnedFd::from(c)));
-    keeper.release(port_c);
+    user.keep(port_b, Arc::new(OwnedFd::from(b)), Vec::new());
+    user.keep(port_c, Arc::new(OwnedFd::from(c)), Vec::new());
+    user.release(port_c);
     assert!(begin.elapsed() < std::time::Duration::from_secs(2), "the calls wait for a keeper that is known to hang");
     sidecar.signal(rustix::process::Signal::CONT);
     while held(dir.path()) != [port_b] {
-        keeper.revive();
+        user.revive();
     }
     TcpStream::connect((Ipv4Addr::LOCALHOST, port_a)).expect_err("nobody needs the port any more");
     // Killed, and started again empty.
     drop(sidecar);
     let _sidecar = Sidecar::start(dir.path());
     while held(dir.path()) != [port_b] {
-        keeper.revive();
+        user.revive();
     }
 }
 
 fn check(state_dir: &Path) -> bool {
     let mut command = std::process::Command::new(support::driver());
-    command.args(["port-keeper", "--check"]).arg(state_dir.join("keeper")).stderr(std::process::Stdio::null());
+    command.args(["tunnel", "--check"]).arg(state_dir.join("keeper")).stderr(std::process::Stdio::null());
     command.status().expect("run").success()
 }
 
@@ -198,30 +153,30 @@ fn a_sidecar_that_hangs_is_found_out_and_holds_up_nobody() {
     assert!(!check(dir.path()), "there is none");
     let sidecar = Sidecar::start(dir.path());
     assert!(check(dir.path()));
-    let keeper = Keeper::new(Host::Sidecar, dir.path());
+    let user = keeper(dir.path());
     sidecar.signal(rustix::process::Signal::STOP);
     assert!(!check(dir.path()));
     // Its queue of connections is full after some attempts; each of them, and those behind it, come back all the same.
     let begin = std::time::Instant::now();
     for _ in 0..12 {
-        assert!(keeper.inherit(|_| true).is_empty());
+        assert!(user.inherit(|_| true).is_empty());
     }
-    assert!(begin.elapsed() < std::time::Duration::from_secs(30) && keeper.is_out_of_reach());
+    assert!(begin.elapsed() < std::time::Duration::from_secs(30) && user.is_out_of_reach());
     sidecar.signal(rustix::process::Signal::CONT);
     while !check(dir.path()) {}
-    let port_a = keep_one(&keeper);
+    let port_a = keep_one(&user);
     while held(dir.path()) != [port_a] {
-        keeper.revive();
+        user.revive();
     }
-    assert!(!keeper.is_out_of_reach());
+    assert!(!user.is_out_of_reach());
 }
 
 #[test]
 fn connections_that_say_nothing_do_not_keep_drivers_from_a_sidecar() {
     let dir = tempfile::tempdir().expect("temp dir");
     let _sidecar = Sidecar::start(dir.path());
-    let keeper = Keeper::new(Host::Sidecar, dir.path());
-    let port_a = keep_one(&keeper);
+    let user = keeper(dir.path());
+    let port_a = keep_one(&user);
     let _silent: Vec<OwnedFd> = (0..40)
         .map(|_| {
             let silent = silent(dir.path());
@@ -237,8 +192,8 @@ fn connections_that_say_nothing_do_not_keep_drivers_from_a_sidecar() {
 fn a_sidecar_takes_its_name_back() {
     let dir = tempfile::tempdir().expect("temp dir");
     let _sidecar = Sidecar::start(dir.path());
-    let keeper = Keeper::new(Host::Sidecar, dir.path());
-    let port_a = keep_one(&keeper);
+    let user = keeper(dir.path());
+    let port_a = keep_one(&user);
     std::fs::remove_file(dir.path().join("keeper/socket")).expect("remove");
     while !check(dir.path()) {
         std::thread::yield_now();
@@ -250,7 +205,7 @@ fn a_sidecar_takes_its_name_back() {
 fn a_sidecar_begins_with_what_the_one_before_holds_and_ends_when_it_is_told() {
     let dir = tempfile::tempdir().expect("temp dir");
     let first = Sidecar::start(dir.path());
-    let old = Keeper::new(Host::Sidecar, dir.path());
+    let old = keeper(dir.path());
     let port_a = keep_one(&old);
     let second = Sidecar::start(dir.path());
     assert_eq!(held(dir.path()), [port_a]);
@@ -262,16 +217,17 @@ fn a_sidecar_begins_with_what_the_one_before_holds_and_ends_when_it_is_told() {
     drop((first, old));
     assert_eq!(held(dir.path()), both);
     second.signal(rustix::process::Signal::TERM);
-    let mut second = second;
+    let (mut second, begin) = (second, std::time::Instant::now());
     assert!(second.0.wait().expect("it ends").success());
+    assert!(begin.elapsed() < std::time::Duration::from_secs(6), "the data plane had to be killed");
     assert!(!dir.path().join("keeper/socket").exists());
 }
 
 #[test]
 fn without_a_keeper_nothing_is_inherited() {
     let dir = tempfile::tempdir().expect("temp dir");
-    assert!(Keeper::new(Host::Child(support::driver()), dir.path()).inherit(|_| true).is_empty());
+    assert!(keeper(dir.path()).inherit(|_| true).is_empty());
     std::fs::create_dir(dir.path().join("keeper")).expect("mkdir");
     std::fs::write(dir.path().join("keeper/socket"), "not a socket").expect("write");
-    assert!(Keeper::new(Host::Child(support::driver()), dir.path()).inherit(|_| true).is_empty());
+    assert!(keeper(dir.path()).inherit(|_| true).is_empty());
 }

@@ -77,6 +77,7 @@ async fn start_with(flags: &[&str], prerequisites: Prerequisites) -> Started {
         remove_taint: false,
         prerequisites,
         region_variable: None,
+        data_plane: None,
         tunnels_end: stop.clone(),
     };
     let node = NodeService::start(config(dir.path(), flags), deps, stop.clone()).await.expect("start");

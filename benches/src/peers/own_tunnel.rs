@@ -56,6 +56,7 @@ pub async fn hold(upstream: SocketAddr, ca_file: &Path, count: usize) -> anyhow:
         source: "k8s".to_owned(),
         limits: DialLimits::default(),
         binding: Binding::off(),
+        changed: Arc::default(),
     };
     deps.issuer.get().await.context("making the client key")?;
     let stop = CancellationToken::new();

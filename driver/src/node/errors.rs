@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use efs_common::open_files::OutOfFiles;
+use efs_tunnel::plane::{Failure, FailureKind};
 use efs_tunnel::{DialError, OpenError};
 use rustix::io::Errno;
 use tonic::{Code, Status};
@@ -96,12 +97,9 @@ pub enum NodeError {
     /// The node doesn't know something about itself.
     #[error(transparent)]
     Unknown(#[from] UnknownError),
-    /// No tunnel.
+    /// No tunnel, or the mount target can't be reached or refuses us.
     #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The mount target can't be reached or refuses us.
-    #[error(transparent)]
-    Dial(#[from] DialError),
+    Tunnel(#[from] Failure),
     /// The kernel's mount failed.
     #[error("cannot mount {what} at {target}: {reason}{hint}")]
     Mount {
@@ -195,10 +193,10 @@ impl NodeError {
             // What hangs may answer the next time.
             Self::File { source, .. } if source.kind() == io::ErrorKind::TimedOut => Code::Unavailable,
             Self::File { .. } | Self::Internal(_) => Code::Internal,
-            Self::Open(OpenError::NoPort { .. } | OpenError::Files { .. }) => Code::ResourceExhausted,
-            Self::Open(_) => Code::Unavailable,
-            Self::Dial(error) => dial_code(error),
+            Self::Tunnel(failure) => tunnel_code(failure.kind),
             Self::Mount { reason, .. } => mount_code(reason),
+            // Nothing that the server or a later attempt could change.
+            Self::Unmount { reason, .. } if is_forbidden_here(reason) => Code::FailedPrecondition,
             Self::Unmount { .. } => Code::Internal,
             Self::StillMounted { .. } => Code::DeadlineExceeded,
             Self::NoAccessPoint { .. } | Self::NotPublished { .. } => Code::NotFound,
@@ -215,16 +213,15 @@ fn in_words(error: &io::Error) -> String {
     }
 }
 
-fn dial_code(error: &DialError) -> Code {
-    match error {
-        DialError::Locate { source, .. } if source.missing => Code::NotFound,
-        DialError::Locate { .. } | DialError::Connect { .. } | DialError::NotNfs { .. } => Code::Unavailable,
-        DialError::Handshake { .. } => Code::Unavailable,
-        DialError::Files { .. } => Code::ResourceExhausted,
-        DialError::NotTheServer { .. } => Code::FailedPrecondition,
-        DialError::Refused { .. } => Code::PermissionDenied,
-        DialError::Credentials { .. } => Code::Unauthenticated,
-        DialError::Certificate(_) | DialError::Key(_) | DialError::Configuration(_) => Code::Internal,
+fn tunnel_code(kind: FailureKind) -> Code {
+    match kind {
+        FailureKind::NoPort | FailureKind::Files => Code::ResourceExhausted,
+        FailureKind::Missing => Code::NotFound,
+        FailureKind::Port | FailureKind::Unreachable | FailureKind::Away => Code::Unavailable,
+        FailureKind::NotTheServer => Code::FailedPrecondition,
+        FailureKind::Refused => Code::PermissionDenied,
+        FailureKind::Credentials => Code::Unauthenticated,
+        FailureKind::Internal => Code::Internal,
     }
 }
 
@@ -259,10 +256,27 @@ fn is_servers(error: &WorkerError) -> bool {
     matches!(error, WorkerError::Job(JobError { asked_server: true, .. }))
 }
 
+/// Whether this node's kernel forbids it to the driver.
+fn is_forbidden_here(error: &WorkerError) -> bool {
+    matches!(errno(error), Some(Errno::ACCESS | Errno::PERM)) && !is_servers(error)
+}
+
 fn errno(error: &WorkerError) -> Option<Errno> {
     match error {
         WorkerError::Job(JobError { errno, .. }) => Some(Errno::from_raw_os_error(*errno)),
         _ => None,
+    }
+}
+
+impl From<OpenError> for NodeError {
+    fn from(error: OpenError) -> Self {
+        Self::Tunnel(error.into())
+    }
+}
+
+impl From<DialError> for NodeError {
+    fn from(error: DialError) -> Self {
+        Self::Tunnel(error.into())
     }
 }
 

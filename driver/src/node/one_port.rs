@@ -1,14 +1,15 @@
 //! One port for each tunnel on this node, whichever process asks for it.
 //!
 //! Behind two ports for the same access point the kernel's client finds the same server, and sends the calls of both mounts through
-//! one of them (trunking, RFC 8881 §2.10.5). When that one is closed, the other mount hangs. Within a process the table of tunnels
-//! sees to it that there is one port. During an upgrade two processes publish volumes, each with a table of its own; the records
-//! tell each what the other is doing.
+//! one of them (trunking, RFC 8881 §2.10.5). When that one is closed, the other mount hangs. Within a data plane the table of tunnels
+//! sees to it that there is one port. During an upgrade there are two, each with a table of its own, and two drivers; the records
+//! tell each driver what the other is doing.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use efs_tunnel::{TunnelLease, TunnelSpec};
+use efs_tunnel::TunnelSpec;
+use efs_tunnel::plane::Lease;
 
 use super::State;
 use super::errors::NodeError;
@@ -24,20 +25,19 @@ impl State {
         spec: &TunnelSpec,
         target: &Path,
         mounts: &[MountEntry],
-    ) -> Result<TunnelLease, NodeError> {
-        if let Some(lease) = self.tunnels.find(spec) {
+    ) -> Result<Lease, NodeError> {
+        if let Some(lease) = self.plane.find(spec) {
             return Ok(lease);
         }
         let others = self.unserved().await?;
         let port = others.iter().find_map(|(record, port)| (record.mount.spec == *spec).then_some(*port));
         let Some(port) = port else {
-            let mut avoid: HashSet<u16> = mounts.iter().filter_map(MountEntry::tunnel_port).collect();
+            let mut avoid: BTreeSet<u16> = mounts.iter().filter_map(MountEntry::tunnel_port).collect();
             avoid.extend(self.kernel_ports().await.map_err(|source| mountinfo_error(target, source))?);
             avoid.extend(others.iter().map(|(_, port)| port));
-            return Ok(self.tunnels.open(spec, &avoid)?);
+            return Ok(self.plane.open(spec, &self.ports, avoid).await?);
         };
-        let mut sockets = self.inherited(HashSet::from([port])).await;
-        Ok(self.tunnels.reopen(spec, port, sockets.remove(&port))?)
+        Ok(self.plane.reopen(spec, port, None).await?)
     }
 
     /// Makes sure that `record`, which is written already, names the only port of its tunnel. Of two processes that have chosen a
@@ -58,7 +58,7 @@ impl State {
     /// ports are taken.
     async fn unserved(&self) -> Result<Vec<(Record, u16)>, NodeError> {
         let served: Vec<PathBuf> =
-            self.published().values().filter(|it| it.lease.is_some()).map(|it| it.record.target.clone()).collect();
+            self.published().values().filter(|it| it.is_served()).map(|it| it.record.target.clone()).collect();
         let read = move |records: &Records| records.except(served.iter().map(PathBuf::as_path));
         let records = self.on_disk("reading the records", read).await.map_err(|source| NodeError::File {
             what: "cannot read the records of mounts in --state-dir",
@@ -72,10 +72,15 @@ impl State {
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
+    use std::sync::Arc;
 
     use async_trait::async_trait;
     use aws_credential_types::Credentials;
-    use efs_tunnel::{IamSource, OpenError, ProvideCredentials, Route};
+    use efs_tunnel::plane::remote::Remote;
+    use efs_tunnel::plane::{FailureKind, Host, Plane};
+    use efs_tunnel::{
+        Admission, Binding, DialDeps, DialLimits, IamSource, IssuerSlot, ProvideCredentials, Route, Tunnels, roots,
+    };
     use rand::Rng as _;
     use tokio_util::sync::CancellationToken;
 
@@ -110,6 +115,22 @@ mod tests {
         }
     }
 
+    /// A data plane in this process.
+    fn data_plane(stop: CancellationToken) -> Plane {
+        let (remote, changed) = (Arc::new(Remote::default()), Arc::default());
+        let deps = DialDeps {
+            issuer: IssuerSlot::new(None),
+            roots: Arc::new(roots::amazon()),
+            locate: Arc::clone(&remote) as Arc<dyn efs_tunnel::Locate>,
+            credentials: Arc::clone(&remote) as Arc<dyn ProvideCredentials>,
+            source: "test".to_owned(),
+            limits: DialLimits::default(),
+            binding: Binding::off(),
+            changed: Arc::clone(&changed),
+        };
+        Plane::new(Tunnels::new(deps, 0..=0, Admission::ThisProcess, stop), remote, None, changed)
+    }
+
     /// A node with a single port for tunnels.
     struct OnePort {
         node: NodeService,
@@ -132,8 +153,8 @@ mod tests {
             let flags = crate::cli::parse(flags.map(std::ffi::OsString::from)).expect("flags").serve;
             let (port, stop) = (free_port(), CancellationToken::new());
             let deps = NodeDeps {
-                efs: std::sync::Arc::new(Nothing),
-                credentials: std::sync::Arc::new(Nothing),
+                efs: Arc::new(Nothing),
+                credentials: Arc::new(Nothing),
                 worker: Worker::new("/nonexistent".into()),
                 ports: port..=port,
                 open_files: None,
@@ -144,6 +165,7 @@ mod tests {
                 imds: false,
                 remove_taint: false,
                 region_variable: None,
+                data_plane: Some(Host::Within(data_plane(stop.clone()))),
                 tunnels_end: stop.clone(),
             };
             let config = Config::new(&flags, Environment::default()).expect("configuration").node;
@@ -196,7 +218,7 @@ mod tests {
             super_options: format!("rw,vers=4.1,port={},addr=127.0.0.1", node.port),
         };
         let refused = node.open(&spec("fsap-00000001"), &[known]).await;
-        assert!(matches!(refused, Err(NodeError::Open(OpenError::NoPort { .. }))), "{refused:?}");
+        assert!(matches!(&refused, Err(NodeError::Tunnel(failure)) if failure.kind == FailureKind::NoPort), "{refused:?}");
         assert_eq!(node.open(&spec("fsap-00000001"), &[]).await.expect("open"), node.port);
     }
 
@@ -208,7 +230,7 @@ mod tests {
         assert_eq!(node.open(&spec("fsap-00000001"), &[]).await.expect("open"), noted);
         node.noted(&record("/pods/third/mount", spec("fsap-00000002"), Reached::Tunnel(node.port)));
         let refused = node.open(&spec("fsap-00000003"), &[]).await;
-        assert!(matches!(refused, Err(NodeError::Open(OpenError::NoPort { .. }))), "{refused:?}");
+        assert!(matches!(&refused, Err(NodeError::Tunnel(failure)) if failure.kind == FailureKind::NoPort), "{refused:?}");
     }
 
     /// Two processes have written their records at the same time.

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use csi_proto::csi;
 use efs_tunnel::dial::check_plain;
-use efs_tunnel::{TunnelLease, TunnelSpec};
+use efs_tunnel::plane::Lease;
+use efs_tunnel::{DialError, TunnelSpec};
 use rustix::io::Errno;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::Code;
@@ -153,9 +154,6 @@ impl State {
         };
         match result {
             Ok(()) => {
-                if let Some(lease) = &lease {
-                    self.keep_port(lease);
-                }
                 self.published().insert(target.to_owned(), Published { record, lease });
                 Ok(())
             }
@@ -188,12 +186,11 @@ impl State {
     /// Mounts through a tunnel whose mount target has been seen to answer.
     async fn mount_through(
         &self,
-        lease: &TunnelLease,
+        lease: &Lease,
         record: &mut Record,
         directory_id: Option<u64>,
     ) -> Result<(), NodeError> {
-        lease.check().await?;
-        record.mount_target = lease.mount_target();
+        record.mount_target = lease.check().await?;
         let result = self.mount(record, directory_id).await;
         lease.discard_warm();
         result
@@ -205,7 +202,7 @@ impl State {
             .locate
             .locate(&mount.spec)
             .await
-            .map_err(|source| efs_tunnel::DialError::Locate { spec: what.clone(), source })?;
+            .map_err(|source| DialError::Locate { spec: what.clone(), source })?;
         let address =
             check_plain(&what, &addresses, self.limits).await.inspect_err(|_| self.locate.forget(&mount.spec))?;
         Ok(Reached::Direct(address.ip(), address.port()))
@@ -262,7 +259,7 @@ impl State {
     }
 
     /// Undoes a failed mount: a mount that came about after all, the record, the tunnel.
-    async fn take_back(&self, target: &Path, lease: Option<TunnelLease>) {
+    async fn take_back(&self, target: &Path, lease: Option<Lease>) {
         let mounted = self.mounts_at(target).await.map_or(true, |layers| !layers.is_empty());
         if mounted && let Err(error) = self.unmount_all(target).await {
             // The record stays with the mount; unpublish or the next start deals with both.
@@ -288,12 +285,13 @@ impl State {
             source,
         })?;
         let removed = self.published().remove(target);
-        if let Some(removed) = removed {
-            if let Some(port) = removed.record.port() {
-                self.release_port(port);
-            }
-            if let Some(lease) = removed.lease {
-                let_go(&self.blocking, lease).await;
+        match removed {
+            Some(Published { lease: Some(lease), .. }) => let_go(&self.blocking, lease).await,
+            // The record may have been of a driver that was killed, and the data plane still has its tunnel.
+            _ => {
+                if let Ok(mounts) = self.mounts().await {
+                    self.settle(&mounts).await;
+                }
             }
         }
         Ok(())

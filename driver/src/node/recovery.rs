@@ -1,19 +1,18 @@
 //! State and mounts in step: after a restart, and every minute.
 //!
-//! A restarted driver listens again on the ports that its mounts expect, before it answers its first call; the kernel
-//! connects by itself and hard mounts go on as if nothing had happened.
+//! A restarted driver has the data plane hold the ports that its mounts expect, before it answers its first call. Where the data plane
+//! goes on, that changes nothing; where it has begun anew, the kernel connects by itself and hard mounts go on as if nothing had happened.
 //!
 //! During an upgrade the process before may still be in the middle of a NodePublishVolume. Its record has no mount yet, or
 //! is not written yet; so for a while after the start young records are left alone, and adopted once they are mounted.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use efs_tunnel::TunnelLease;
-use efs_tunnel::keeper::Inherited;
+use efs_tunnel::plane::Lease;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -38,8 +37,8 @@ pub(super) enum RecoverError {
 
 impl State {
     /// Serves the mounts that the state directory and the mount table agree on; drops records of mounts that are gone. Answers
-    /// the records that another process may still be working on. `sockets` are all that the process before left.
-    pub(super) async fn recover(&self, mut sockets: Inherited) -> Result<Vec<Record>, RecoverError> {
+    /// the records that another process may still be working on.
+    pub(super) async fn recover(&self) -> Result<Vec<Record>, RecoverError> {
         let directory = self.records.clone();
         let read = move || {
             let records = directory.load()?;
@@ -52,24 +51,22 @@ impl State {
         let mounts = self.blocking.run_patiently(Dependency::MountTable, "reading it", mountinfo::table);
         let mounts = mounts.await.map_err(RecoverError::Mountinfo)?;
         let mut unfinished = Vec::new();
-        let mut served = 0_usize;
-        for (target, record) in records {
-            if mounted(&record, &mounts) {
-                self.serve_mounted(record, &mut sockets);
-                served += 1;
-            } else if young.contains(&target) {
+        let (there, others): (Vec<_>, Vec<_>) =
+            records.into_iter().partition(|(_, record)| mounted(record, &mounts));
+        let served = there.len();
+        self.serve_all_mounted(there.into_iter().map(|(_, record)| record).collect()).await;
+        for (target, record) in others {
+            if young.contains(&target) {
                 unfinished.push(record);
             } else {
                 // A disk that takes no change is no reason not to serve the mounts that are there.
-                if let Err(error) = self.drop_unmounted(&record, &mounts, &mut sockets).await {
+                if let Err(error) = self.drop_unmounted(&record, &mounts).await {
                     tracing::warn!(%error, target = %target.display(), "cannot drop a record; trying again");
                     unfinished.push(record);
                 }
             }
         }
-        for port in sockets.into_keys() {
-            self.release_port(port);
-        }
+        self.settle(&mounts).await;
         for orphan in self.orphans(&mounts) {
             tracing::warn!(
                 target = %orphan.mount_point.display(),
@@ -85,13 +82,13 @@ impl State {
     }
 
     /// Removes a record whose mount isn't there; serves the port for as long as the kernel asks for it all the same.
-    async fn drop_unmounted(&self, record: &Record, mounts: &[MountEntry], sockets: &mut Inherited) -> io::Result<()> {
+    async fn drop_unmounted(&self, record: &Record, mounts: &[MountEntry]) -> io::Result<()> {
         let target = record.target.display();
         tracing::info!(%target, volume = record.volume, "dropping the record of a mount that is gone");
         let mut ports: HashSet<u16> = mounts.iter().filter_map(MountEntry::tunnel_port).collect();
         ports.extend(self.kernel_ports().await?);
         if let Some(port) = record.port().filter(|port| ports.contains(port)) {
-            match self.tunnels.reopen(&record.mount.spec, port, sockets.remove(&port)) {
+            match self.plane.reopen(&record.mount.spec, port, record.mount_target).await {
                 Ok(lease) => let_go(&self.blocking, lease).await,
                 Err(error) => tracing::warn!(port, %error, "the kernel asks for a tunnel that can't be opened"),
             }
@@ -137,25 +134,13 @@ impl State {
         record.filter(|record| mounted(record, mounts))
     }
 
-    /// Serves mounts of another process, all with one question to the keeper.
+    /// Serves mounts of another process.
     async fn take_on(&self, finished: Vec<Record>) {
-        let mut sockets = self.inherited(finished.iter().filter_map(Record::port).collect()).await;
-        for record in finished {
+        for record in &finished {
             let target = record.target.display();
             tracing::info!(%target, volume = record.volume, "serving a mount that another process has finished");
-            self.serve_mounted(record, &mut sockets);
         }
-    }
-
-    /// The sockets of these ports that another process has left with the keeper since this one started.
-    pub(super) async fn inherited(&self, ports: HashSet<u16>) -> Inherited {
-        if ports.is_empty() {
-            return Inherited::new();
-        }
-        let keeper = self.keeper.clone();
-        let asked = tokio::task::spawn_blocking(move || keeper.inherit(|port| ports.contains(&port)));
-        // Without them the ports are bound anew.
-        asked.await.unwrap_or_default()
+        self.serve_all_mounted(finished).await;
     }
 
     /// Drops the records that nobody can be working on any more and that never got their mounts.
@@ -170,56 +155,62 @@ impl State {
             if let Ok(_claim) = self.claim(&record.target, "")
                 && !self.published().contains_key(&record.target)
             {
-                self.drop_unmounted(&record, &mounts, &mut Inherited::new()).await?;
+                self.drop_unmounted(&record, &mounts).await?;
             }
             unfinished.pop();
         }
         Ok(())
     }
 
-    fn serve_mounted(&self, record: Record, sockets: &mut Inherited) {
-        let target = record.target.clone();
-        let mut published = Published { record, lease: None };
-        self.serve_again(&mut published, sockets);
-        self.published().insert(target, published);
+    /// Serves mounts, all at once: a data plane that begins anew has a hundred ports to open.
+    async fn serve_all_mounted(&self, records: Vec<Record>) {
+        let served = futures::future::join_all(records.into_iter().map(async |record| {
+            let lease = self.serve_again(&record).await;
+            Published { record, lease }
+        }));
+        for it in served.await {
+            self.published().insert(it.record.target.clone(), it);
+        }
     }
 
     /// Opens the tunnel of a record if it needs one.
-    fn serve_again(&self, published: &mut Published, sockets: &mut Inherited) {
-        let Some(port) = published.record.port() else { return };
-        if let Some(address) = published.record.mount_target {
-            self.locate.remember(&published.record.mount.spec, address);
-        }
-        match self.tunnels.reopen(&published.record.mount.spec, port, sockets.remove(&port)) {
-            Ok(lease) => {
-                self.keep_port(&lease);
-                published.lease = Some(lease);
-            }
-            Err(error) => {
-                let target = published.record.target.display();
-                tracing::error!(%target, volume = published.record.volume, %error, "a mount has no tunnel");
+    async fn serve_again(&self, record: &Record) -> Option<Lease> {
+        let opened = self.plane.reopen(&record.mount.spec, record.port()?, record.mount_target).await;
+        let target = record.target.display();
+        opened
+            .inspect_err(|error| tracing::error!(%target, volume = record.volume, %error, "a mount has no tunnel"))
+            .ok()
+    }
+
+    /// Tries again to open the tunnels whose ports were taken.
+    async fn retry_ports(&self) {
+        let waits = |it: &Published| it.lease.is_none() && it.record.port().is_some();
+        let waiting: Vec<Record> =
+            self.published().values().filter(|it| waits(it)).map(|it| it.record.clone()).collect();
+        for record in waiting {
+            let Some(lease) = self.serve_again(&record).await else { continue };
+            // Somebody may have unpublished it meanwhile.
+            if let Some(it) = self.published().get_mut(&record.target).filter(|it| waits(it)) {
+                it.lease = Some(lease);
             }
         }
     }
 
-    /// Tries again to open the tunnels whose ports were taken. The keeper may have them from another process.
-    async fn retry_ports(&self) {
-        let waits = |it: &Published| it.lease.is_none() && it.record.port().is_some();
-        let ports: HashSet<u16> =
-            self.published().values().filter(|it| waits(it)).filter_map(|it| it.record.port()).collect();
-        if ports.is_empty() {
-            return;
-        }
-        let mut sockets = self.inherited(ports).await;
-        let mut published = self.published();
-        published.values_mut().filter(|it| waits(it)).for_each(|it| self.serve_again(it, &mut sockets));
+    /// Has the tunnels closed that no record, no mount and no thread of the kernel needs: a driver that was killed has left them.
+    pub(super) async fn settle(&self, mounts: &[MountEntry]) {
+        let records = self.on_disk("reading the records", |records| records.load()).await;
+        // What can't be read may need any of them.
+        let (Ok(records), Ok(known)) = (records, self.kernel_ports().await) else { return };
+        let mut needed: BTreeSet<u16> = records.values().filter_map(Record::port).collect();
+        needed.extend(mounts.iter().filter_map(MountEntry::tunnel_port));
+        needed.extend(known);
+        self.plane.settle(needed).await;
     }
 
     /// Mounts through ports of our range that no record explains.
     fn orphans(&self, mounts: &[MountEntry]) -> Vec<MountEntry> {
         let known: HashSet<u16> = self.published().values().filter_map(|p| p.record.port()).collect();
-        let ports = self.tunnels.ports();
-        let orphaned = |port: u16| ports.contains(&port) && !known.contains(&port);
+        let orphaned = |port: u16| self.ports.contains(&port) && !known.contains(&port);
         mounts.iter().filter(|mount| mount.tunnel_port().is_some_and(orphaned)).cloned().collect()
     }
 
@@ -249,11 +240,15 @@ impl State {
 
     /// Says what keeps mounts from being served.
     fn tell_troubles(&self) {
-        let keeper = self.keeper.is_out_of_reach().then(|| {
+        let keeper = (self.config.tunnel_sidecar && self.plane.keeper().is_out_of_reach()).then(|| {
             "the port keeper does not answer; it is waited for, and the kubelet starts one again that hangs".to_owned()
         });
         self.blocking.note("port keeper", keeper);
-        let unserved = self.published().values().filter(|it| it.lease.is_none() && it.record.port().is_some()).count();
+        let plane = self.plane.is_away().then(|| {
+            "the data plane does not answer; it is waited for, and its keeper or the kubelet starts it again".to_owned()
+        });
+        self.blocking.note("data plane", plane);
+        let unserved = self.published().values().filter(|it| !it.is_served()).count();
         let ports = (unserved > 0).then(|| {
             format!("{unserved} mounts have no tunnel, as their ports are taken; `efs-csi-driver debug` tells which")
         });
@@ -269,6 +264,7 @@ impl State {
             published.values().filter(|p| !mounted(&p.record, &mounts)).map(|p| p.record.target.clone()).collect()
         };
         self.restore_records(&mounts).await;
+        self.settle(&mounts).await;
         let mut next = HashSet::new();
         for target in missing {
             // A call in progress knows better.
@@ -290,7 +286,7 @@ impl State {
 ///
 /// A mount that is broken off may leave a thread of the kernel that recovers the client's state, and that goes on for as long
 /// as nobody answers. Every other mount of the same access point waits for it.
-pub(super) async fn let_go(blocking: &Blocking, lease: TunnelLease) {
+pub(super) async fn let_go(blocking: &Blocking, lease: Lease) {
     let (blocking, port) = (blocking.clone(), lease.port());
     // A list that can't be read proves nothing.
     let knows = async move || kernel_ports(&blocking).await.map_or(true, |ports| ports.contains(&port));
@@ -344,15 +340,12 @@ pub(super) async fn keep_in_step(state: Arc<State>, mut unfinished: Vec<Record>,
                 state.tell_troubles();
                 // One at a time: a keeper that doesn't answer takes longer than a second to say so.
                 if reviving.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
-                    let keeper = state.keeper.clone();
+                    let keeper = state.plane.keeper().clone();
                     reviving = Some(tokio::task::spawn_blocking(move || keeper.revive()));
                 }
             }
             _ = minute.tick() => match state.reconcile(&suspects).await {
-                Ok(next) => {
-                    suspects = next;
-                    state.published().values().filter_map(|p| p.lease.as_ref()).for_each(|lease| state.keep_port(lease));
-                }
+                Ok(next) => suspects = next,
                 Err(error) => tracing::warn!(%error, "cannot compare state and mounts"),
             },
         }

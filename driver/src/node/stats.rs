@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use csi_proto::csi::{self, VolumeCondition, VolumeUsage, volume_usage::Unit};
 
-use super::State;
+use super::{Published, State};
 use super::errors::NodeError;
 use super::publish::mountinfo_error;
 use super::request::target_path;
@@ -65,9 +65,9 @@ pub(super) async fn stats(
         walks.totals(&request.volume_id, &published.record.mount.spec.file_system, &path)
     });
     let usage = usage.map(|usage| Counted { usage, walked });
-    let trouble = published.lease.as_ref().and_then(|lease| lease.trouble());
+    let trouble = state.trouble(&published).await;
     Ok(match (usage, trouble) {
-        (Ok(usage), None) if published.lease.is_some() || published.record.port().is_none() => {
+        (Ok(usage), None) if published.is_served() => {
             response(Some(usage), false, "the volume is mounted and the server answers".to_owned())
         }
         (Ok(usage), None) => response(
@@ -77,10 +77,18 @@ pub(super) async fn stats(
         ),
         (Ok(usage), Some((error, _))) => response(Some(usage), true, error),
         (Err(error), Some((tunnel, since))) => {
-            unwell(format!("no answer from the server ({error}); for {} s: {tunnel}", since.as_secs()))
+            unwell(format!("no answer from the server ({error}); for {} s: {tunnel}", since))
         }
         (Err(error), None) => unwell(format!("no answer from the server: {error}")),
     })
+}
+
+impl State {
+    /// The last error of a volume's tunnel and for how many seconds its mount target has been out of reach, if it is.
+    async fn trouble(&self, published: &Published) -> Option<(String, u64)> {
+        let port = published.lease.as_ref()?.port();
+        self.plane.report().await.into_iter().find(|tunnel| tunnel.port == port)?.trouble
+    }
 }
 
 fn unwell(message: String) -> csi::NodeGetVolumeStatsResponse {

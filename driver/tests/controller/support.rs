@@ -312,6 +312,7 @@ fn tunnel_sessions(fake: &Instance) -> Arc<dyn Sessions> {
         source: "test".to_owned(),
         limits: DialLimits::default(),
         binding: Binding::off(),
+        changed: Arc::default(),
     };
     Arc::new(TunnelSessions::new(deps, addresses, CancellationToken::new()))
 }

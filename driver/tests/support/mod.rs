@@ -276,6 +276,7 @@ pub(crate) fn tunnels_with(
         source: "k8s".to_owned(),
         limits,
         binding: Binding::off(),
+        changed: Arc::default(),
     };
     // Port 0: the system picks a free one.
     Tunnels::new(deps, 0..=0, admission, stop)

@@ -114,6 +114,14 @@ impl Issuer {
     }
 }
 
+impl Issuer {
+    /// A certificate that an earlier process has made, with our key; nothing if it was made with another.
+    pub(super) fn again(&self, der: Vec<u8>) -> Option<CertifiedKey> {
+        let certified = CertifiedKey::new(vec![der.into()], self.key.signer());
+        certified.keys_match().is_ok().then_some(certified)
+    }
+}
+
 /// Object identifier and DER content.
 type Extension = (&'static [u64], Vec<u8>);
 
@@ -188,6 +196,15 @@ mod tests {
         assert!(auth.starts_with(&format!("307F0C14{}0440", hex::encode_upper("AKIAIOSFODNN7EXAMPLE"))), "{auth}");
         let tail = format!("170D{}A0160C14{}", hex::encode_upper("260713102156Z"), hex::encode_upper("A".repeat(20)));
         assert!(auth.ends_with(&tail), "{auth}");
+    }
+
+    #[test]
+    fn a_certificate_of_the_process_before_is_taken_with_its_own_key_only() {
+        let key = Arc::new(ClientKey::generate().expect("key"));
+        let der = Issuer::new(Arc::clone(&key)).issue(&claims(None), SystemTime::now()).expect("issue").cert[0].to_vec();
+        assert!(Issuer::new(key).again(der.clone()).is_some_and(|again| again.cert[0].to_vec() == der));
+        let other = Issuer::new(Arc::new(ClientKey::generate().expect("key")));
+        assert!(other.again(der).is_none() && other.again(vec![0; 300]).is_none());
     }
 
     #[test]

@@ -3,16 +3,18 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use aws_credential_types::Credentials;
 use efs_common::open_files::OutOfFiles;
 use rustix::net::sockopt;
 use rustls_pki_types::ServerName;
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -91,6 +93,11 @@ pub trait ProvideCredentials: Send + Sync {
 
 /// Credentials that end within this time are as good as ended: a connection takes its time, and clocks differ.
 const ENDS_SOON: Duration = Duration::from_secs(60);
+
+/// The next certificate is made when this part of the renewal interval has gone by, ahead of need.
+const RENEWED_AT: f64 = 0.8;
+/// And so long before the last moment at which the credentials are good enough: room for several attempts while AWS doesn't answer.
+const RENEWED_BEFORE: Duration = Duration::from_secs(4 * 60);
 
 /// Time limits of the steps of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -231,6 +238,31 @@ pub struct DialDeps {
     pub limits: DialLimits,
     /// How many connections a mount may have.
     pub binding: Binding,
+    /// Told when what a tunnel would like to be remembered has changed, see [`Dialer::remembered`].
+    pub changed: Arc<Notify>,
+}
+
+/// What a dialer would like to know again after a restart.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remembered {
+    /// Where the mount target was reached the last time.
+    #[serde(default)]
+    pub address: Option<SocketAddr>,
+    /// The client certificate. Making one takes an RSA signature, and with IAM credentials, too.
+    #[serde(default)]
+    pub certificate: Option<RememberedCertificate>,
+}
+
+/// A client certificate without its key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RememberedCertificate {
+    /// DER, in hexadecimal digits.
+    der: String,
+    /// When it was made, seconds since 1970.
+    made: u64,
+    /// When the credentials end that signed it, seconds since 1970.
+    #[serde(default)]
+    ends: Option<u64>,
 }
 
 /// Makes connections for one tunnel.
@@ -238,6 +270,8 @@ pub struct Dialer {
     spec: Arc<TunnelSpec>,
     deps: Arc<DialDeps>,
     certificate: Mutex<Option<Presented>>,
+    /// The certificate of the process before, until it is needed: its key may still be on its way from the disk.
+    inherited: Mutex<Option<RememberedCertificate>>,
     handshakes: Handshakes,
     reached: Mutex<Option<SocketAddr>>,
     incarnations: AtomicI64,
@@ -276,6 +310,12 @@ impl Presented {
     fn is_good(&self, renew_after: Duration, now: SystemTime) -> bool {
         self.made.elapsed() < renew_after && self.ends.is_none_or(|ends| now + ENDS_SOON < ends)
     }
+
+    /// Whether it is time for the next one, though it is good.
+    fn is_due(&self, renew_after: Duration, now: SystemTime) -> bool {
+        self.made.elapsed() >= renew_after.mul_f64(RENEWED_AT)
+            || self.ends.is_some_and(|ends| now + ENDS_SOON + RENEWED_BEFORE >= ends)
+    }
 }
 
 impl Dialer {
@@ -285,6 +325,7 @@ impl Dialer {
             spec,
             deps,
             certificate: Mutex::new(None),
+            inherited: Mutex::new(None),
             handshakes: Handshakes::default(),
             reached: Mutex::new(None),
             incarnations: AtomicI64::new(0),
@@ -299,12 +340,12 @@ impl Dialer {
 
     /// The address of the last connection.
     pub fn reached(&self) -> Option<SocketAddr> {
-        *self.reached.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.reached)
     }
 
     /// For how long the current client certificate is still good; `None` while there is none.
     pub fn certificate_expires_in(&self) -> Option<Duration> {
-        let slot = self.certificate.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = lock(&self.certificate);
         slot.as_ref().map(|presented| {
             let left = LIFETIME.saturating_sub(presented.made.elapsed());
             let signed = presented.ends.map(|ends| ends.duration_since(SystemTime::now()).unwrap_or_default());
@@ -348,12 +389,12 @@ impl Dialer {
     }
 
     fn asks_for_partition(&self) -> bool {
-        let until = *self.unbound_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = *lock(&self.unbound_until);
         self.deps.binding.is_on() && until.is_none_or(|until| until <= Instant::now())
     }
 
     fn unbind(&self) {
-        *self.unbound_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + UNBOUND_FOR);
+        *lock(&self.unbound_until) = Some(Instant::now() + UNBOUND_FOR);
     }
 
     /// How many connections a mount may have.
@@ -373,7 +414,7 @@ impl Dialer {
 
     fn reset(&self) {
         self.deps.locate.forget(&self.spec);
-        *self.certificate.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *lock(&self.certificate) = None;
     }
 
     async fn try_dial(&self) -> Result<Upstream, DialError> {
@@ -391,8 +432,11 @@ impl Dialer {
         let result = self.handshake(tcp, certificate).await;
         let counter = match &result {
             Ok(stream) => {
-                *self.reached.lock().unwrap_or_else(PoisonError::into_inner) =
-                    stream.get_ref().0.get_ref().peer_addr().ok();
+                let address = stream.get_ref().0.get_ref().peer_addr().ok();
+                let before = std::mem::replace(&mut *lock(&self.reached), address);
+                if before != address {
+                    self.deps.changed.notify_one();
+                }
                 &self.handshakes.succeeded
             }
             Err(_) => &self.handshakes.failed,
@@ -467,13 +511,65 @@ impl Dialer {
         }
     }
 
+    /// What is worth knowing again after a restart.
+    pub fn remembered(&self) -> Remembered {
+        let since_1970 = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let made = lock(&self.certificate).as_ref().and_then(|presented| {
+            Some(RememberedCertificate {
+                der: hex::encode(presented.certificate.cert.first()?),
+                made: since_1970(SystemTime::now() - presented.made.elapsed()),
+                ends: presented.ends.map(since_1970),
+            })
+        });
+        Remembered { address: self.reached(), certificate: made.or_else(|| lock(&self.inherited).clone()) }
+    }
+
+    /// Goes on with what an earlier process remembered. Its address is for [`Locate::remember`].
+    pub fn inherit(&self, remembered: Remembered) {
+        *lock(&self.inherited) = remembered.certificate;
+    }
+
+    /// The certificate of the process before, if it is of our key and still good.
+    fn take_inherited(&self, issuer: &Issuer) -> Option<Presented> {
+        let RememberedCertificate { der, made, ends } = lock(&self.inherited).take()?;
+        let certificate = issuer.again(hex::decode(der).ok()?)?;
+        let age = SystemTime::now().duration_since(UNIX_EPOCH + Duration::from_secs(made)).ok()?;
+        let ends = ends.map(|ends| UNIX_EPOCH + Duration::from_secs(ends));
+        let presented = Presented { made: Instant::now().checked_sub(age)?, ends, certificate: Arc::new(certificate) };
+        presented.is_good(self.deps.limits.renew_after, SystemTime::now()).then_some(presented)
+    }
+
     async fn certificate(&self) -> Result<Arc<CertifiedKey>, DialError> {
-        if let Some(presented) = &*self.certificate.lock().unwrap_or_else(PoisonError::into_inner)
+        if let Some(presented) = &*lock(&self.certificate)
             && presented.is_good(self.deps.limits.renew_after, SystemTime::now())
         {
             return Ok(Arc::clone(&presented.certificate));
         }
         let issuer = self.deps.issuer.get().await.map_err(DialError::Key)?;
+        if let Some(presented) = self.take_inherited(&issuer) {
+            let certificate = Arc::clone(&presented.certificate);
+            *lock(&self.certificate) = Some(presented);
+            return Ok(certificate);
+        }
+        self.make_certificate(&issuer).await
+    }
+
+    /// Makes a new certificate before the one that there is ends, so that no connection waits for credentials.
+    ///
+    /// # Errors
+    /// When there are no credentials. The one that there is goes on being used.
+    pub async fn renew_ahead(&self) -> Result<(), DialError> {
+        let is_due = lock(&self.certificate)
+            .as_ref()
+            .is_some_and(|presented| presented.is_due(self.deps.limits.renew_after, SystemTime::now()));
+        if !is_due {
+            return Ok(());
+        }
+        let issuer = self.deps.issuer.get().await.map_err(DialError::Key)?;
+        self.make_certificate(&issuer).await.map(drop)
+    }
+
+    async fn make_certificate(&self, issuer: &Issuer) -> Result<Arc<CertifiedKey>, DialError> {
         let credentials = match &self.spec.iam {
             None => None,
             Some(source) => {
@@ -485,10 +581,11 @@ impl Dialer {
                 Some(result.map_err(failed)?)
             }
         };
-        let certificate = Arc::new(self.issue(&issuer, credentials.as_ref())?);
-        let mut slot = self.certificate.lock().unwrap_or_else(PoisonError::into_inner);
+        let certificate = Arc::new(self.issue(issuer, credentials.as_ref())?);
         let ends = credentials.as_ref().and_then(Credentials::expiry);
-        *slot = Some(Presented { made: Instant::now(), ends, certificate: Arc::clone(&certificate) });
+        *lock(&self.certificate) =
+            Some(Presented { made: Instant::now(), ends, certificate: Arc::clone(&certificate) });
+        self.deps.changed.notify_one();
         Ok(certificate)
     }
 
@@ -512,6 +609,10 @@ impl Dialer {
             explained => explained,
         })
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether an NFS server without TLS answers at one of `addresses`: the first that does.

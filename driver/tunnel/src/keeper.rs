@@ -1,67 +1,46 @@
-//! Listening sockets that outlive the driver.
+//! Listening sockets that outlive the process that serves them.
 //!
 //! While nothing listens on a tunnel's port, the kernel's NFS client is refused, and waits three seconds before it tries
-//! again. So a small process of its own, the keeper, holds a copy of every listening socket that a mount depends on. When
-//! the driver dies, connections wait in the socket's queue; the next driver asks the keeper for the sockets and goes on
-//! accepting. The same works between an old and a new driver that run side by side during an upgrade.
+//! again. So a small process of its own, the keeper, holds a copy of every tunnel's listening socket, with a note that says what
+//! the tunnel stands for. It starts the data plane as its child; when that dies, connections wait in the sockets' queues until
+//! the next one, started at once, goes on accepting with nobody's help.
 //!
-//! It can do nothing but hold sockets: it accepts no connection from the network and knows no secret. Without it (it may be
-//! killed any time), everything still works, only slower: the next driver binds the recorded ports anew.
+//! It can do nothing but hold sockets and start its child: it accepts no connection from the network, reads no note and knows no
+//! secret. A keeper that takes another one's place begins by taking over what that one holds.
 //!
-//! Outside Kubernetes the driver starts it with the first mount, and it ends with the last. A pod has it as a container of its
-//! own ([`Host::Sidecar`]): whatever ends the driver's container ends all of its processes. Such a keeper stays until it is told
-//! to end, and begins by taking over what the keeper of the pod before holds.
+//! The driver has it hold its registration socket, too, for the driver after it.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
-use self::channel::{Channel, Message};
+use self::channel::{Channel, Message, Packet};
 
 mod channel;
+mod child;
 pub mod process;
 
-/// The word on the command line that makes the program a keeper.
-pub const COMMAND: &str = "port-keeper";
-/// A keeper that doesn't listen by then has failed to start.
-const START_WITHIN: Duration = Duration::from_secs(5);
-/// Pause between two attempts to connect to a starting keeper.
-const START_PAUSE: Duration = Duration::from_millis(2);
 /// No keeper holds more sockets.
 const SOCKETS_MAX: usize = 4096;
 
 /// In the place of a port, 0 stands for the registration socket; nothing else listens on it.
 const REGISTRATION: u16 = 0;
 
-/// Listening sockets of another driver, by port.
-pub type Inherited = HashMap<u16, TcpListener>;
+/// Listening sockets of another process with their notes, by port.
+pub type Inherited = HashMap<u16, (TcpListener, Vec<u8>)>;
 
-/// The driver's side: hands sockets to the keeper and takes them back.
+/// The side of those who use a keeper: hands sockets over and takes them back. The keeper is never started from here; while it is
+/// gone, it is waited for.
 #[derive(Clone)]
 pub struct Keeper {
     inner: Arc<Inner>,
 }
 
-/// Where the keeper runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Host {
-    /// As a child of this process, from this executable, while there is something to keep.
-    Child(PathBuf),
-    /// In a container beside this one. It is never started from here; when it is gone, it is waited for.
-    Sidecar,
-}
-
 struct Inner {
-    host: Host,
     directory: PathBuf,
     state: Mutex<State>,
     /// The last known of whether it answers, for those who don't wait.
@@ -72,8 +51,8 @@ struct Inner {
 struct State {
     channel: Option<Channel>,
     /// What the keeper holds, or should; given to a new keeper should this one die.
-    kept: HashMap<u16, Arc<OwnedFd>>,
-    /// Ports that a sidecar still holds, as it did not answer when it was to release them.
+    kept: HashMap<u16, Kept>,
+    /// Ports that it still holds, as it did not answer when it was to release them.
     unreleased: HashSet<u16>,
     /// What the process before left of its registration with the kubelet.
     registration: Option<OwnedFd>,
@@ -82,28 +61,39 @@ struct State {
     missed: bool,
 }
 
+/// What is to be held for a port.
+#[derive(Clone)]
+struct Kept {
+    socket: Arc<OwnedFd>,
+    note: Vec<u8>,
+}
+
 impl Keeper {
-    /// The keeper of `state_dir`.
-    pub fn new(host: Host, state_dir: &Path) -> Self {
+    /// The keeper that has its socket in `directory`.
+    pub fn new(directory: PathBuf) -> Self {
         let inner = Inner {
-            host,
-            directory: state_dir.join("keeper"),
+            directory,
             state: Mutex::default(),
             out_of_reach: AtomicBool::default(),
         };
         Self { inner: Arc::new(inner) }
     }
 
-    /// Whether a keeper in a container of its own did not answer the last time. Doesn't wait.
+    /// Whether a keeper listens. Doesn't wait.
+    pub fn is_there(&self) -> bool {
+        Channel::connect(&self.inner.directory).is_ok()
+    }
+
+    /// Whether the keeper did not answer the last time. Doesn't wait.
     pub fn is_out_of_reach(&self) -> bool {
         self.inner.out_of_reach.load(Ordering::Relaxed)
     }
 
     fn reached(&self, is_reached: bool) {
-        self.inner.out_of_reach.store(self.inner.host == Host::Sidecar && !is_reached, Ordering::Relaxed);
+        self.inner.out_of_reach.store(!is_reached, Ordering::Relaxed);
     }
 
-    /// The listening sockets of the `wanted` ports that an earlier driver left with its keeper, by port. Every one is checked to
+    /// The listening sockets of the `wanted` ports that an earlier process has left, by port. Every one is checked to
     /// be what it claims; empty without a keeper. Blocks until the keeper has answered.
     pub fn inherit(&self, wanted: impl Fn(u16) -> bool) -> Inherited {
         let mut state = self.state();
@@ -123,7 +113,7 @@ impl Keeper {
             }
         };
         let mut listeners = HashMap::new();
-        for (port, socket) in taken {
+        for Taken { port, socket, note } in taken {
             if port == REGISTRATION {
                 state.registration = Some(socket);
                 continue;
@@ -133,8 +123,8 @@ impl Keeper {
             }
             match checked(port, &socket) {
                 Ok(listener) => {
-                    listeners.insert(port, listener);
-                    state.kept.insert(port, Arc::new(socket));
+                    listeners.insert(port, (listener, note.clone()));
+                    state.kept.insert(port, Kept { socket: Arc::new(socket), note });
                 }
                 Err(error) => {
                     tracing::warn!(port, %error, "the port keeper holds something else than the port's listener");
@@ -153,54 +143,69 @@ impl Keeper {
     /// Has the keeper hold the listening registration socket, in the place of another one.
     pub fn keep_registration(&self, socket: Arc<OwnedFd>) {
         let mut state = self.state();
-        state.kept.insert(REGISTRATION, Arc::clone(&socket));
+        let kept = Kept { socket, note: Vec::new() };
+        state.kept.insert(REGISTRATION, kept.clone());
         if state.missed {
             return;
         }
-        if let Err(error) = self.put(&mut state, REGISTRATION, &socket) {
+        if let Err(error) = self.put(&mut state, REGISTRATION, &kept) {
             tracing::warn!(%error, "no port keeper; the kubelet will register the next driver anew");
         }
     }
 
-    /// Has the keeper hold a copy of a listening socket; starts a keeper if there is none. Best effort. Blocks for some
-    /// milliseconds, with a new keeper.
-    pub fn keep(&self, port: u16, socket: Arc<OwnedFd>) {
+    /// Has the keeper hold a copy of a listening socket with a note, in the place of an earlier one. Best effort.
+    pub fn keep(&self, port: u16, socket: Arc<OwnedFd>, note: Vec<u8>) {
         let mut state = self.state();
         state.unreleased.remove(&port);
-        let is_kept = state.kept.insert(port, Arc::clone(&socket)).is_some() && state.channel.is_some();
+        let kept = Kept { socket, note };
+        let before = state.kept.insert(port, kept.clone());
+        let is_kept = before.is_some_and(|before| before.note == kept.note) && state.channel.is_some();
         if is_kept || state.missed {
             return;
         }
-        if let Err(error) = self.put(&mut state, port, &socket) {
-            tracing::warn!(port, %error, "no port keeper; a restart of the driver will stall this mount for some seconds");
+        if let Err(error) = self.put(&mut state, port, &kept) {
+            tracing::warn!(port, %error, "no port keeper; if the data plane dies, this mount stalls for some seconds");
         }
     }
 
-    /// Has the keeper close its copy. One that was started from here and holds nothing more goes away.
+    /// Has the keeper close its copy.
     pub fn release(&self, port: u16) {
         let mut state = self.state();
         state.kept.remove(&port);
-        let asked =
-            |channel: &Channel| channel.send(Message::Release(port), None).and_then(|()| channel.acknowledged());
-        let released = state.channel.as_ref().is_some_and(|channel| asked(channel).is_ok());
-        if self.inner.host == Host::Sidecar {
+        let asked = |channel: &Channel| channel.send(Message::Release(port)).and_then(|()| channel.acknowledged());
+        if !state.channel.as_ref().is_some_and(|channel| asked(channel).is_ok()) {
             // One that is only slow still holds it when it answers again.
-            if !released {
-                state.unreleased.insert(port);
-                state.channel = None;
-                state.missed = true;
-                self.reached(false);
-            }
-        } else if state.channel.is_some() && (!released || state.kept.is_empty()) {
-            // The name goes first: the next connection must reach the next keeper, not this one on its way out.
-            if let Err(error) = channel::close_door(&self.inner.directory) {
-                tracing::warn!(%error, "cannot remove the port keeper's socket");
-            }
+            state.unreleased.insert(port);
             state.channel = None;
+            state.missed = true;
+            self.reached(false);
         }
     }
 
-    /// Starts a new keeper if the old one has died, or tells a sidecar that was away everything that it has missed.
+    /// The ports of whose sockets there are copies here.
+    pub fn ports(&self) -> Vec<u16> {
+        self.state().kept.keys().copied().filter(|port| *port != REGISTRATION).collect()
+    }
+
+    /// Has the keeper close all tunnels' sockets but those of the `wanted` ports, be they known here or not.
+    pub fn keep_only(&self, wanted: &HashSet<u16>) {
+        let held = match Channel::connect(&self.inner.directory).and_then(|channel| take(&channel, Message::List)) {
+            Ok(held) => held,
+            Err(error) => return tracing::debug!(%error, "cannot see what the port keeper holds"),
+        };
+        for Taken { port, .. } in held {
+            if port != REGISTRATION && !wanted.contains(&port) {
+                self.release(port);
+            }
+        }
+    }
+
+    /// Drops the copy here of a socket that its owner has closed.
+    pub fn forget(&self, port: u16) {
+        self.state().kept.remove(&port);
+    }
+
+    /// Tells a keeper that has taken the place of one that died, or that was away, everything that it has missed.
     pub fn revive(&self) {
         let mut state = self.state();
         let dead = state.missed || state.channel.as_ref().is_some_and(Channel::is_closed);
@@ -216,30 +221,27 @@ impl Keeper {
         }
     }
 
-    fn put(&self, state: &mut State, port: u16, socket: &OwnedFd) -> io::Result<()> {
+    fn put(&self, state: &mut State, port: u16, kept: &Kept) -> io::Result<()> {
         if let Some(channel) = &state.channel
-            && hand_over(channel, port, socket).is_ok()
+            && hand_over(channel, port, kept).is_ok()
         {
             return Ok(());
         }
         self.reconnect(state)
     }
 
-    /// Connects to a keeper, starting one where that is to be done from here, and hands everything over.
+    /// Connects to a keeper and hands everything over.
     fn reconnect(&self, state: &mut State) -> io::Result<()> {
         state.channel = None;
         state.missed = true;
         self.reached(false);
-        let channel = match &self.inner.host {
-            Host::Child(program) => self.start(program)?,
-            Host::Sidecar => Channel::connect(&self.inner.directory)?,
-        };
+        let channel = Channel::connect(&self.inner.directory)?;
         for port in &state.unreleased {
-            channel.send(Message::Release(*port), None)?;
+            channel.send(Message::Release(*port))?;
             channel.acknowledged()?;
         }
-        for (port, socket) in &state.kept {
-            hand_over(&channel, *port, socket)?;
+        for (port, kept) in &state.kept {
+            hand_over(&channel, *port, kept)?;
         }
         state.unreleased.clear();
         state.channel = Some(channel);
@@ -248,60 +250,36 @@ impl Keeper {
         Ok(())
     }
 
-    /// Starts a keeper and connects to it.
-    fn start(&self, program: &Path) -> io::Result<Channel> {
-        // On a frozen disk even making what is there waits.
-        if !self.inner.directory.is_dir() {
-            match fs::DirBuilder::new().mode(0o700).create(&self.inner.directory) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                _ => {}
-            }
-        }
-        let mut child = Command::new(program)
-            .arg(COMMAND)
-            .arg(&self.inner.directory)
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            // A signal for the driver's process group is not meant for the keeper.
-            .process_group(0)
-            .spawn()?;
-        let started = Instant::now();
-        let channel = loop {
-            match Channel::connect(&self.inner.directory) {
-                Ok(channel) => break channel,
-                Err(error) if started.elapsed() > START_WITHIN => {
-                    child.kill()?;
-                    child.wait()?;
-                    return Err(error);
-                }
-                Err(_) => std::thread::sleep(START_PAUSE),
-            }
-        };
-        // Whoever is still running when the keeper ends must collect it.
-        std::thread::Builder::new().name("keeper-exit".to_owned()).stack_size(64 * 1024).spawn(move || child.wait())?;
-        Ok(channel)
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn hand_over(channel: &Channel, port: u16, socket: &OwnedFd) -> io::Result<()> {
-    channel.send(Message::Keep(port), Some(socket))?;
+fn hand_over(channel: &Channel, port: u16, kept: &Kept) -> io::Result<()> {
+    channel.send_socket(port, &kept.socket, &kept.note)?;
     channel.acknowledged()
 }
 
-fn take_all(channel: &Channel) -> io::Result<Vec<(u16, OwnedFd)>> {
-    channel.send(Message::List, None)?;
+/// What a keeper holds for a port.
+struct Taken {
+    port: u16,
+    socket: OwnedFd,
+    note: Vec<u8>,
+}
+
+fn take_all(channel: &Channel) -> io::Result<Vec<Taken>> {
+    take(channel, Message::ListNoted)
+}
+
+fn take(channel: &Channel, list: Message) -> io::Result<Vec<Taken>> {
+    channel.send(list)?;
     let mut taken = Vec::new();
     while taken.len() <= SOCKETS_MAX {
         match channel.receive()? {
-            Some((Message::Keep(port), Some(socket))) => taken.push((port, socket)),
-            Some((Message::Done, _)) => return Ok(taken),
+            Some(Packet { message: Message::Keep(port), socket: Some(socket), note }) => {
+                taken.push(Taken { port, socket, note });
+            }
+            Some(Packet { message: Message::Done, .. }) => return Ok(taken),
             _ => break,
         }
     }

@@ -16,7 +16,9 @@
 //! - [`peer`], [`admission`]: who connects to the port, and who may
 //! - [`listener`]: the port of one tunnel
 //! - [`supervisor`]: all tunnels
-//! - [`keeper`]: the process that holds the ports while the driver restarts
+//! - [`report`]: what a tunnel tells about itself
+//! - [`plane`]: all of this as a process of its own, and the driver's way to it
+//! - [`keeper`]: the process that holds the ports and starts that one
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,8 +37,10 @@ pub mod key;
 pub mod listener;
 pub mod mux;
 pub mod peer;
+pub mod plane;
 pub mod pump;
 pub mod record;
+pub mod report;
 pub mod roots;
 pub mod scale;
 pub mod signing;

@@ -14,7 +14,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::admission::Admission;
 use super::bind::Partition;
-use super::dial::{Connection, DialDeps, DialError, Dialer, Handshakes};
+use super::dial::{Connection, DialDeps, DialError, Dialer, Handshakes, Remembered};
 use super::identity::TunnelSpec;
 use super::listener::serve;
 use super::mux::Counts;
@@ -198,6 +198,24 @@ impl Tunnel {
         Ok(())
     }
 
+    /// What it would like to know again after a restart.
+    pub fn remembered(&self) -> Remembered {
+        self.dialer.remembered()
+    }
+
+    /// Goes on with what a tunnel of an earlier process remembered.
+    pub fn inherit(&self, remembered: Remembered) {
+        self.dialer.inherit(remembered);
+    }
+
+    /// Makes a new client certificate if the one that there is will soon be too old.
+    ///
+    /// # Errors
+    /// When there are no credentials.
+    pub async fn renew_ahead(&self) -> Result<(), DialError> {
+        self.dialer.renew_ahead().await
+    }
+
     /// Closes the connection that [`Self::check`] made, if nobody has used it.
     pub fn discard_warm(&self) {
         *lock(&self.warm) = None;
@@ -280,13 +298,24 @@ impl Tunnels {
     /// The tunnel for `spec`, an open one if there is one. Ports in `avoid` are not taken: the kernel may still talk to
     /// them for another volume.
     pub fn open(&self, spec: &TunnelSpec, avoid: &HashSet<u16>) -> Result<TunnelLease, OpenError> {
+        self.open_within(spec, &self.ports, avoid)
+    }
+
+    /// The same with ports of another range.
+    pub fn open_within(
+        &self,
+        spec: &TunnelSpec,
+        ports: &RangeInclusive<u16>,
+        avoid: &HashSet<u16>,
+    ) -> Result<TunnelLease, OpenError> {
         let mut open = lock(&self.open);
         open.forget_unheld();
         if let Some(lease) = open.find(spec) {
             return Ok(lease);
         }
-        let (first, last) = (*self.ports.start(), *self.ports.end());
-        let start = open.last_port.map_or(first, |port| if port >= last { first } else { port + 1 });
+        let (first, last) = (*ports.start(), *ports.end());
+        let next = open.last_port.and_then(|port| port.checked_add(1));
+        let start = next.filter(|port| ports.contains(port)).unwrap_or(first);
         for port in (start..=last).chain(first..start) {
             if avoid.contains(&port) || open.tunnels.contains_key(&port) {
                 continue;
@@ -328,11 +357,6 @@ impl Tunnels {
             None => bind(port).map_err(port_error(port, spec))?,
         };
         self.start(&mut open, spec, port, listener)
-    }
-
-    /// The ports that tunnels may take.
-    pub fn ports(&self) -> &RangeInclusive<u16> {
-        &self.ports
     }
 
     /// The open tunnels, by port.

@@ -80,7 +80,7 @@ impl Disorder {
                 self.tell("hand the driver over");
                 self.driver.hand_over().await
             }
-            _ => self.kill_keeper(),
+            _ => self.kill_data_plane(),
         }
     }
 
@@ -107,11 +107,11 @@ impl Disorder {
         self.fake.add_wire_fault(&fault).await
     }
 
-    /// Without its keeper a driver must start another.
-    fn kill_keeper(&self) -> anyhow::Result<()> {
-        for pid in residue::processes(&self.driver.options.binary, Some("port-keeper"))? {
+    /// Its keeper starts another, which goes on with all tunnels.
+    fn kill_data_plane(&self) -> anyhow::Result<()> {
+        for pid in residue::processes(&self.driver.options.binary, Some("--serve"))? {
             if let Some(pid) = Pid::from_raw(pid) {
-                self.tell("kill the keeper");
+                self.tell("kill the data plane");
                 // It may have ended by itself.
                 let _ = kill_process(pid, Signal::KILL);
             }

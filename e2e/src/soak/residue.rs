@@ -17,6 +17,10 @@ const WITHIN: Duration = Duration::from_secs(60);
 /// The local ports of tunnels.
 const PORTS: RangeInclusive<u16> = 20049..=21048;
 
+/// What a driver with its data plane has in its state directory while nothing is mounted.
+const STATE: [&str; 6] =
+    ["admin.sock", "mounts", "keeper", "keeper/client-key.pem", "keeper/orders", "keeper/socket"];
+
 /// How large a process is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Usage {
@@ -90,7 +94,10 @@ pub(super) async fn nothing_is_mounted(
         let ports = mounts::listening_ports()?.into_iter();
         let ours = ports.filter(|port| PORTS.contains(port) && !ports_before.contains(port));
         left.extend(ours.map(|port| format!("port {port}")));
-        let others = processes(&options.binary, None)?.into_iter().filter(|pid| u32::try_from(*pid) != Ok(driver));
+        // The data plane stays as long as the driver.
+        let planes = processes(&options.binary, Some("tunnel"))?;
+        let others = processes(&options.binary, None)?.into_iter();
+        let others = others.filter(|pid| u32::try_from(*pid) != Ok(driver) && !planes.contains(pid));
         left.extend(others.map(|pid| {
             let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default().replace('\0', " ");
             format!("process {pid} {line}")
@@ -110,7 +117,7 @@ fn state_files(options: &DriverOptions) -> anyhow::Result<Vec<String>> {
         for entry in entries {
             let path = entry?.path();
             let name = path.strip_prefix(&state)?.to_string_lossy().into_owned();
-            if !["client-key.pem", "admin.sock", "mounts", "keeper"].contains(&name.as_str()) {
+            if !STATE.contains(&name.as_str()) {
                 left.push(format!("file {name} in the state directory"));
             }
         }

@@ -302,8 +302,9 @@ async fn torn_and_hostile_state_files_are_passed_over_at_a_restart() {
     std::os::unix::fs::symlink("/dev/zero", records.join("endless.json")).unwrap();
     rustix::fs::mknodat(rustix::fs::CWD, records.join("pipe.json"), rustix::fs::FileType::Fifo, 0o600.into(), 0)
         .unwrap();
-    // The key is lost too: the next driver makes another.
-    std::fs::write(state.join("client-key.pem"), "-----BEGIN PRIVATE KEY-----\nAAAA").unwrap();
+    // The key is lost too: the next data plane makes another, and certificates of the lost one are of no use.
+    std::fs::write(state.join("keeper/client-key.pem"), "-----BEGIN PRIVATE KEY-----\nAAAA").unwrap();
+    fixture.kill_data_plane();
     fixture.restart_driver().await;
     fixture.assert_neighbour_works();
     fixture.publish_and_unpublish(&other).await;

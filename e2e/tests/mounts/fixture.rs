@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use csi_proto::csi;
 use efs_csi_e2e::mounts;
 use efs_csi_e2e::stack::{Driver, DriverOptions, Fake, many_writers};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 /// A file system, a driver and a folder for targets.
@@ -177,6 +178,19 @@ impl Fixture {
         self.fake.end_connections().await.unwrap();
     }
 
+    /// Kills the process that carries the bytes. Its keeper starts the next one.
+    pub(crate) fn kill_data_plane(&self) {
+        let folder = self.driver.options.dir.join("state/keeper").display().to_string();
+        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+            let line = std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
+            let words: Vec<&str> = line.split('\0').collect();
+            if words.contains(&"--serve") && words.contains(&folder.as_str()) {
+                let pid = entry.file_name().to_string_lossy().parse().unwrap();
+                kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+            }
+        }
+    }
+
     /// Starts the driver again after it was killed.
     pub(crate) async fn restart_driver(&mut self) {
         self.driver = Driver::start(self.driver.options.clone()).await.unwrap();
@@ -194,7 +208,8 @@ impl Fixture {
             let ports = mounts::listening_ports().unwrap().into_iter().filter(|port| !self.ports.contains(port));
             let family = children(self.driver.process.id().unwrap()).into_iter();
             let family = family.filter(|(pid, line)| !waits_for_jobs(*pid, line)).map(|(_, line)| line);
-            let kept = |line: &String| self.neighbour.is_some() && line.contains("port-keeper");
+            // The data plane stays as long as the driver.
+            let kept = |line: &String| line.contains(" tunnel ");
             left = (ports.collect(), family.filter(|line| !kept(line)).collect());
             if left.0.is_empty() && left.1.is_empty() {
                 return;

@@ -38,12 +38,14 @@ async fn assert_unpublishes(fixture: &Fixture) {
     fixture.unpublish(&fixture.file_system, &fixture.target()).await.expect("again");
 }
 
-/// Kills the driver and the keeper with it.
+/// Kills the driver, its keeper and its data plane.
 async fn kill_all(fixture: &mut Fixture) {
     let driver = fixture.driver.process.id().unwrap();
     let family = children(driver);
+    let others: Vec<_> = family.iter().flat_map(|(pid, _)| children(pid.unsigned_abs())).chain(family.clone()).collect();
     fixture.driver.process.kill(Duration::from_secs(30)).await.unwrap();
-    for (pid, _) in family {
+    // The keeper first: it would start the data plane again.
+    for (pid, _) in others.into_iter().rev() {
         // Workers die with their driver.
         let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
     }

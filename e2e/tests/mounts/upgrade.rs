@@ -7,7 +7,6 @@ use std::time::Duration;
 use efs_csi_e2e::mounts;
 use serde_json::json;
 use tokio::process::{Child, Command};
-use tonic::Code;
 
 use crate::fixture::{Fixture, can_mount, until};
 
@@ -128,11 +127,9 @@ async fn a_mount_made_during_a_hand_over_goes_on_with_the_successor() {
         !call.is_finished() && mounts::at(&fixture.target()).unwrap().is_empty(),
         "the mount was too fast to be handed over"
     );
-    // A second port for the same volume would mislead the kernel: the successor waits for the first one to become free.
+    // A second port for the same volume would mislead the kernel: both drivers have the tunnel of the one data plane.
     let second = fixture.target_named("second");
-    let status = fixture.publish(&young, &second).await.expect_err("the old process has the volume's port");
-    assert!(matches!(status.code(), Code::Unavailable | Code::Aborted), "{status:?}");
-    assert!(!second.exists());
+    fixture.publish(&young, &second).await.unwrap();
     old.stop().await.unwrap();
     call.await.unwrap().expect("the old process finishes the call that it has begun");
     fixture.fake.clear_wire_faults().await.unwrap();
@@ -144,9 +141,8 @@ async fn a_mount_made_during_a_hand_over_goes_on_with_the_successor() {
     fixture.driver.node().node_get_volume_stats(statistics).await.expect("the successor knows the volume at once");
 
     write_at(&fixture.target()).await;
-    // The successor knows the volume: published again it is the same, elsewhere it has the same port, and it can be taken away.
+    // The successor knows the volume: published again it is the same, and it can be taken away.
     fixture.publish(&young, &fixture.target()).await.unwrap();
-    fixture.publish(&young, &second).await.unwrap();
     assert_eq!(port(&second), port(&fixture.target()));
     fixture.unpublish(&young, &second).await.unwrap();
     fixture.unpublish(&young, &fixture.target()).await.unwrap();

@@ -1,5 +1,5 @@
-//! The connection between driver and keeper: a SOCK_SEQPACKET socket, one message per packet, with at most one file
-//! descriptor.
+//! The connection between the keeper and those who use it: a SOCK_SEQPACKET socket, one message per packet, with at most one file
+//! descriptor and one note.
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -21,42 +21,60 @@ use rustix::net::{
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 const SOCKET: &str = "socket";
 const BACKLOG: i32 = 8;
+/// A note is never longer: a specification, an address and a certificate are some KiB.
+pub(super) const NOTE_MAX: usize = 16 * 1024;
+/// Kind and port.
+const HEAD: usize = 3;
 
-/// What driver and keeper say to each other.
+/// What the keeper and its users say to each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Message {
     /// With a socket: here is the listener of this port.
     Keep(u16),
     /// Close the listener of this port.
     Release(u16),
-    /// Send all listeners, as [`Message::Keep`], then [`Message::Done`].
+    /// Send all listeners, as [`Message::Keep`] without notes, then [`Message::Done`].
     List,
     /// Done.
     Done,
+    /// The same as [`Message::List`] with the notes. Keepers up to 0.2.0 don't know it.
+    ListNoted,
+}
+
+/// A message with what comes along.
+#[derive(Debug)]
+pub(super) struct Packet {
+    pub(super) message: Message,
+    pub(super) socket: Option<OwnedFd>,
+    pub(super) note: Vec<u8>,
 }
 
 impl Message {
-    fn encode(self) -> [u8; 3] {
+    fn encode(self) -> [u8; HEAD] {
         let (kind, port) = match self {
             Self::Keep(port) => (1, port),
             Self::Release(port) => (2, port),
             Self::List => (3, 0),
             Self::Done => (4, 0),
+            Self::ListNoted => (5, 0),
         };
         let [low, high] = port.to_le_bytes();
         [kind, low, high]
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let &[kind, low, high] = bytes else { return None };
+    /// The message, and the note behind it.
+    fn decode(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let (&[kind, low, high], note) = bytes.split_first_chunk::<HEAD>()?;
         let port = u16::from_le_bytes([low, high]);
-        match kind {
-            1 => Some(Self::Keep(port)),
-            2 => Some(Self::Release(port)),
-            3 => Some(Self::List),
-            4 => Some(Self::Done),
-            _ => None,
-        }
+        let message = match kind {
+            1 => Self::Keep(port),
+            2 => Self::Release(port),
+            3 => Self::List,
+            4 => Self::Done,
+            5 => Self::ListNoted,
+            _ => return None,
+        };
+        (note.is_empty() || matches!(message, Self::Keep(_))).then_some((message, note))
     }
 }
 
@@ -84,21 +102,34 @@ impl Channel {
     }
 
     /// Sends a message.
-    pub(super) fn send(&self, message: Message, socket: Option<&OwnedFd>) -> io::Result<()> {
-        let bytes = message.encode();
+    pub(super) fn send(&self, message: Message) -> io::Result<()> {
+        self.send_with(message, None, &[])
+    }
+
+    /// Sends a listening socket with its note.
+    pub(super) fn send_socket(&self, port: u16, socket: &OwnedFd, note: &[u8]) -> io::Result<()> {
+        self.send_with(Message::Keep(port), Some(socket), note)
+    }
+
+    fn send_with(&self, message: Message, socket: Option<&OwnedFd>, note: &[u8]) -> io::Result<()> {
+        if note.len() > NOTE_MAX {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("a note of {} bytes", note.len())));
+        }
+        let head = message.encode();
         let sockets: Vec<BorrowedFd<'_>> = socket.iter().map(|socket| socket.as_fd()).collect();
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         if !sockets.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&sockets)) {
             return Err(io::Error::other("no room for a file descriptor"));
         }
-        sendmsg(&self.socket, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)?;
+        sendmsg(&self.socket, &[IoSlice::new(&head), IoSlice::new(note)], &mut control, SendFlags::NOSIGNAL)?;
         Ok(())
     }
 
-    /// Receives a message and the socket with it; `None` when the other side is gone.
-    pub(super) fn receive(&self) -> io::Result<Option<(Message, Option<OwnedFd>)>> {
-        let mut bytes = [0_u8; 4];
+    /// Receives a message; `None` when the other side is gone.
+    pub(super) fn receive(&self) -> io::Result<Option<Packet>> {
+        // One more than there may be, so that what is longer shows.
+        let mut bytes = vec![0_u8; HEAD + NOTE_MAX + 1];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut parts = [IoSliceMut::new(&mut bytes)];
@@ -113,15 +144,15 @@ impl Channel {
             return Ok(None);
         }
         match Message::decode(&bytes[..received.bytes.min(bytes.len())]) {
-            Some(message) => Ok(Some((message, socket))),
-            None => Err(io::Error::new(io::ErrorKind::InvalidData, "unknown message")),
+            Some((message, note)) if note.len() <= NOTE_MAX => Ok(Some(Packet { message, socket, note: note.to_vec() })),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidData, "unknown message")),
         }
     }
 
     /// Waits for [`Message::Done`].
     pub(super) fn acknowledged(&self) -> io::Result<()> {
         match self.receive()? {
-            Some((Message::Done, _)) => Ok(()),
+            Some(Packet { message: Message::Done, .. }) => Ok(()),
             _ => Err(io::Error::new(io::ErrorKind::InvalidData, "no acknowledgement")),
         }
     }
@@ -195,11 +226,6 @@ impl AsFd for Door {
     }
 }
 
-/// Takes the keeper's name away, so that nobody else connects to it.
-pub(super) fn close_door(directory: &Path) -> io::Result<()> {
-    efs_common::durable::remove(&directory.join(SOCKET))
-}
-
 fn unconnected() -> io::Result<OwnedFd> {
     Ok(socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
 }
@@ -217,10 +243,12 @@ mod tests {
 
     #[test]
     fn messages_survive_the_wire_form() {
-        for message in [Message::Keep(20049), Message::Release(65535), Message::List, Message::Done] {
-            assert_eq!(Message::decode(&message.encode()), Some(message));
+        use Message::{Done, Keep, List, ListNoted, Release};
+        for message in [Keep(20049), Release(65535), List, Done, ListNoted] {
+            assert_eq!(Message::decode(&message.encode()), Some((message, &[][..])));
         }
-        for bad in [&[][..], &[1], &[9, 0, 0], &[1, 0, 0, 0]] {
+        assert_eq!(Message::decode(&[1, 0, 1, b'n']), Some((Keep(256), &b"n"[..])));
+        for bad in [&[][..], &[1], &[9, 0, 0], &[2, 0, 0, 0]] {
             assert_eq!(Message::decode(bad), None);
         }
     }

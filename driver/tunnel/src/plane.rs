@@ -1,0 +1,135 @@
+//! The data plane: all tunnels of a node in a process of their own.
+//!
+//! It carries the bytes of the volumes and does nothing else. The driver tells it which tunnels to open, over a Unix socket that only
+//! root and its own user may open, and answers what can't be known here: addresses and credentials. When the driver ends, however it
+//! ends, the tunnels go on. When the data plane ends, the [`keeper`](crate::keeper), which has started it, holds the listening sockets
+//! and starts the next one, which goes on with the tunnels that are noted with them, whether a driver is there or not.
+//!
+//! - [`wire`]: what driver and data plane say to each other
+//! - `failure`: what went wrong, across a process's border
+//! - [`client`]: the driver's side
+//! - [`host`]: where the data plane runs, and how it is started
+//! - [`serve`]: the data plane's side
+//! - [`remote`]: what it asks of the driver
+//! - `door`: the socket where drivers connect
+//! - [`process`]: the process
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{fs, io};
+
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+use tokio::time::timeout;
+
+pub mod client;
+mod door;
+mod failure;
+pub mod host;
+pub mod process;
+pub mod remote;
+pub mod serve;
+pub mod wire;
+
+pub use client::{DataPlane, Lease};
+pub use failure::{Failure, FailureKind};
+pub use host::Host;
+pub use serve::Plane;
+
+/// The word on the command line that makes the program a data plane with its keeper.
+pub const COMMAND: &str = "tunnel";
+/// Its flag for the data plane itself, which the keeper starts.
+pub const SERVE: &str = "--serve";
+/// What the processes of one release say of themselves.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The folder of data plane and keeper within a state directory. Its name is older than the data plane: the next keeper finds the one before.
+pub fn directory(state_dir: &Path) -> PathBuf {
+    state_dir.join("keeper")
+}
+
+/// Which executable a program is: the same file says the same, and a new one in its place says something else.
+pub fn executable(program: &Path) -> String {
+    match fs::metadata(program) {
+        Ok(file) => format!("{:x}:{:x}:{:x}:{:x}", file.dev(), file.ino(), file.mtime(), file.size()),
+        Err(error) => format!("unknown: {error}"),
+    }
+}
+
+/// The executable of this process.
+pub const OWN_EXECUTABLE: &str = "/proc/self/exe";
+
+/// The files in the directory, which go with it to another user.
+const FILES: [&str; 3] = ["client-key.pem", "orders", "socket"];
+
+/// Gives the directory, with the sockets and the key of an earlier data plane, to `user`, who is to run the next one.
+///
+/// # Errors
+/// When it can't be made or given away.
+pub fn give_directory(directory: &Path, user: u32) -> io::Result<()> {
+    fs::create_dir_all(directory)?;
+    let open = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(directory, open, Mode::empty())?;
+    let (owner, group) = (Some(Uid::from_raw(user)), Some(Gid::from_raw(user)));
+    for name in FILES {
+        // What the user before has put in their place, be it a link, is that user's and is not followed.
+        match rustix::fs::chownat(&opened, name, owner, group, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) | Ok(()) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    rustix::fs::fchmod(&opened, Mode::RWXU)?;
+    Ok(rustix::fs::fchown(&opened, owner, group)?)
+}
+
+/// A data plane has so long to say that it is there.
+const CHECKED_WITHIN: Duration = Duration::from_secs(2);
+
+/// Asks the data plane in `directory` whether it is there, for a liveness probe.
+///
+/// # Errors
+/// When there is none, or it doesn't answer.
+pub async fn check(directory: &Path) -> io::Result<()> {
+    use futures::{SinkExt as _, StreamExt as _};
+    let talk = async {
+        let stream = door::connect(directory).await?;
+        let mut frames = tokio_util::codec::Framed::new(stream, wire::frames(wire::TO_DRIVER_MAX));
+        let hello = wire::Order::Hello { version: VERSION.to_owned() };
+        frames.send(wire::encode(&wire::ToPlane::Order { id: 0, order: hello })).await?;
+        match frames.next().await {
+            Some(answer) => answer.map(drop),
+            None => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    };
+    timeout(CHECKED_WITHIN, talk).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    #[test]
+    fn the_directory_goes_to_its_user_and_what_links_lead_to_stays() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let (own, foreign) = (dir.path().join("keeper"), dir.path().join("foreign"));
+        fs::write(&foreign, "x").expect("write");
+        let (user, owner) = if rustix::process::geteuid().is_root() {
+            (65_532, fs::metadata(&foreign).expect("metadata").uid())
+        } else {
+            // Nobody but root can give anything away.
+            let own = rustix::process::geteuid().as_raw();
+            (own, own)
+        };
+        give_directory(&own, user).expect("made");
+        fs::write(own.join("client-key.pem"), "key").expect("write");
+        symlink(&foreign, own.join("orders")).expect("link");
+        give_directory(&own, user).expect("again");
+        let metadata = fs::metadata(&own).expect("metadata");
+        assert_eq!((metadata.uid(), metadata.permissions().mode() & 0o777), (user, 0o700));
+        assert_eq!(fs::metadata(own.join("client-key.pem")).expect("metadata").uid(), user);
+        assert_eq!(fs::metadata(&foreign).expect("metadata").uid(), owner, "a link is not followed");
+    }
+}

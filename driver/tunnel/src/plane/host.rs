@@ -1,0 +1,85 @@
+//! Where the data plane runs, and how it is started.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tokio::net::UnixStream;
+use tokio::time::sleep;
+
+use super::serve::Plane;
+use super::{COMMAND, door};
+pub use crate::keeper::process::Start;
+
+/// A data plane that can't be reached by then has failed to start.
+const START_WITHIN: Duration = Duration::from_secs(5);
+/// Pause between two attempts to connect to one that starts.
+const START_PAUSE: Duration = Duration::from_millis(2);
+
+/// Where the data plane runs.
+#[derive(Clone)]
+pub enum Host {
+    /// In a container beside this one. It is never started from here; while it is gone, it is waited for.
+    Sidecar,
+    /// As a child of this process, from this executable with these arguments, when the first tunnel is opened.
+    Child(std::sync::Arc<Start>),
+    /// In this process, for tests.
+    Within(Plane),
+}
+
+impl Host {
+    /// Connects to the data plane in `directory`.
+    pub(super) async fn connect(&self, directory: &Path) -> io::Result<UnixStream> {
+        match self {
+            Self::Sidecar | Self::Child(_) => door::connect(directory).await,
+            Self::Within(plane) => {
+                let (ours, theirs) = UnixStream::pair()?;
+                let plane = plane.clone();
+                tokio::spawn(async move { plane.attend(theirs).await });
+                Ok(ours)
+            }
+        }
+    }
+
+    /// Starts a data plane and waits until it answers. One that is there hands everything over to it.
+    pub(super) async fn start(&self, directory: &Path) -> io::Result<()> {
+        let Self::Child(start) = self else { return Ok(()) };
+        // On a frozen disk even making what is there waits.
+        if !directory.is_dir() {
+            match DirBuilder::new().mode(0o700).create(directory) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+        }
+        let before = door::identity(directory);
+        let mut child = Command::new(&start.program)
+            .arg(COMMAND)
+            .args(&start.arguments)
+            .arg(directory)
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            // A signal for the driver's process group is not meant for it.
+            .process_group(0)
+            .spawn()?;
+        let started = Instant::now();
+        while door::identity(directory) == before || door::connect(directory).await.is_err() {
+            if let Some(status) = child.try_wait()? {
+                return Err(io::Error::other(format!("the data plane has ended at once ({status})")));
+            }
+            if started.elapsed() > START_WITHIN {
+                child.kill()?;
+                child.wait()?;
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "the data plane does not answer"));
+            }
+            sleep(START_PAUSE).await;
+        }
+        // Whoever is still running when it ends must collect it.
+        std::thread::Builder::new().name("tunnel-exit".to_owned()).stack_size(64 * 1024).spawn(move || child.wait())?;
+        Ok(())
+    }
+}

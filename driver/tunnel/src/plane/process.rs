@@ -1,0 +1,197 @@
+//! The process of the data plane: what it begins with, and how it ends.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use efs_common::open_files;
+use rustix::process::{Signal, set_parent_process_death_signal};
+use tokio::sync::Notify;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::door::Door;
+use super::remote::Remote;
+use super::serve::Plane;
+use crate::admission::{Admission, kernel_is_distinct};
+use crate::dial::{DialDeps, DialLimits, Locate, ProvideCredentials};
+use crate::keeper::{self, Keeper};
+use crate::roots::{self, RootsError};
+use crate::scale::Binding;
+use crate::supervisor::Tunnels;
+use crate::IssuerSlot;
+
+/// How long a stopped data plane serves for a successor that has not come yet. Kubernetes starts the next pod beside one that is deleted by
+/// force; a pod whose successor waits for its end must not make it wait.
+const LINGER: Duration = Duration::from_secs(3);
+/// Pause between two looks for one.
+const LINGER_PAUSE: Duration = Duration::from_millis(10);
+/// How often it is seen whether the name still leads here, and whether anybody needs this process.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// One that isn't to last ends so long after the last tunnel and driver.
+const UNUSED_FOR: Duration = Duration::from_secs(3);
+/// With tunnels and without a driver it is an uninstalled driver's afterlife, if it is to last no longer than this.
+const ORPHANED_FOR: Duration = Duration::from_secs(15 * 60);
+/// Pause after a driver could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What it is told when it is started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Where its socket and its keeper's are.
+    pub directory: PathBuf,
+    /// Authorities that mount targets' certificates must chain to, instead of Amazon's.
+    pub tls_ca_file: Option<PathBuf>,
+    /// What it calls itself in certificates.
+    pub source: String,
+    /// A certificate is renewed after this long.
+    pub renew_after: Option<Duration>,
+    /// Connections to the mount target for one of the kernel's.
+    pub max_connections_per_mount: usize,
+    /// Admit every socket of uid 0, instead of the kernel's alone.
+    pub trusts_root: bool,
+    /// Whether it stays when nobody needs it.
+    pub stays: bool,
+}
+
+/// Why it can't run.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaneError {
+    /// `--tls-ca-file` can't be used.
+    #[error("--tls-ca-file: {0}")]
+    Roots(#[from] RootsError),
+    /// The directory can't be used.
+    #[error("cannot listen in {directory}: {source}")]
+    Door {
+        /// The directory.
+        directory: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Serves tunnels until `stop`, or until nobody needs it if it isn't to stay.
+///
+/// # Errors
+/// When it can't begin.
+pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), PlaneError> {
+    if settings.stays {
+        // Its keeper is the container's first process, and nobody else would end this one with it. Without a container, one that isn't to
+        // stay goes on for as long as there is a driver.
+        if let Err(error) = set_parent_process_death_signal(Some(Signal::TERM)) {
+            tracing::warn!(%error, "would not notice the keeper's end");
+        }
+    }
+    let _limit = open_files::raise_limit();
+    let roots = match &settings.tls_ca_file {
+        Some(path) => roots::from_file(path)?,
+        None => roots::amazon(),
+    };
+    let issuer = IssuerSlot::new(Some(settings.directory.clone()));
+    issuer.prepare();
+    let (remote, changed) = (Arc::new(Remote::default()), Arc::new(Notify::new()));
+    let default = DialLimits::default();
+    let deps = DialDeps {
+        issuer,
+        roots: Arc::new(roots),
+        locate: Arc::clone(&remote) as Arc<dyn Locate>,
+        credentials: Arc::clone(&remote) as Arc<dyn ProvideCredentials>,
+        source: settings.source.clone(),
+        limits: DialLimits { renew_after: settings.renew_after.unwrap_or(default.renew_after), ..default },
+        binding: Binding::up_to(settings.max_connections_per_mount),
+        changed: Arc::clone(&changed),
+    };
+    let tunnels_end = CancellationToken::new();
+    // The drivers say which ports.
+    let tunnels = Tunnels::new(deps, 0..=0, admission(settings.trusts_root), tunnels_end.clone());
+    let plane = Plane::new(tunnels, remote, Some(Keeper::new(settings.directory.clone())), changed);
+    // Before anything else, and with nobody's help: the kernel waits.
+    let restored = plane.restore().await;
+    let looking_after = plane.clone();
+    tokio::spawn(async move { looking_after.look_after().await });
+    let directory = settings.directory.clone();
+    let door = tokio::task::spawn_blocking(move || Door::open(&directory)).await;
+    let door_error = |source| PlaneError::Door { directory: settings.directory.clone(), source };
+    let door = door.map_err(|error| door_error(io::Error::other(error)))?.map_err(door_error)?;
+    tracing::info!(version = super::VERSION, tunnels = restored, "the data plane serves");
+    let door = serve(door, &plane, &settings, &stop).await;
+    hand_over(&door, &plane, &settings).await;
+    tunnels_end.cancel();
+    if let Err(error) = door.close() {
+        tracing::debug!(%error, "cannot remove the socket's name");
+    }
+    Ok(())
+}
+
+fn admission(trusts_root: bool) -> Admission {
+    if trusts_root {
+        return Admission::OnlyUid(0);
+    }
+    match kernel_is_distinct() {
+        Ok(()) => Admission::Kernel,
+        Err(error) => {
+            tracing::error!(%error, "nobody may use the tunnels; see --tunnels-trust-root");
+            Admission::Nobody
+        }
+    }
+}
+
+/// Serves drivers until `stop`, or until nobody needs this process.
+async fn serve(mut door: Door, plane: &Plane, settings: &Settings, stop: &CancellationToken) -> Door {
+    let mut look = interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return door,
+            accepted = door.accept() => match accepted {
+                Ok(Some(stream)) => {
+                    let plane = plane.clone();
+                    tokio::spawn(async move { plane.attend(stream).await });
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a driver");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            _ = look.tick() => {
+                if !settings.stays && is_done(&door, plane) {
+                    return door;
+                }
+                if door.is_lost() {
+                    match Door::open(&settings.directory) {
+                        Ok(again) => door = again,
+                        Err(error) => tracing::debug!(%error, "cannot put the socket back in its place"),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whether nobody needs a process that isn't to stay.
+fn is_done(door: &Door, plane: &Plane) -> bool {
+    let Some(alone) = plane.alone_for() else { return false };
+    // Without a keeper the next data plane could not go on with the sockets, and nobody waits for it.
+    let patience = if plane.is_used() && !plane.is_without_keeper() { ORPHANED_FOR } else { UNUSED_FOR };
+    door.has_successor() || alone >= patience
+}
+
+/// Serves on until a successor serves, not longer than that helps, and makes sure that it has the sockets.
+async fn hand_over(door: &Door, plane: &Plane, settings: &Settings) {
+    let begin = Instant::now();
+    while plane.is_used() && !door.has_successor() && begin.elapsed() < LINGER {
+        sleep(LINGER_PAUSE).await;
+    }
+    if !door.has_successor() {
+        return;
+    }
+    // The successor's keeper takes over what is new here before it answers.
+    let directory = settings.directory.clone();
+    let asked = tokio::task::spawn_blocking(move || keeper::process::check(&directory)).await;
+    if !matches!(asked, Ok(Ok(()))) {
+        tracing::warn!("the next data plane's keeper does not answer; it may miss what was opened last");
+    }
+    tracing::info!("a successor serves; going");
+}
