@@ -35,7 +35,7 @@ struct Row {
     many_title: &'static str,
 }
 
-const ROWS: [Row; 5] = [
+const ROWS: [Row; 6] = [
     Row {
         disturbance: Disturbance::RollingUpdate,
         one: "pods.update",
@@ -70,6 +70,13 @@ const ROWS: [Row; 5] = [
         many: "pods.hung.many",
         one_title: "Container ended by its liveness probe, 1 volume",
         many_title: "Container ended by its liveness probe, 100 volumes",
+    },
+    Row {
+        disturbance: Disturbance::DataPlaneKilled,
+        one: "pods.plane",
+        many: "pods.plane.many",
+        one_title: "Data plane killed, 1 volume",
+        many_title: "Data plane killed, 100 volumes",
     },
 ];
 

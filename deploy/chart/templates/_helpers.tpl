@@ -17,7 +17,7 @@
   (list $v.controller "fileSystemIdRefs" (list "enabled"))
   (list $v.node "serviceAccount" (list "create" "disableMutation"))
   (list $v.node "podMonitor" (list "enabled"))
-  (list $v.node "portKeeper" (list "enabled"))
+  (list $v.node "tunnel" (list "enabled"))
   (list $v "controller" (list "create" "enableMetrics" "enablePrometheusAnnotations" "extraCreateMetadata"
     "deleteAccessPointRootDir" "hostNetwork" "regionalStsEndpoints"))
   (list $v "node" (list "volMetricsOptIn" "maxInflightMountCallsOptIn" "volumeAttachLimitOptIn" "forceUnmountAfterTimeout"

@@ -4,9 +4,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::sleep;
 
-use super::lab::{DRIVER, PodLab, READY_WITHIN};
+use super::lab::{DRIVER, PodLab, READY_WITHIN, TUNNEL};
 use super::pod::Pod;
 use crate::stack::Exit;
 
@@ -23,6 +24,8 @@ pub enum Disturbance {
     OutOfMemory,
     /// The driver hangs, and its liveness probe has it ended.
     Hung,
+    /// The process that carries the bytes is killed.
+    DataPlaneKilled,
 }
 
 /// How much of a standstill is not the driver's.
@@ -36,8 +39,14 @@ pub struct NotOurs {
 
 impl Disturbance {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::RollingUpdate, Self::FailedUpdate, Self::DeletedByForce, Self::OutOfMemory, Self::Hung];
+    pub const ALL: [Self; 6] = [
+        Self::RollingUpdate,
+        Self::FailedUpdate,
+        Self::DeletedByForce,
+        Self::OutOfMemory,
+        Self::Hung,
+        Self::DataPlaneKilled,
+    ];
 
     /// Has it happen, and waits until the driver is ready again.
     pub async fn cause(self, lab: &mut PodLab) -> anyhow::Result<NotOurs> {
@@ -71,6 +80,17 @@ impl Disturbance {
                 let (ended, _) = status.ended.context("it has ended")?;
                 Ok(NotOurs { runtime: status.start_took.unwrap_or_default(), detection: ended - begin })
             }
+            Self::DataPlaneKilled => {
+                let keeper = lab.pods.pod()?.container(TUNNEL).pid.context("the data plane's keeper runs")?;
+                let killed = child_of(keeper)?.context("the data plane runs")?;
+                kill_process(killed, Signal::KILL)?;
+                let begin = Instant::now();
+                while child_of(keeper)?.is_none_or(|child| child == killed) {
+                    ensure!(begin.elapsed() < READY_WITHIN, "the data plane is not started again");
+                    sleep(Duration::from_millis(1)).await;
+                }
+                Ok(NotOurs::default())
+            }
         }
     }
 }
@@ -90,4 +110,20 @@ async fn restarted(pod: &Pod, before: u32) -> anyhow::Result<()> {
     let again = |pod: &Pod| pod.container(DRIVER).restarts > before && pod.is_ready();
     ensure!(pod.until(READY_WITHIN, again).await, "it has not come back: {:?}", pod.containers());
     Ok(())
+}
+
+/// The only child of a process.
+fn child_of(parent: Pid) -> anyhow::Result<Option<Pid>> {
+    let parent = parent.as_raw_nonzero().to_string();
+    for entry in std::fs::read_dir("/proc")?.flatten() {
+        // Whoever ends meanwhile has no file to read.
+        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
+        // The name in parentheses may hold spaces; state and the parent's id follow.
+        let mut after = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ');
+        let is_zombie = after.next() == Some("Z");
+        if after.next() == Some(parent.as_str()) && !is_zombie {
+            return Ok(entry.file_name().to_string_lossy().parse().ok().and_then(Pid::from_raw));
+        }
+    }
+    Ok(None)
 }

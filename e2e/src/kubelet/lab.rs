@@ -18,8 +18,8 @@ use crate::stack::{Fake, many_writers};
 
 /// The container with the driver.
 pub const DRIVER: &str = "efs-plugin";
-/// The container that holds the ports.
-pub const KEEPER: &str = "port-keeper";
+/// The container with the data plane and its keeper.
+pub const TUNNEL: &str = "tunnel";
 /// How long a pod may take until it is ready. Generous: it is about whether, not when.
 pub const READY_WITHIN: Duration = Duration::from_secs(60);
 const CA: &str = "fake-ca";

@@ -141,11 +141,10 @@ impl Shared {
         let beside: Vec<ContainerSpec> = self.spec.init_containers.clone().unwrap_or_default();
         let mut running_beside = Vec::new();
         for spec in beside {
-            anyhow::ensure!(
-                spec.restart_policy.as_deref() == Some("Always"),
-                "{}: only native sidecars are known",
-                spec.name
-            );
+            if spec.restart_policy.as_deref() != Some("Always") {
+                self.run_once(&spec).await?;
+                continue;
+            }
             let name = spec.name.clone();
             running_beside.push(tokio::spawn(Arc::clone(&self).keep(spec, true)));
             // The next one starts when this one has.
@@ -164,6 +163,19 @@ impl Shared {
         for container in running_beside {
             container.await??;
         }
+        Ok(())
+    }
+
+    /// Runs an init container to its end.
+    async fn run_once(&self, spec: &ContainerSpec) -> anyhow::Result<()> {
+        let mut container = self.start_container(spec, 0).await?;
+        let exit = container.wait().await?;
+        container.remove().await?;
+        self.update(&spec.name, |status| {
+            let ended = Some((Instant::now(), exit));
+            *status = ContainerStatus { started: true, ready: true, ended, ..ContainerStatus::default() };
+        });
+        anyhow::ensure!(exit.is_success(), "the init container {} has ended: {exit:?}", spec.name);
         Ok(())
     }
 

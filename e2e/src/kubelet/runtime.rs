@@ -94,12 +94,19 @@ impl Runtime {
         Ok(Container { runtime, id, bundle, process, pid, ordered, started: Instant::now() })
     }
 
-    /// Runs a command in a container, for a probe; the reason if it fails.
+    /// Runs a command in a container, as its user, for a probe; the reason if it fails.
     pub async fn exec(&self, id: &str, words: &[String]) -> Result<(), String> {
+        let config = std::fs::read(self.directory.join("bundles").join(id).join("config.json"));
+        let config: Value = config
+            .and_then(|text| Ok(serde_json::from_slice(&text)?))
+            .map_err(|error| format!("no configuration of {id}: {error}"))?;
+        let user = &config["process"]["user"];
         let output = Command::new(&self.program)
             .arg("--root")
             .arg(self.directory.join("containers"))
             .arg("exec")
+            .arg("--user")
+            .arg(format!("{}:{}", user["uid"], user["gid"]))
             .arg(id)
             .args(words)
             .stdin(Stdio::null())

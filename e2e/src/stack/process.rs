@@ -19,6 +19,13 @@ pub enum Exit {
     Signal(i32),
 }
 
+impl Exit {
+    /// Whether it has done what it was to do.
+    pub fn is_success(&self) -> bool {
+        matches!(self, Self::Code(0))
+    }
+}
+
 /// A running child process.
 #[derive(Debug)]
 pub struct Process {

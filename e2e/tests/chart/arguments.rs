@@ -4,10 +4,11 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use clap::Parser as _;
-use efs_csi_driver::cli::{self, Mode};
-use efs_csi_driver::config::{Config, Endpoint, Environment};
+use efs_csi_driver::cli::{self, Mode, PlaneFlags};
+use efs_csi_driver::config::{Config, Endpoint, Environment, plane_settings};
 use efs_csi_e2e::scenarios::options::Options;
 use efs_csi_e2e::scenarios::plan::Plan;
+use efs_tunnel::plane::process::Settings;
 use serde_json::{Value, json};
 
 use crate::helm::{Helm, container, find, values_file};
@@ -71,15 +72,19 @@ fn values_arrive_in_the_drivers_configuration() {
     assert_eq!((metrics.refresh.as_secs(), metrics.walks_per_file_system), (1830, 5));
 }
 
-/// The words of the keeper's container and of the start-up probe are commands of the driver, and meet the driver where it waits.
+/// The words of the data plane's containers and of the start-up probe are commands of the driver, and meet the driver where it waits; what
+/// both must know is told to both.
 #[test]
-fn the_port_keeper_and_the_start_up_probe_reach_the_driver() {
+fn the_data_plane_and_the_start_up_probe_reach_the_driver() {
     let Some(helm) = Helm::find() else { return };
-    let documents = helm.documents("node: {stateDir: /mnt/efs-state/}");
+    let documents = helm.documents(
+        "{tlsCa: {configMapName: ca, key: ca.crt}, node: {stateDir: /mnt/efs-state/, maxConnectionsPerMount: 5, \
+         efsUtilsConfOverrides: 'client-info:source=mine', additionalArgs: [--tunnels-trust-root]}}",
+    );
     let object = find(&documents, "DaemonSet", "efs-csi-node");
     let plugin = container(object, "efs-plugin");
     let config = driver_config(plugin).node;
-    assert!(config.port_keeper_sidecar);
+    assert!(config.tunnel_sidecar);
     let asked = config.probe_socket.expect("the driver answers the probe");
     let command = json!(["/efs-csi-driver", efs_csi_driver::probe::COMMAND, asked]);
     assert_eq!(plugin["startupProbe"]["exec"]["command"], command);
@@ -93,11 +98,21 @@ fn the_port_keeper_and_the_start_up_probe_reach_the_driver() {
         let volume = pod["volumes"].as_array().expect("volumes").iter().find(|volume| &volume["name"] == name);
         Path::new(volume.expect("the volume is there")["hostPath"]["path"].as_str().expect("on the host")).join(rest)
     };
-    let keeper = &pod["initContainers"][0];
-    let words: Vec<_> = keeper["args"].as_array().expect("arguments").iter().filter_map(Value::as_str).collect();
-    let [command, "--stay", directory] = words[..] else { panic!("{words:?}") };
-    assert_eq!(command, efs_tunnel::keeper::COMMAND);
-    assert_eq!(on_host(keeper, Path::new(directory)), on_host(plugin, &config.state_dir.join("keeper")));
+    for container in pod["initContainers"].as_array().expect("containers") {
+        let words = container["args"].as_array().expect("arguments").iter().filter_map(Value::as_str);
+        let [command, words @ ..] = &words.collect::<Vec<_>>()[..] else { panic!("no arguments") };
+        assert_eq!(*command, efs_tunnel::plane::COMMAND);
+        let flags = PlaneFlags::try_parse_from(std::iter::once("tunnel").chain(words.iter().copied())).expect("flags");
+        assert_eq!(on_host(container, &flags.directory), on_host(plugin, &config.state_dir.join("keeper")));
+        if flags.prepare.is_none() {
+            let expected = PlaneFlags::try_parse_from(
+                std::iter::once("tunnel".into()).chain(config.tunnel_arguments.clone()).chain(["/keeper".into()]),
+            );
+            let settings = |flags: &PlaneFlags| plane_settings(flags).expect("settings");
+            let expected = Settings { stays: true, ..settings(&expected.expect("flags")) };
+            assert_eq!(settings(&flags), expected, "the data plane beside the driver is as one that it starts itself");
+        }
+    }
 }
 
 /// The end-to-end run installs the chart with values of its own making.

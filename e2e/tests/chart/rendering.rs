@@ -41,37 +41,45 @@ fn the_go_drivers_default_values_render_as_recorded() {
 }
 
 #[test]
-fn the_node_pod_is_the_driver_with_its_port_keeper_and_declares_no_port() {
+fn the_node_pod_is_the_driver_with_its_data_plane_and_declares_no_port() {
     let Some(helm) = Helm::find() else { return };
     let documents = helm.documents("");
     let pod = &find(&documents, "DaemonSet", "efs-csi-node")["spec"]["template"]["spec"];
-    for (list, expected) in [("containers", "efs-plugin"), ("initContainers", "port-keeper")] {
+    for (list, expected) in [("containers", vec!["efs-plugin"]), ("initContainers", vec!["tunnel-folder", "tunnel"])] {
         let containers = pod[list].as_array().unwrap();
         let names: Vec<_> = containers.iter().map(|c| &c["name"]).collect();
-        assert_eq!(names, [expected]);
-        assert!(containers[0].get("ports").is_none());
+        assert_eq!(names, expected);
+        assert!(containers.iter().all(|container| container.get("ports").is_none()));
     }
     assert_eq!(pod["containers"][0]["livenessProbe"]["httpGet"]["port"], 9809);
 }
 
 /// A sidecar starts before the driver and ends after it, only if it is one: an init container that is always restarted.
 #[test]
-fn the_port_keeper_is_a_sidecar_without_privileges_that_can_be_left_out() {
+fn the_data_plane_is_a_sidecar_with_a_user_of_its_own_and_without_privileges_that_can_be_left_out() {
     let Some(helm) = Helm::find() else { return };
     let documents = helm.documents("");
-    let keeper = &find(&documents, "DaemonSet", "efs-csi-node")["spec"]["template"]["spec"]["initContainers"][0];
-    assert_eq!(keeper["restartPolicy"], "Always");
-    let security = &keeper["securityContext"];
+    let containers = &find(&documents, "DaemonSet", "efs-csi-node")["spec"]["template"]["spec"]["initContainers"];
+    let (folder, tunnel) = (&containers[0], &containers[1]);
+    assert_eq!(tunnel["restartPolicy"], "Always");
+    let security = &tunnel["securityContext"];
     assert_eq!((&security["privileged"], &security["allowPrivilegeEscalation"]), (&json!(false), &json!(false)));
-    assert_eq!(security["capabilities"]["drop"], json!(["ALL"]));
+    assert_eq!((&security["runAsUser"], &security["runAsNonRoot"]), (&json!(65532), &json!(true)));
+    assert_eq!(security["capabilities"], json!({"drop": ["ALL"]}));
     assert_eq!(security["readOnlyRootFilesystem"], true);
-    assert_eq!(keeper["volumeMounts"].as_array().unwrap().len(), 1, "it sees its own folder and nothing else");
-    let probe = &keeper["livenessProbe"];
-    assert_eq!(probe["exec"]["command"], json!(["/efs-csi-driver", "port-keeper", "--check", "/keeper"]));
+    assert_eq!(tunnel["volumeMounts"].as_array().unwrap().len(), 1, "it sees its own folder and nothing else");
+    let probe = &tunnel["livenessProbe"];
+    assert_eq!(probe["exec"]["command"], json!(["/efs-csi-driver", "tunnel", "--check", "/keeper"]));
     assert_eq!(probe["terminationGracePeriodSeconds"], 5);
-    let without = helm.documents("node: {portKeeper: {enabled: false}}");
+    assert_eq!(folder["args"], json!(["tunnel", "--prepare=65532", "/keeper"]));
+    assert_eq!(folder["securityContext"]["capabilities"]["drop"], json!(["ALL"]));
+
+    let as_root = helm.documents("node: {tunnel: {securityContext: {runAsUser: 0, runAsNonRoot: false}}}");
+    let containers = &find(&as_root, "DaemonSet", "efs-csi-node")["spec"]["template"]["spec"]["initContainers"];
+    assert_eq!(containers.as_array().unwrap().len(), 1, "root needs no folder of its own");
+    let without = helm.documents("node: {tunnel: {enabled: false}}");
     let pod = &find(&without, "DaemonSet", "efs-csi-node")["spec"]["template"]["spec"];
-    assert!(!pod.to_string().contains("keeper"), "{pod}");
+    assert!(!pod.to_string().contains("keeper") && !pod.to_string().contains("tunnel"), "{pod}");
 }
 
 /// The API server refuses a probe that asks in two ways.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use efs_csi_e2e::kubelet::disturbance::Disturbance;
-use efs_csi_e2e::kubelet::lab::{DRIVER, KEEPER, PodVolume, READY_WITHIN};
+use efs_csi_e2e::kubelet::lab::{DRIVER, PodVolume, READY_WITHIN, TUNNEL};
 use efs_csi_e2e::kubelet::plugins::Event;
 use efs_csi_e2e::kubelet::pod::Pod;
 use efs_csi_e2e::mounts::failed_connects;
@@ -114,18 +114,55 @@ async fn a_driver_that_hangs_is_ended_by_its_liveness_probe() {
     fixture.stop().await;
 }
 
-/// The keeper holds the ports, and hangs with them: nobody else can have them until it is ended, by its own probe.
+/// The keeper starts the next one, which goes on with nobody's help: the driver hangs at the same time.
 #[tokio::test]
-async fn a_keeper_that_hangs_is_ended_and_the_ports_are_had_anew() {
+async fn a_data_plane_that_is_killed_is_replaced_with_the_driver_or_without() {
+    let Some(mut fixture) = Fixture::start("").await else { return };
+    let written = written(&fixture).await;
+    Disturbance::DataPlaneKilled.cause(&mut fixture.lab).await.unwrap();
+    tokio::time::sleep(SETTLE).await;
+    let driver = fixture.lab.pods.pod().unwrap().container(DRIVER).pid.unwrap();
+    kill_process(driver, Signal::STOP).unwrap();
+    Disturbance::DataPlaneKilled.cause(&mut fixture.lab).await.unwrap();
+    tokio::time::sleep(SETTLE).await;
+    kill_process(driver, Signal::CONT).unwrap();
+    serves(&fixture, "afterwards").await;
+    written.end_unrefused(&fixture, "the data plane was killed twice").await;
+    fixture.stop().await;
+}
+
+/// The driver has copies of the sockets, so that a container that ends with all its processes closes none.
+#[tokio::test]
+async fn a_tunnel_container_that_ends_or_hangs_gets_its_sockets_back() {
     let Some(fixture) = Fixture::start("").await else { return };
     let written = written(&fixture).await;
     let pod = fixture.lab.pods.pod().unwrap();
-    kill_process(pod.container(KEEPER).pid.unwrap(), Signal::STOP).unwrap();
-    kill_process(pod.container(DRIVER).pid.unwrap(), Signal::KILL).unwrap();
-    let again = |pod: &Pod| pod.containers().values().all(|it| it.restarts == 1 && it.ready);
-    assert!(pod.until(2 * READY_WITHIN, again).await, "{:?}", pod.containers());
+    let again = |times: u32| move |pod: &Pod| pod.container(TUNNEL).restarts == times && pod.is_ready();
+    kill_process(pod.container(TUNNEL).pid.unwrap(), Signal::KILL).unwrap();
+    assert!(pod.until(READY_WITHIN, again(1)).await, "{:?}", pod.containers());
+    serves(&fixture, "after-the-end").await;
+    tokio::time::sleep(SETTLE).await;
+    // Its liveness probe finds out about this one.
+    kill_process(pod.container(TUNNEL).pid.unwrap(), Signal::STOP).unwrap();
+    assert!(pod.until(2 * READY_WITHIN, again(2)).await, "{:?}", pod.containers());
+    serves(&fixture, "after-the-hang").await;
+    written.end_unrefused(&fixture, "the container ended and hung").await;
+    fixture.stop().await;
+}
+
+/// Nobody has the sockets then. The kernel is refused, waits, and comes back to the same ports.
+#[tokio::test]
+async fn all_containers_killed_at_once_serve_every_mount_again() {
+    let Some(fixture) = Fixture::start("").await else { return };
+    let written = written(&fixture).await;
+    let pod = fixture.lab.pods.pod().unwrap();
+    for name in [TUNNEL, DRIVER] {
+        kill_process(pod.container(name).pid.unwrap(), Signal::KILL).unwrap();
+    }
+    let again = |pod: &Pod| [TUNNEL, DRIVER].iter().all(|name| pod.container(name).restarts == 1) && pod.is_ready();
+    assert!(pod.until(READY_WITHIN, again).await, "{:?}", pod.containers());
     serves(&fixture, "afterwards").await;
-    let volume = written.end(&fixture, "the keeper hung").await;
+    let volume = written.end(&fixture, "all containers were killed").await;
     fixture.lab.unpublish(&volume).await.unwrap();
     fixture.stop().await;
 }
@@ -149,10 +186,10 @@ async fn a_node_that_was_switched_off_begins_afresh() {
     // A reboot takes mounts and processes along; records and sockets are on the disk.
     efs_csi_e2e::mounts::unmount(&volume.path).unwrap();
     let pod = fixture.lab.pods.pod().unwrap();
-    for (_, container) in pod.containers() {
-        kill_process(container.pid.unwrap(), Signal::KILL).unwrap();
+    for pid in pod.containers().values().filter_map(|container| container.pid) {
+        kill_process(pid, Signal::KILL).unwrap();
     }
-    let again = |pod: &Pod| pod.containers().values().all(|it| it.restarts == 1 && it.ready);
+    let again = |pod: &Pod| [TUNNEL, DRIVER].iter().all(|name| pod.container(name).restarts == 1) && pod.is_ready();
     assert!(pod.until(READY_WITHIN, again).await, "{:?}", pod.containers());
     until("the driver is registered", async || fixture.lab.plugins.node_client().await.ok()).await;
     serves(&fixture, "afterwards").await;
