@@ -178,6 +178,18 @@ fn run(
         encoder.set_u32(start, Status::MinorVersMismatch as u32);
         return Ok(true);
     }
+    if minor_version == 0 {
+        let checksum = || duplicates::checksum(call, arguments);
+        match peer.volume.duplicates.find(&peer.source, &peer.link, call.xid, checksum) {
+            Some(Known::Answered(reply)) => {
+                encoder.buffer.truncate(start);
+                encoder.buffer.extend_from_slice(&reply);
+                return Ok(true);
+            }
+            Some(Known::Running) => return Ok(false),
+            Some(Known::New(_)) | None => {}
+        }
+    }
     let mut compound = Compound {
         peer,
         store: &*peer.admission.store,
@@ -248,7 +260,7 @@ fn run_operations<'a>(
         encoder.u32(0);
         let result = check_position(compound, number)
             .and_then(|()| if ops::changes(number) { compound.require_room(encoder, LARGEST_CHANGE) } else { Ok(()) })
-            .and_then(|()| begin_unnumbered(compound, number))
+            .and_then(|()| begin_kept(compound, number))
             .and_then(|()| ops::run(compound, number, decoder, encoder));
         if compound.whole_replay.is_some() || compound.running {
             return Ok(None);
@@ -310,7 +322,8 @@ fn leaves_owner_alone(status: Status) -> bool {
     matches!(status, StaleClientId | StaleStateId | BadStateId | BadSeqId | BadXdr | Resource | NoFileHandle)
 }
 
-/// In 4.1 a request starts with SEQUENCE, or is one of the operations that set up and tear down sessions, alone.
+/// In 4.1 a request starts with SEQUENCE, or is one of the operations that set up and tear down sessions, alone. What is about
+/// the current file needs one.
 fn check_position(compound: &Compound<'_>, number: u32) -> OpResult {
     let (index, count) = compound.position;
     if number == ops::ILLEGAL {
@@ -319,8 +332,10 @@ fn check_position(compound: &Compound<'_>, number: u32) -> OpResult {
     if count > MAX_OPERATIONS {
         return Err(if compound.minor_version == 0 { Status::Resource } else { Status::TooManyOps });
     }
+    let fileless = compound.current.is_none() && ops::needs_file(number);
+    let has_file = || if fileless { Err(Status::NoFileHandle) } else { Ok(()) };
     if compound.minor_version == 0 {
-        return Ok(());
+        return has_file();
     }
     match (index, number) {
         (0, ops::SEQUENCE) => Ok(()),
@@ -330,14 +345,14 @@ fn check_position(compound: &Compound<'_>, number: u32) -> OpResult {
         (_, ops::SEQUENCE) => Err(Status::SequencePos),
         // The others that work without a session may follow SEQUENCE; this one says which connection it came over.
         (_, ops::BIND_CONN_TO_SESSION) => Err(Status::NotOnlyOp),
-        _ => Ok(()),
+        _ => has_file(),
     }
 }
 
-/// Looks a request of NFSv4.0 up in the duplicate request cache before the first of its operations that must not be done again
-/// and has no number of its own. What came before, such as PUTFH, may be done twice.
-fn begin_unnumbered(compound: &mut Compound<'_>, number: u32) -> OpResult {
-    if compound.minor_version > 0 || compound.ticket.is_some() || !ops::is_unnumbered(number) {
+/// Gives a request of NFSv4.0 its place in the duplicate request cache before the first of its operations that must not be done
+/// again. What came before, such as PUTFH, changes nothing.
+fn begin_kept(compound: &mut Compound<'_>, number: u32) -> OpResult {
+    if compound.minor_version > 0 || compound.ticket.is_some() || !ops::is_kept(number) {
         return Ok(());
     }
     let (peer, xid) = (compound.peer, compound.call.xid);
