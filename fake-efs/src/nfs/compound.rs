@@ -4,6 +4,7 @@ use super::credentials::User;
 use super::duplicates::{self, Known, Ticket};
 use super::ops;
 use super::peer::Peer;
+use super::recent::Outline;
 use super::rpc::{Accepted, Call, encode_accepted};
 use super::state::{
     Answered, Channel, Claimant, OwnerSequence, RequestSize, SequenceRequest, SequenceStart, SessionId, Stateid,
@@ -75,6 +76,7 @@ pub(super) struct Compound<'a> {
     /// Where the RPC message with the reply starts in the encoder.
     message: usize,
     done: u32,
+    outline: Outline,
 }
 
 impl Compound<'_> {
@@ -148,15 +150,15 @@ impl Compound<'_> {
     }
 }
 
-/// Answers a COMPOUND call: writes the whole RPC reply to the encoder. False when there is none, because the same request is
-/// being done already: the connection ends then, which makes the client ask once more (RFC 7530 §3.1.1).
-pub(super) fn answer(peer: &Peer, call: &Call, request: Request<'_>, encoder: &mut Encoder) -> bool {
+/// Answers a COMPOUND call: writes the whole RPC reply to the encoder, and says what was done. `None` when there is no reply, because
+/// the same request is being done already: the connection ends then, which makes the client ask once more (RFC 7530 §3.1.1).
+pub(super) fn answer(peer: &Peer, call: &Call, request: Request<'_>, encoder: &mut Encoder) -> Option<Outline> {
     let start = encoder.buffer.len();
     encode_accepted(encoder, call.xid, Accepted::Success);
     run(peer, call, request, start, encoder).unwrap_or_else(|Malformed| {
         encoder.buffer.truncate(start);
         encode_accepted(encoder, call.xid, Accepted::GarbageArguments);
-        true
+        Some(Outline { status: Status::BadXdr as u32, ..Outline::default() })
     })
 }
 
@@ -166,7 +168,7 @@ fn run(
     Request { arguments, length }: Request<'_>,
     message: usize,
     encoder: &mut Encoder,
-) -> Result<bool, Malformed> {
+) -> Result<Option<Outline>, Malformed> {
     let mut decoder = Decoder::new(arguments);
     let tag = decoder.opaque(MAX_TAG)?;
     let (minor_version, count) = (decoder.u32()?, decoder.u32()?);
@@ -175,8 +177,9 @@ fn run(
     let count_at = encoder.buffer.len();
     encoder.u32(0);
     if minor_version > 1 {
-        encoder.set_u32(start, Status::MinorVersMismatch as u32);
-        return Ok(true);
+        let status = Status::MinorVersMismatch as u32;
+        encoder.set_u32(start, status);
+        return Ok(Some(Outline { minor_version, status, ..Outline::default() }));
     }
     if minor_version == 0 {
         let checksum = || duplicates::checksum(call, arguments);
@@ -184,9 +187,9 @@ fn run(
             Some(Known::Answered(reply)) => {
                 encoder.buffer.truncate(start);
                 encoder.buffer.extend_from_slice(&reply);
-                return Ok(true);
+                return Ok(Some(Outline { minor_version, ..Outline::default() }.repetition(&reply)));
             }
-            Some(Known::Running) => return Ok(false),
+            Some(Known::Running) => return Ok(None),
             Some(Known::New(_)) | None => {}
         }
     }
@@ -214,17 +217,19 @@ fn run(
         length,
         message,
         done: 0,
+        outline: Outline { minor_version, ..Outline::default() },
     };
     let status = run_operations(&mut compound, &mut decoder, encoder, count)?;
     if compound.running {
-        return Ok(false);
+        return Ok(None);
     }
     if let Some(reply) = compound.whole_replay.take() {
         encoder.buffer.truncate(start);
         encoder.buffer.extend_from_slice(&reply);
-        return Ok(true);
+        return Ok(Some(compound.outline.repetition(&reply)));
     }
-    encoder.set_u32(start, status.map_or(0, |status| status as u32));
+    compound.outline.status = status.map_or(0, |status| status as u32);
+    encoder.set_u32(start, compound.outline.status);
     encoder.set_u32(count_at, compound.done);
     if let Some((request, channel)) = &compound.sequence {
         let (reply, length) = (&encoder.buffer[start..], encoder.buffer.len() - message);
@@ -235,7 +240,7 @@ fn run(
     if let Some(ticket) = compound.ticket {
         peer.volume.duplicates.end(&peer.source, ticket, &encoder.buffer[start..]);
     }
-    Ok(true)
+    Ok(Some(compound.outline))
 }
 
 /// Does the operations; the status of the one that failed. An error means that not even an operation's number was there.
@@ -255,6 +260,7 @@ fn run_operations<'a>(
         compound.position = (index, count);
         let number = if ops::is_legal(number, compound.minor_version) { number } else { ops::ILLEGAL };
         encoder.u32(number);
+        compound.outline.push(number);
         compound.done += 1;
         let at = encoder.buffer.len();
         encoder.u32(0);
