@@ -305,13 +305,8 @@ impl Act {
         }
     }
 
-    /// Whether one of its names can't be a file's.
-    pub(crate) fn is_misnamed(&self) -> bool {
-        let odd = |name: &Bytes| {
-            matches!(&name[..], b"" | b"." | b"..")
-                || name.len() > 255
-                || name.iter().any(|byte| matches!(byte, b'/' | 0))
-        };
+    /// Its names.
+    fn names(&self) -> Vec<&Bytes> {
         match self {
             Self::Lookup(name)
             | Self::Make(_, name, _)
@@ -319,9 +314,22 @@ impl Act {
             | Self::Remove(name)
             | Self::Link(name)
             | Self::Open { name, .. }
-            | Self::Security(name) => odd(name),
-            Self::Rename(from, to) => odd(from) || odd(to),
-            _ => false,
+            | Self::Security(name) => vec![name],
+            Self::Rename(from, to) => vec![from, to],
+            _ => Vec::new(),
         }
+    }
+
+    /// Whether one of its names can't be a file's.
+    pub(crate) fn is_misnamed(&self) -> bool {
+        self.names().into_iter().any(|name| {
+            let odd = |byte: &u8| matches!(byte, b'/' | 0);
+            matches!(&name[..], b"" | b"." | b"..") || name.len() > 255 || name.iter().any(odd)
+        })
+    }
+
+    /// Whether one of its names is no UTF-8.
+    pub(crate) fn is_no_text(&self) -> bool {
+        self.names().into_iter().any(|name| std::str::from_utf8(name).is_err())
     }
 }

@@ -93,7 +93,7 @@ struct WholeDifference {
 /// All differences of operations that we know and accept. `docs/nfs.md` shows the same table.
 const DIFFERENCES: &[Difference] = &[
     Difference {
-        peers: BOTH,
+        peers: ALL,
         what: "a handle that was not given out",
         why: "handles here carry a check value, so that nobody leaves an access point's directory by making one up; theirs may name a file, or are STALE",
         applies: |case| {
@@ -103,19 +103,19 @@ const DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
-        peers: BOTH,
+        peers: ALL,
         what: "names that no file can have",
         why: "INVAL, BADNAME, BADCHAR or NAMETOOLONG, before or after the directory and its permissions are looked at: RFC 8881 §14.5 leaves it open",
         applies: |case| case.act.is_some_and(Act::is_misnamed) && case.both(&[NAME, BESIDE_NAME].concat()),
     },
     Difference {
-        peers: BOTH,
+        peers: ALL,
         what: "a state id of which nobody has heard",
         why: "STALE_STATEID is for those of the server's earlier life, which each server sees in other bits",
         applies: |case| case.both(STATE) && case.names_no_state(),
     },
     Difference {
-        peers: BOTH,
+        peers: ALL,
         what: "a state id and a file, range, access or number that don't fit, both at fault",
         why: "which one is told is left to the server",
         applies: |case| {
@@ -124,13 +124,13 @@ const DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
-        peers: BOTH,
+        peers: ALL,
         what: "a range that is empty or beyond the last byte, in what can't be locked",
         why: "which one is told is left to the server",
         applies: |case| matches!(case.act, Some(Act::TestLock(..))) && case.both(KIND),
     },
     Difference {
-        peers: BOTH,
+        peers: ALL,
         what: "READ under an open for writing only",
         why: "RFC 8881 §9.1.2 lets a server allow it; here it is OPENMODE, which Linux never provokes",
         applies: |case| {
@@ -180,13 +180,13 @@ const DIFFERENCES: &[Difference] = &[
         applies: |case| case.differ_in_set_id(),
     },
     Difference {
-        peers: BOTH,
+        peers: ALL,
         what: "a directory's operation on a symbolic link",
         why: "RFC 8881 §15.2: NOTDIR, since SYMLINK is for LOOKUP and LOOKUPP only; they say SYMLINK in OPEN, ganesha in others too",
         applies: |case| case.is(Status::NotDir, &[Status::Symlink]),
     },
     Difference {
-        peers: BOTH,
+        peers: ALL,
         what: "CREATE of an odd type, in what is no directory or may not be changed",
         why: "which one is told is left to the server",
         applies: |case| {
@@ -220,7 +220,7 @@ const DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
-        peers: &["knfsd"],
+        peers: &["knfsd", "embednfs"],
         what: "TEST_STATEID and FREE_STATEID of another client's state id, in 4.1",
         why: "it looks at the number only, which clients have in common",
         applies: |case| {
@@ -278,7 +278,7 @@ const DIFFERENCES: &[Difference] = &[
         applies: |case| case.minor > 0 && case.is(Status::BadStateId, &[Status::StaleStateId]),
     },
     Difference {
-        peers: &["ganesha"],
+        peers: &["ganesha", "embednfs"],
         what: "another client's state id",
         why: "BAD_STATEID; there it is taken",
         applies: |case| {
@@ -332,7 +332,7 @@ const DIFFERENCES: &[Difference] = &[
         applies: |case| case.is(Status::Exist, &[Status::IsDir, Status::Symlink, Status::Access]),
     },
     Difference {
-        peers: BOTH,
+        peers: ALL,
         what: "READLINK of what is no link, in 4.1",
         why: "RFC 8881 §18.24.3: WRONG_TYPE; there it is INVAL, as in 4.0",
         applies: |case| {
@@ -367,22 +367,25 @@ const DIFFERENCES: &[Difference] = &[
         applies: |case| case.is_lock() && case.ours.status == Status::OpenMode as u32 && case.theirs.status == OK,
     },
     Difference {
-        peers: &["knfsd"],
+        peers: &["knfsd", "embednfs"],
         what: "the version of a lock's state id under another open of its file",
         why: "one state id for owner and file; there it is one for each open",
         applies: |case| case.is_lock() && case.ours.status == OK && case.theirs.status == OK,
     },
     Difference {
-        peers: &["ganesha"],
+        peers: &["ganesha", "embednfs"],
         what: "CLOSE of a file with locks",
         why: "they go with it; RFC 8881 §18.2.3 leaves the choice, and there it is LOCKS_HELD",
         applies: |case| matches!(case.act, Some(Act::Close(..))) && case.theirs.status == Status::LocksHeld as u32,
     },
     Difference {
-        peers: &["ganesha"],
-        what: "names with a zero byte",
-        why: "BADCHAR; there they end before it",
-        applies: |case| case.act.is_some_and(Act::is_misnamed) && case.ours.status == Status::BadChar as u32,
+        peers: &["ganesha", "embednfs"],
+        what: "names with a zero byte, . and ..",
+        why: "BADCHAR and BADNAME; for ganesha names end before a zero byte, for embednfs they are like others",
+        applies: |case| {
+            case.act.is_some_and(Act::is_misnamed)
+                && (case.ours.status == Status::BadChar as u32 || case.theirs.status == OK)
+        },
     },
     Difference {
         peers: &["ganesha"],
@@ -442,6 +445,110 @@ const DIFFERENCES: &[Difference] = &[
                 && case.theirs.status == OK
         },
     },
+    Difference {
+        peers: &["embednfs"],
+        what: "what CREATE, OPEN and SETATTR have set",
+        why: "it does not tell",
+        applies: |case| {
+            matches!(case.ours.operation, 6 | 18 | 34) && case.ours.status == OK && case.theirs.status == OK
+        },
+    },
+    Difference {
+        peers: &["embednfs"],
+        what: "pipes and sockets",
+        why: "it has none",
+        applies: |case| matches!(case.act, Some(Act::Make(6 | 7, ..))) && case.theirs.status == Status::NotSupp as u32,
+    },
+    Difference {
+        peers: &["embednfs"],
+        what: "permissions",
+        why: "it asks its file system for few",
+        applies: |case| case.ours.status == Status::Access as u32 || case.ours.status == Status::Perm as u32,
+    },
+    Difference {
+        peers: &["embednfs"],
+        what: "SECINFO of a name that is not there",
+        why: "NOENT; it does not look",
+        applies: |case| matches!(case.act, Some(Act::Security(_))) && case.theirs.status == OK,
+    },
+    Difference {
+        peers: &["embednfs"],
+        what: "locks under an open of another kind",
+        why: "OPENMODE; it does not look",
+        applies: |case| case.is_lock() && case.ours.status == Status::OpenMode as u32 && case.theirs.status == OK,
+    },
+    Difference {
+        peers: &["embednfs"],
+        what: "OPEN with no access at all, and of links",
+        why: "INVAL and SYMLINK; it looks at other things first, or not at all",
+        applies: |case| {
+            matches!(case.act, Some(Act::Open { .. }))
+                && (case.ours.status == Status::Inval as u32 || case.ours.status == Status::Symlink as u32)
+        },
+    },
+    Difference {
+        peers: &["embednfs"],
+        what: "OPEN_DOWNGRADE",
+        why: "it takes any access, of any file, and does not count the change (RFC 8881 §8.2.2, §18.18.3)",
+        applies: |case| matches!(case.act, Some(Act::Downgrade(..))),
+    },
+    Difference {
+        peers: &["embednfs"],
+        what: "files that were removed",
+        why: "kept while they are open, and STALE then; there they are STALE at once, or their handles name others",
+        applies: |case| case.ours.status == Status::Stale as u32 || case.theirs.status == Status::Stale as u32,
+    },
+    Difference {
+        peers: &["embednfs"],
+        what: "which rights ACCESS knows of",
+        why: "of a directory or of a file; it knows all of all",
+        applies: |case| matches!(case.act, Some(Act::Access(_))) && case.ours.status == OK && case.theirs.status == OK,
+    },
+    Difference {
+        peers: &["embednfs"],
+        what: "no current file, a link or a file in place of a directory, beside another fault",
+        why: "which one is told is left to the server",
+        applies: |case| {
+            case.theirs.status != OK
+                && (case.both(&[Status::Symlink, Status::NotDir])
+                    || case.ours.status == Status::NoFileHandle as u32
+                    || case.ours.status == Status::NotDir as u32)
+        },
+    },
+    Difference {
+        peers: &["embednfs"],
+        what: "locks of others in the way of READ and WRITE",
+        why: "locks are advisory; there they are mandatory (LOCKED)",
+        applies: |case| case.theirs.status == LOCKED,
+    },
+    Difference {
+        peers: &["embednfs"],
+        what: "what an owner's opens of a file allow together",
+        why: "all that any of them asked for; there it is what the last one did",
+        applies: |case| case.ours.status == OK && case.theirs.status == Status::OpenMode as u32,
+    },
+    Difference {
+        peers: &["embednfs"],
+        what: "the group of what is made in a directory with the set-group-ID bit",
+        why: "the directory's; there it is the caller's",
+        applies: |case| case.ours.operation == 9 && case.ours.status == OK && case.theirs.status == OK,
+    },
+    Difference {
+        peers: &["embednfs"],
+        what: "FREE_STATEID of what is over",
+        why: "BAD_STATEID; there it is done once more",
+        applies: |case| matches!(case.act, Some(Act::FreeState(_))) && case.theirs.status == OK,
+    },
+    Difference {
+        peers: &["embednfs"],
+        what: "a lock's state id after a lock under another open of its file",
+        why: "one state id for owner and file; there the later lock ends the earlier one",
+        applies: |case| {
+            matches!(case.act, Some(Act::Unlock(..) | Act::LockMore { .. }))
+                && case.ours.status == OK
+                && case.theirs.status == Status::BadStateId as u32
+        },
+    },
 ];
 
 /// The same of whole replies.
@@ -472,8 +579,17 @@ const WHOLE_DIFFERENCES: &[WholeDifference] = &[
                 && case.acts.contains(&Act::List)
         },
     },
+    WholeDifference {
+        peers: &["embednfs"],
+        what: "names that are no UTF-8",
+        why: "EFS takes any bytes; there the request does not decode",
+        applies: |case| case.acts.iter().any(Act::is_no_text),
+    },
 ];
 
+/// The status of a READ or WRITE that a mandatory lock keeps out; nothing here answers it.
+const LOCKED: u32 = 10_012;
+const ALL: &[&str] = &["ganesha", "knfsd", "embednfs"];
 const BOTH: &[&str] = &["ganesha", "knfsd"];
 const HANDLE: &[Status] = &[Status::BadHandle, Status::Stale, Status::Inval, Status::NoFileHandle];
 const NAME: &[Status] = &[Status::Inval, Status::BadName, Status::BadChar, Status::NameTooLong];
