@@ -18,7 +18,7 @@ use crate::identities::{Identities, Signatures};
 use crate::journal::Journal;
 use crate::nfs::{Options, Server};
 use crate::rest::imds::{Machine, Metadata};
-use crate::rest::{self, Front};
+use crate::rest::{self, Activity, Front};
 use crate::seed::{Seed, SeedError};
 use crate::tls::{self, Authority, AuthorityError};
 use crate::world::archive::ArchiveError;
@@ -206,6 +206,7 @@ impl FakeEfs {
             identities,
             files: server.clone(),
             stop: stop.clone(),
+            activity: Activity::default(),
             metadata: Metadata::new(machine, world.home().clone()),
             world,
         });

@@ -16,6 +16,7 @@ mod ops;
 mod pacing;
 mod partition;
 mod peer;
+mod recent;
 mod record;
 pub mod rpc;
 mod state;
@@ -44,6 +45,7 @@ pub use faults::{Faults, WireEffect, WireFault};
 use pacing::Paced;
 use partition::Partitions;
 use peer::Peer;
+pub use recent::{Outline, RecentCall};
 pub use status::Status;
 use volume::Volume;
 

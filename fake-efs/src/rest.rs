@@ -31,6 +31,7 @@ use tower::ServiceExt;
 use tracing::{debug, warn};
 
 pub(crate) use self::admin::{AttachedPolicy, NewKey};
+pub(crate) use self::console::Activity;
 use self::reply::Abort;
 use crate::faults::Faults;
 use crate::identities::Identities;
@@ -59,6 +60,8 @@ pub struct Front {
     pub files: Server,
     /// Ends streams that have no end of their own.
     pub stop: CancellationToken,
+    /// How busy the file server was.
+    pub(crate) activity: Activity,
     /// The machine that clients are on.
     pub(crate) metadata: imds::Metadata,
 }
@@ -66,6 +69,7 @@ pub struct Front {
 /// Serves HTTP until `stop` is cancelled.
 pub async fn run(listener: TcpListener, front: Arc<Front>, stop: CancellationToken) {
     let connections = TaskTracker::new();
+    connections.spawn(console::watch(Arc::clone(&front), stop.clone()));
     let router = router::new(front);
     let room = Arc::new(tokio::sync::Semaphore::new(MOST_CONNECTIONS));
     loop {

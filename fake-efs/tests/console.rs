@@ -1,126 +1,78 @@
-//! The console in a headless Chromium, driven over the WebDriver protocol.
+//! The console in a headless Chromium: what it shows, and that everybody can use it.
+#![allow(clippy::unwrap_used, reason = "a test that can not go on must panic")]
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+#[path = "console/accessibility.rs"]
+mod accessibility;
+#[path = "console/browser.rs"]
+mod browser;
+#[path = "wire/client.rs"]
+#[allow(dead_code, reason = "this target uses a part")]
+mod wire;
 
 use aws_sdk_efs::Client;
 use aws_sdk_efs::config::retry::RetryConfig;
 use aws_sdk_efs::config::{BehaviorVersion, Credentials, Region};
-use base64::Engine;
-use fake_efs::FakeEfs;
-use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use browser::Browser;
+use fake_efs::store::{NewBody, NewNode};
+use fake_efs::world::ids::FileSystemId;
+use fake_efs::{FakeEfs, Instance};
+use serde_json::json;
+use wire::Wire;
 
-/// How long the page may take for what should be there at once.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A browser with one window.
-struct Browser {
-    driver: Child,
-    address: String,
-    session: String,
+/// A file system with an access point, a directory and names that want to be more than names.
+struct Scene {
+    fake: Instance,
+    efs: Client,
+    file_system: String,
+    access_point: String,
 }
 
-impl Browser {
-    /// Starts chromedriver and a browser; `None`, with a reason, if there is none on this machine.
-    async fn start() -> Option<Self> {
-        let mut command = Command::new("chromedriver");
-        let driver = command.arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
-        let mut driver = match driver {
-            Ok(driver) => driver,
-            Err(error) => {
-                let reason = format!("chromedriver (Debian package chromium-driver) can't be run: {error}");
-                assert!(std::env::var_os("REQUIRE_ALL").is_none(), "can't run: {reason}");
-                println!("SKIP {reason}");
-                return None;
+/// Names of files that a page must show as they are.
+const HOSTILE: [&str; 4] = [
+    "<img src=x onerror=\"window.hacked=1\">",
+    "\" autofocus onfocus=\"window.hacked=1",
+    "</a></td><script>window.hacked=1</script>",
+    "a\u{202e}gpj.exe",
+];
+
+impl Scene {
+    async fn new() -> Self {
+        let fake = FakeEfs::builder().start().await.expect("free ports on loopback");
+        let efs = client(fake.http_url());
+        let made = efs.create_file_system().send().await.expect("it takes a file system");
+        let file_system = made.file_system_id().to_owned();
+        let point = efs.create_access_point().file_system_id(&file_system).send().await.expect("and an access point");
+        let access_point = point.access_point_id().expect("with an id").to_owned();
+        let id = FileSystemId::parse(&file_system).expect("an id");
+        let store = fake.world().files(&id).expect("files");
+        let node = |body| NewNode { body, mode: 0o2750, uid: 1000, gid: 1001 };
+        let make = |parent, name: &[u8], body| store.create(parent, name, &node(body)).expect("free name").0.id;
+        let directory = make(store.root(), b"dir & <b>", NewBody::Directory);
+        for name in HOSTILE {
+            make(directory, name.as_bytes(), NewBody::Regular { verifier: None });
+        }
+        make(directory, b"\xff\xfe", NewBody::Directory);
+        make(directory, b"away", NewBody::Symlink { target: b"/etc/passwd".to_vec() });
+        for n in 0..250 {
+            make(store.root(), format!("file {n}").as_bytes(), NewBody::Fifo);
+        }
+        Self { fake, efs, file_system, access_point }
+    }
+
+    /// A client that has sent something.
+    fn mount(&self) -> Wire {
+        let address = self.fake.nfs_addr();
+        tokio::task::block_in_place(|| {
+            let mut wire = Wire::session(address, "console");
+            for _ in 0..20 {
+                assert_eq!(wire.run(&[wire::putrootfh(), wire::getattr(&[1])]).status, wire::OK);
             }
-        };
-        let lines = BufReader::new(driver.stdout.take().expect("asked for")).lines();
-        let port = lines
-            .map_while(Result::ok)
-            .find_map(|line| line.strip_suffix('.')?.rsplit_once("successfully on port ").map(|(_, p)| p.to_owned()))
-            .expect("chromedriver says its port");
-        let mut browser = Self { driver, address: format!("127.0.0.1:{port}"), session: String::new() };
-        let arguments =
-            ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1400,1000"];
-        let wanted = json!({"capabilities": {"alwaysMatch": {"goog:chromeOptions": {"args": arguments}}}});
-        let started = browser.call("POST", "/session", &wanted).await;
-        browser.session = started["sessionId"].as_str().unwrap_or_else(|| panic!("no session: {started}")).to_owned();
-        Some(browser)
+            wire
+        })
     }
 
-    async fn call(&self, method: &str, path: &str, body: &Value) -> Value {
-        let body = if method == "GET" { String::new() } else { body.to_string() };
-        let mut stream = TcpStream::connect(&self.address).await.expect("chromedriver listens");
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
-            self.address,
-            body.len()
-        );
-        stream.write_all((head + &body).as_bytes()).await.expect("chromedriver reads");
-        let answer =
-            tokio::time::timeout(PATIENCE, read_answer(&mut stream)).await.expect("chromedriver answers in time");
-        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-        let mut value: Value = serde_json::from_str(body).unwrap_or_else(|_| panic!("not JSON: {answer}"));
-        value["value"].take()
-    }
-
-    async fn command(&self, method: &str, path: &str, body: &Value) -> Value {
-        self.call(method, &format!("/session/{}{path}", self.session), body).await
-    }
-
-    async fn open(&self, url: &str) {
-        self.command("POST", "/url", &json!({ "url": url })).await;
-    }
-
-    async fn run(&self, script: &str) -> Value {
-        self.command("POST", "/execute/sync", &json!({ "script": script, "args": [] })).await
-    }
-
-    /// Waits until a script answers true.
-    async fn until(&self, what: &str, script: &str) {
-        let deadline = Instant::now() + PATIENCE;
-        while self.run(script).await != json!(true) {
-            let page = || self.run("return document.body.innerText");
-            assert!(Instant::now() < deadline, "{what} did not happen:\n{}", page().await);
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    async fn screenshot(&self, name: &str) {
-        let image = self.command("GET", "/screenshot", &json!({})).await;
-        let image = base64::engine::general_purpose::STANDARD.decode(image.as_str().expect("base64")).expect("base64");
-        let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("console");
-        std::fs::create_dir_all(&folder).expect("the target folder can be written");
-        let path = folder.join(format!("{name}.png"));
-        std::fs::write(&path, image).expect("the target folder can be written");
-        println!("screenshot {}", path.display());
-    }
-}
-
-/// Reads one answer. Chromedriver keeps the connection open, whatever it is told.
-async fn read_answer(stream: &mut TcpStream) -> String {
-    let mut answer = Vec::new();
-    loop {
-        assert!(stream.read_buf(&mut answer).await.expect("chromedriver answers") > 0, "the answer is not whole");
-        let text = String::from_utf8_lossy(&answer);
-        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let length = head.lines().find_map(|line| {
-            let (name, value) = line.split_once(':')?;
-            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
-        });
-        if body.len() >= length.unwrap_or(0) {
-            return text.into_owned();
-        }
-    }
-}
-
-impl Drop for Browser {
-    fn drop(&mut self) {
-        let _ = self.driver.kill();
-        let _ = self.driver.wait();
+    fn url(&self, query: &str) -> String {
+        format!("{}{query}", self.fake.http_url())
     }
 }
 
@@ -171,4 +123,101 @@ async fn the_console_shows_what_happens_and_its_switches_work() {
     efs.create_access_point().file_system_id(made.file_system_id()).send().await.expect("no throttle any more");
     browser.command("DELETE", "", &json!({})).await;
     fake.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_thing_leads_to_another() {
+    let Some(browser) = Browser::start().await else { return };
+    let scene = Scene::new().await;
+    let other = scene.efs.create_file_system().creation_token("other").send().await.expect("a second file system");
+    let other = other.file_system_id().to_owned();
+    scene.efs.delete_file_system().file_system_id(&other).send().await.expect("the client below needs the only one");
+    let _mount = scene.mount();
+    let Scene { file_system, access_point, .. } = &scene;
+    browser.open(&scene.url("/")).await;
+    let click = async |section: &str, text: &str| {
+        let script = format!(
+            "const link = [...document.querySelectorAll('#{section} a')].find(a => a.textContent === '{text}');
+             if (link) link.click(); return Boolean(link);"
+        );
+        assert_eq!(browser.run(&script).await, json!(true), "{text} in {section} is a link");
+    };
+    let shows = async |section: &str, text: &str| {
+        let script = format!("return Boolean(document.getElementById('{section}')?.innerText.includes('{text}'))");
+        browser.until(&format!("{text} in {section}"), &script).await;
+    };
+    click("file-systems", file_system).await;
+    shows("access-points", access_point).await;
+    shows("connections", "anonymous").await;
+    shows("graphs", "calls a second").await;
+    shows("graphs", "connection 1").await;
+    let hides = format!("return !document.getElementById('file-systems').innerText.includes('{other}')");
+    browser.until("one file system only", &hides).await;
+    let about = format!(
+        "const rows = [...document.querySelectorAll('#calls tbody tr')].map(row => row.innerText);
+         return rows.length === 3 && rows.filter(row => row.includes('{file_system}')).length === 2
+             && rows.filter(row => row.includes('CreateFileSystem')).length === 1;"
+    );
+    browser.until("its calls only", &about).await;
+    browser.screenshot("file-system").await;
+    click("connections", "1").await;
+    shows("requests", "SEQUENCE PUTROOTFH GETATTR").await;
+    shows("calls", "Connect").await;
+    browser.screenshot("connection").await;
+    click("connections", file_system).await;
+    click("access-points", access_point).await;
+    shows("calls", "CreateAccessPoint").await;
+    let moved = browser.run("return document.querySelectorAll('svg polyline').length").await;
+    assert_eq!(moved, json!(0), "nobody has used the access point");
+
+    // The filter is a form that works without a script.
+    browser.open(&scene.url("/?service=efs&outcome=errors")).await;
+    shows("calls", "none").await;
+    browser.open(&scene.url("/?text=DeleteFileSystem")).await;
+    shows("calls", &other).await;
+    browser.open(&scene.url("/?connection=x")).await;
+    shows("problem", "x is no connection").await;
+    browser.command("DELETE", "", &json!({})).await;
+    scene.fake.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_are_shown_with_owner_and_mode_and_their_names_are_only_names() {
+    let Some(browser) = Browser::start().await else { return };
+    let scene = Scene::new().await;
+    let files = format!("/?file-system={}&directory=", scene.file_system);
+    browser.open(&scene.url(&files)).await;
+    let count = "return document.querySelectorAll('#files tbody tr').length";
+    assert_eq!(browser.run(count).await, json!(200), "a page");
+    browser.run("document.querySelector('#files .more a:last-child').click()").await;
+    browser.until("the last page", "return document.querySelectorAll('#files tbody tr').length === 51").await;
+    browser.run("document.querySelector('#files .more a').click()").await;
+    browser.until("the first page", "return document.querySelectorAll('#files tbody tr').length === 200").await;
+    browser.run("[...document.querySelectorAll('#files a')].find(a => a.textContent === 'dir & <b>/').click()").await;
+    browser.until("the directory", "return document.querySelectorAll('#files tbody tr').length === 6").await;
+    let text = browser.run("return document.getElementById('files').innerText").await.to_string();
+    assert!(text.contains("-rwxr-s--- 2750") && text.contains("1000") && text.contains("1001"), "{text}");
+    let shown = browser
+        .run("return [...document.querySelectorAll('#files td:first-child')].map(cell => cell.textContent)")
+        .await;
+    for name in &HOSTILE[..3] {
+        assert!(shown.as_array().unwrap().contains(&json!(name)), "{name} is not in {shown}");
+    }
+    assert!(!shown.to_string().contains('\u{202e}'), "{shown}");
+    let hacked =
+        "return window.hacked === undefined && !document.querySelector('#files img, #files script, #files [onfocus]')";
+    assert_eq!(browser.run(hacked).await, json!(true), "{shown}");
+    // A link is no way anywhere, and a directory whose name is no text is.
+    let links = browser.run("return [...document.querySelectorAll('#files a')].map(a => a.textContent)").await;
+    assert_eq!(links, json!(["\\xff\\xfe/"]));
+    browser.run("document.querySelector('#files a').click()").await;
+    browser.until("the empty directory", "return document.querySelector('#files .none') !== null").await;
+    let above = browser.run("return [...document.querySelectorAll('#steps a')].map(a => a.textContent)").await;
+    assert_eq!(above, json!([format!("{}:/", scene.file_system), "dir & <b>", "\\xff\\xfe"]));
+    for outside in ["..", "%2e%2e/%2e%2e/etc", "dir%20%26%20%3Cb%3E/away", "dir%20%26%20%3Cb%3E/away/etc"] {
+        browser.open(&scene.url(&format!("{files}{outside}"))).await;
+        assert_eq!(browser.run(count).await, json!(0), "{outside}");
+    }
+    browser.command("DELETE", "", &json!({})).await;
+    scene.fake.shutdown().await;
 }

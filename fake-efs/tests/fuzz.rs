@@ -17,6 +17,8 @@ mod compounds;
 mod framing;
 #[path = "fuzz/mutation.rs"]
 mod mutation;
+#[path = "fuzz/replays.rs"]
+mod replays;
 #[path = "fuzz/requests.rs"]
 mod requests;
 #[path = "fuzz/rounds.rs"]

@@ -4,6 +4,7 @@ use super::credentials::User;
 use super::duplicates::{self, Known, Ticket};
 use super::ops;
 use super::peer::Peer;
+use super::recent::Outline;
 use super::rpc::{Accepted, Call, encode_accepted};
 use super::state::{
     Answered, Channel, Claimant, OwnerSequence, RequestSize, SequenceRequest, SequenceStart, SessionId, Stateid,
@@ -75,6 +76,7 @@ pub(super) struct Compound<'a> {
     /// Where the RPC message with the reply starts in the encoder.
     message: usize,
     done: u32,
+    outline: Outline,
 }
 
 impl Compound<'_> {
@@ -148,15 +150,15 @@ impl Compound<'_> {
     }
 }
 
-/// Answers a COMPOUND call: writes the whole RPC reply to the encoder. False when there is none, because the same request is
-/// being done already: the connection ends then, which makes the client ask once more (RFC 7530 §3.1.1).
-pub(super) fn answer(peer: &Peer, call: &Call, request: Request<'_>, encoder: &mut Encoder) -> bool {
+/// Answers a COMPOUND call: writes the whole RPC reply to the encoder, and says what was done. `None` when there is no reply, because
+/// the same request is being done already: the connection ends then, which makes the client ask once more (RFC 7530 §3.1.1).
+pub(super) fn answer(peer: &Peer, call: &Call, request: Request<'_>, encoder: &mut Encoder) -> Option<Outline> {
     let start = encoder.buffer.len();
     encode_accepted(encoder, call.xid, Accepted::Success);
     run(peer, call, request, start, encoder).unwrap_or_else(|Malformed| {
         encoder.buffer.truncate(start);
         encode_accepted(encoder, call.xid, Accepted::GarbageArguments);
-        true
+        Some(Outline { status: Status::BadXdr as u32, ..Outline::default() })
     })
 }
 
@@ -166,7 +168,7 @@ fn run(
     Request { arguments, length }: Request<'_>,
     message: usize,
     encoder: &mut Encoder,
-) -> Result<bool, Malformed> {
+) -> Result<Option<Outline>, Malformed> {
     let mut decoder = Decoder::new(arguments);
     let tag = decoder.opaque(MAX_TAG)?;
     let (minor_version, count) = (decoder.u32()?, decoder.u32()?);
@@ -175,8 +177,21 @@ fn run(
     let count_at = encoder.buffer.len();
     encoder.u32(0);
     if minor_version > 1 {
-        encoder.set_u32(start, Status::MinorVersMismatch as u32);
-        return Ok(true);
+        let status = Status::MinorVersMismatch as u32;
+        encoder.set_u32(start, status);
+        return Ok(Some(Outline { minor_version, status, ..Outline::default() }));
+    }
+    if minor_version == 0 {
+        let checksum = || duplicates::checksum(call, arguments);
+        match peer.volume.duplicates.find(&peer.source, &peer.link, call.xid, checksum) {
+            Some(Known::Answered(reply)) => {
+                encoder.buffer.truncate(start);
+                encoder.buffer.extend_from_slice(&reply);
+                return Ok(Some(Outline { minor_version, ..Outline::default() }.repetition(&reply)));
+            }
+            Some(Known::Running) => return Ok(None),
+            Some(Known::New(_)) | None => {}
+        }
     }
     let mut compound = Compound {
         peer,
@@ -202,17 +217,19 @@ fn run(
         length,
         message,
         done: 0,
+        outline: Outline { minor_version, ..Outline::default() },
     };
     let status = run_operations(&mut compound, &mut decoder, encoder, count)?;
     if compound.running {
-        return Ok(false);
+        return Ok(None);
     }
     if let Some(reply) = compound.whole_replay.take() {
         encoder.buffer.truncate(start);
         encoder.buffer.extend_from_slice(&reply);
-        return Ok(true);
+        return Ok(Some(compound.outline.repetition(&reply)));
     }
-    encoder.set_u32(start, status.map_or(0, |status| status as u32));
+    compound.outline.status = status.map_or(0, |status| status as u32);
+    encoder.set_u32(start, compound.outline.status);
     encoder.set_u32(count_at, compound.done);
     if let Some((request, channel)) = &compound.sequence {
         let (reply, length) = (&encoder.buffer[start..], encoder.buffer.len() - message);
@@ -223,7 +240,7 @@ fn run(
     if let Some(ticket) = compound.ticket {
         peer.volume.duplicates.end(&peer.source, ticket, &encoder.buffer[start..]);
     }
-    Ok(true)
+    Ok(Some(compound.outline))
 }
 
 /// Does the operations; the status of the one that failed. An error means that not even an operation's number was there.
@@ -243,12 +260,13 @@ fn run_operations<'a>(
         compound.position = (index, count);
         let number = if ops::is_legal(number, compound.minor_version) { number } else { ops::ILLEGAL };
         encoder.u32(number);
+        compound.outline.push(number);
         compound.done += 1;
         let at = encoder.buffer.len();
         encoder.u32(0);
         let result = check_position(compound, number)
             .and_then(|()| if ops::changes(number) { compound.require_room(encoder, LARGEST_CHANGE) } else { Ok(()) })
-            .and_then(|()| begin_unnumbered(compound, number))
+            .and_then(|()| begin_kept(compound, number))
             .and_then(|()| ops::run(compound, number, decoder, encoder));
         if compound.whole_replay.is_some() || compound.running {
             return Ok(None);
@@ -310,7 +328,8 @@ fn leaves_owner_alone(status: Status) -> bool {
     matches!(status, StaleClientId | StaleStateId | BadStateId | BadSeqId | BadXdr | Resource | NoFileHandle)
 }
 
-/// In 4.1 a request starts with SEQUENCE, or is one of the operations that set up and tear down sessions, alone.
+/// In 4.1 a request starts with SEQUENCE, or is one of the operations that set up and tear down sessions, alone. What is about
+/// the current file needs one.
 fn check_position(compound: &Compound<'_>, number: u32) -> OpResult {
     let (index, count) = compound.position;
     if number == ops::ILLEGAL {
@@ -319,8 +338,10 @@ fn check_position(compound: &Compound<'_>, number: u32) -> OpResult {
     if count > MAX_OPERATIONS {
         return Err(if compound.minor_version == 0 { Status::Resource } else { Status::TooManyOps });
     }
+    let fileless = compound.current.is_none() && ops::needs_file(number);
+    let has_file = || if fileless { Err(Status::NoFileHandle) } else { Ok(()) };
     if compound.minor_version == 0 {
-        return Ok(());
+        return has_file();
     }
     match (index, number) {
         (0, ops::SEQUENCE) => Ok(()),
@@ -330,14 +351,14 @@ fn check_position(compound: &Compound<'_>, number: u32) -> OpResult {
         (_, ops::SEQUENCE) => Err(Status::SequencePos),
         // The others that work without a session may follow SEQUENCE; this one says which connection it came over.
         (_, ops::BIND_CONN_TO_SESSION) => Err(Status::NotOnlyOp),
-        _ => Ok(()),
+        _ => has_file(),
     }
 }
 
-/// Looks a request of NFSv4.0 up in the duplicate request cache before the first of its operations that must not be done again
-/// and has no number of its own. What came before, such as PUTFH, may be done twice.
-fn begin_unnumbered(compound: &mut Compound<'_>, number: u32) -> OpResult {
-    if compound.minor_version > 0 || compound.ticket.is_some() || !ops::is_unnumbered(number) {
+/// Gives a request of NFSv4.0 its place in the duplicate request cache before the first of its operations that must not be done
+/// again. What came before, such as PUTFH, changes nothing.
+fn begin_kept(compound: &mut Compound<'_>, number: u32) -> OpResult {
+    if compound.minor_version > 0 || compound.ticket.is_some() || !ops::is_kept(number) {
         return Ok(());
     }
     let (peer, xid) = (compound.peer, compound.call.xid);

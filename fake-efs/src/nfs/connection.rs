@@ -172,7 +172,10 @@ impl Connection {
         let outcome = match (call.program, call.version, call.procedure) {
             (NFS_PROGRAM, 4, 0) => Accepted::Success,
             (NFS_PROGRAM, 4, 1) => {
-                return compound::answer(&self.peer, call, Request { arguments: arguments.rest(), length }, encoder);
+                let request = Request { arguments: arguments.rest(), length };
+                let outline = compound::answer(&self.peer, call, request, encoder);
+                outline.inspect(|outline| self.entry.recent.note(*outline));
+                return outline.is_some();
             }
             (NFS_PROGRAM, 4, _) => Accepted::ProcedureUnavailable,
             (NFS_PROGRAM, _, _) => Accepted::ProgramMismatch(4),

@@ -8,6 +8,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::bind::Binding;
+use super::recent::{Recent, RecentCall};
 use crate::admission::Caller;
 
 /// One connection as it is now.
@@ -59,6 +60,7 @@ pub(super) struct Entry {
     pub(super) calls: AtomicU64,
     pub(super) bytes_in: AtomicU64,
     pub(super) bytes_out: AtomicU64,
+    pub(super) recent: Recent,
     /// Ends this connection.
     pub(super) end: CancellationToken,
 }
@@ -137,6 +139,12 @@ impl Connections {
         self.lock().values().map(|entry| entry.view()).collect()
     }
 
+    /// A connection's last requests, the newest first; none if it is not open.
+    pub fn recent(&self, number: u64) -> Vec<RecentCall> {
+        let entry = self.lock().get(&number).cloned();
+        entry.map_or_else(Vec::new, |entry| entry.recent.list())
+    }
+
     /// Ends the connections that match, as if the network had broken; how many there were.
     pub fn close(&self, matches: impl Fn(&ConnectionView) -> bool) -> usize {
         let closed: Vec<_> = self.lock().values().filter(|entry| matches(&entry.view())).cloned().collect();
@@ -156,6 +164,7 @@ impl Connections {
             calls: AtomicU64::new(0),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
+            recent: Recent::default(),
             end: CancellationToken::new(),
         });
         self.lock().insert(number, Arc::clone(&entry));

@@ -98,6 +98,18 @@ pub(super) fn checksum(call: &Call, arguments: &[u8]) -> u64 {
 }
 
 impl Duplicates {
+    /// Looks a request up before anything of it is done, even what may be done twice: the file of its first operations may be gone
+    /// since, by its own doing. The checksum is asked for only if there is something to compare it with. `None` if it is new.
+    pub(super) fn find(&self, source: &Source, link: &Link, xid: u32, checksum: impl FnOnce() -> u64) -> Option<Known> {
+        let clients = self.clients();
+        let same_number = |kept: &&Kept| kept.xid == xid && link.may_repeat(kept);
+        let mut candidates = clients.get(source)?.iter().rev().filter(same_number).peekable();
+        candidates.peek()?;
+        let checksum = checksum();
+        let kept = candidates.find(|kept| kept.checksum == checksum)?;
+        Some(kept.answer.clone().map_or(Known::Running, Known::Answered))
+    }
+
     /// Looks a request up, and remembers that it is being done if it is new.
     pub(super) fn begin(&self, source: &Source, link: &Link, xid: u32, checksum: u64) -> Known {
         let mut clients = self.clients();
@@ -171,6 +183,10 @@ mod tests {
         assert_eq!(cache.begin(&a, &first, 7, 1), Known::Running);
         cache.end(&a, begun, b"done");
         let again = Known::Answered(b"done".to_vec());
+        assert_eq!(cache.find(&a, &first, 7, || 1).as_ref(), Some(&again));
+        assert_eq!(cache.find(&a, &Link::new(), 7, || 1).as_ref(), Some(&again));
+        assert_eq!(cache.find(&a, &first, 7, || 2), None);
+        assert_eq!(cache.find(&a, &first, 8, || panic!("nothing to compare with")), None);
         assert_eq!(cache.begin(&a, &first, 7, 1), again);
         assert_eq!(cache.begin(&a, &Link::new(), 7, 1), again);
         ticket(cache.begin(&a, &beside, 7, 1));

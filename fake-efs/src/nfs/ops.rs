@@ -94,10 +94,45 @@ pub(super) fn changes(number: u32) -> bool {
     )
 }
 
-/// Whether the operation of NFSv4.0 must not be done again when its request is repeated, and has no sequence number that shows
-/// the repetition. Repeated, it would fail (CREATE), or undo what came in between (SETATTR).
-pub(super) fn is_unnumbered(number: u32) -> bool {
-    matches!(number, CREATE | LINK | REMOVE | RENAME | SETATTR)
+/// Whether the operation is about the current file: without one nothing else of it is looked at, whatever else is wrong.
+pub(super) fn needs_file(number: u32) -> bool {
+    matches!(
+        number,
+        ACCESS
+            | CLOSE
+            | COMMIT
+            | CREATE
+            | GETATTR
+            | GETFH
+            | LINK
+            | LOCK
+            | LOCKT
+            | LOCKU
+            | LOOKUP
+            | LOOKUPP
+            | NVERIFY
+            | OPEN
+            | OPEN_CONFIRM
+            | OPEN_DOWNGRADE
+            | READ
+            | READDIR
+            | READLINK
+            | REMOVE
+            | RENAME
+            | SAVEFH
+            | SECINFO
+            | SETATTR
+            | VERIFY
+            | WRITE
+            | SECINFO_NO_NAME
+    )
+}
+
+/// Whether the operation of NFSv4.0 must not be done again when its request is repeated, and no number of its owner shows the
+/// repetition: repeated, it would fail (CREATE), or undo what came in between (SETATTR). CLOSE has a number, but may be the end of a
+/// file that was removed, so that the repetition would fail before it.
+pub(super) fn is_kept(number: u32) -> bool {
+    matches!(number, CLOSE | CREATE | LINK | REMOVE | RENAME | SETATTR)
 }
 
 /// Does one operation.

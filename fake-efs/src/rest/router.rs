@@ -36,7 +36,10 @@ async fn root(State(front): State<Arc<Front>>, inquiry: Inquiry) -> Result<Respo
         return front.sts(&inquiry, &form).await;
     }
     if inquiry.parts.method == http::Method::GET {
-        return Ok(front.console().into_response_to(&inquiry.id));
+        let (page, id) = (Arc::clone(&front), inquiry.id.clone());
+        // A directory may have many entries, and its store a disk.
+        let page = tokio::task::spawn_blocking(move || page.console(inquiry.query())).await;
+        return page.map(|page| page.into_response_to(&id)).map_err(|_| Abort);
     }
     Ok(unknown(inquiry).await)
 }

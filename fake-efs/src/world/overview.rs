@@ -1,9 +1,13 @@
 //! What exists, for people.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::World;
+use super::ids::{AccessPointId, FileSystemId};
 use super::model::{AccessPoint, FileSystem, MountTarget};
+use crate::store::Store;
 
 /// Access points that are shown; a world may have ten thousands.
 const MOST_SHOWN: usize = 500;
@@ -32,6 +36,32 @@ pub struct Shown<T> {
 }
 
 impl World {
+    /// The newest access points, of one file system or of all, behind so many of them; and how many there are.
+    pub fn newest_access_points(
+        &self,
+        of: Option<&FileSystemId>,
+        behind: usize,
+        most: usize,
+    ) -> (Vec<AccessPoint>, usize) {
+        self.step(|state, _| {
+            let all = state.access_points.values();
+            let mut points: Vec<_> = all.filter(|row| of.is_none_or(|id| row.file_system == *id)).collect();
+            points.sort_by_key(|row| std::cmp::Reverse(row.seq));
+            let shown = points.iter().skip(behind).take(most).map(|row| (***row).clone()).collect();
+            (shown, points.len())
+        })
+    }
+
+    /// One access point.
+    pub fn access_point(&self, id: &AccessPointId) -> Option<AccessPoint> {
+        self.step(|state, _| state.access_points.get(id).map(|row| (**row).clone()))
+    }
+
+    /// The files of a file system.
+    pub fn files(&self, id: &FileSystemId) -> Option<Arc<dyn Store>> {
+        self.volumes.store(id)
+    }
+
     /// What exists.
     pub fn overview(&self) -> Overview {
         self.step(|state, _| {

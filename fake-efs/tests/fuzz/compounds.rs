@@ -11,10 +11,10 @@ use super::rounds::run;
 use super::server::Running;
 
 /// What a client has learnt and may use again, rightly or wrongly.
-struct Known {
-    handles: Vec<Vec<u8>>,
-    stateids: Vec<[u8; 16]>,
-    client: u64,
+pub(crate) struct Known {
+    pub(crate) handles: Vec<Vec<u8>>,
+    pub(crate) stateids: Vec<[u8; 16]>,
+    pub(crate) client: u64,
 }
 
 const NAMES: [&[u8]; 9] = [b"a", b"b", b"dir", b"link", b"", b".", b"..", b"x/y", b"\xff\xfe"];
@@ -46,7 +46,7 @@ impl Known {
     }
 
     /// One operation, more often than not a sensible one.
-    fn op(&self, rng: &mut StdRng) -> Op {
+    pub(crate) fn op(&self, rng: &mut StdRng) -> Op {
         let (name, other, stateid) = (self.name(rng), self.name(rng), self.stateid(rng));
         let (offset, length, count) = (self.offset(rng), self.offset(rng), word(rng));
         let attributes: Vec<u32> = (0..rng.random_range(0..12)).map(|_| rng.random_range(0..96)).collect();
@@ -95,7 +95,7 @@ impl Known {
     }
 
     /// Keeps handles and state ids that a reply gave, as long as its results can be told apart.
-    fn learn(&mut self, results: &[u8]) {
+    pub(crate) fn learn(&mut self, results: &[u8]) {
         let mut decoder = Decoder::new(results);
         while let (Ok(number), Ok(0)) = (decoder.u32(), decoder.u32()) {
             match number {

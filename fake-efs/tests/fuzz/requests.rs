@@ -76,8 +76,8 @@ const ADMIN: [(&str, &str, &str); 9] = [
     ("DELETE", "/_fake/journal", ""),
 ];
 
-/// What is on the machine, and STS.
-const OTHERS: [(&str, &str, &str); 7] = [
+/// What is on the machine, STS, and the console.
+const OTHERS: [(&str, &str, &str); 11] = [
     ("PUT", "/latest/api/token", ""),
     ("GET", "/latest/meta-data/iam/security-credentials/{}", ""),
     ("GET", "/v1/credentials", ""),
@@ -89,6 +89,10 @@ const OTHERS: [(&str, &str, &str); 7] = [
     ),
     ("GET", "/?Action=GetCallerIdentity&Version=2011-06-15", ""),
     ("PATCH", "/{}", ""),
+    ("GET", "/?file-system={}&access-point={}&text={}&calls-from=1&outcome=errors", ""),
+    ("GET", "/?file-system={}&directory={}/{}&after=1", ""),
+    ("GET", "/?connection={}&service={}", ""),
+    ("GET", "/?directory={}&access-points-from={}", ""),
 ];
 
 /// Things to put in the place of an id, percent-encoded.

@@ -6,9 +6,13 @@ mod knfsd;
 mod local;
 
 use std::any::Any;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
 
 use crate::lab::mounts::Mounted;
+use crate::lab::reference::Reference;
+use crate::lab::{ganesha as ganesha_server, knfsd as knfsd_server};
 
 /// A server, how it is started and why it might not be there.
 #[derive(Clone, Copy)]
@@ -42,6 +46,16 @@ pub(crate) struct Running {
     _servers: Vec<Box<dyn Any + Send>>,
 }
 
+impl Running {
+    /// Mounts a server that others wrote.
+    fn mount(server: Reference, folder: &Path) -> anyhow::Result<Self> {
+        let (address, export) = (server.address, server.export);
+        let first = Mounted::nfs(address, export, &folder.join("first"), "").context("the first mount")?;
+        let second = Mounted::nfs(address, export, &folder.join("second"), UNCACHED).context("the second mount")?;
+        Ok(Self { first, second, _servers: vec![Box::new(server)] })
+    }
+}
+
 /// Further options of the second mount.
 const UNCACHED: &str = ",actimeo=0,lookupcache=none";
 
@@ -60,7 +74,7 @@ pub(crate) fn all() -> Vec<Peer> {
         peer("directory-plain", false, present, fake::directory_plain),
         peer("directory-tls", false, present, fake::directory_tls),
         peer("tmpfs", true, present, local::tmpfs),
-        peer("ganesha", false, ganesha::missing, ganesha::start),
-        peer("knfsd", false, knfsd::missing, knfsd::start),
+        peer("ganesha", false, ganesha_server::missing, ganesha::start),
+        peer("knfsd", false, knfsd_server::missing, knfsd::start),
     ]
 }

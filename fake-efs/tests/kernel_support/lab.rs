@@ -6,9 +6,12 @@
 mod der;
 pub(crate) mod fake;
 pub(crate) mod files;
+pub(crate) mod ganesha;
+pub(crate) mod knfsd;
 pub(crate) mod locks;
 pub(crate) mod mounts;
 pub(crate) mod process;
+pub(crate) mod reference;
 pub(crate) mod report;
 pub(crate) mod signing;
 pub(crate) mod tunnel;

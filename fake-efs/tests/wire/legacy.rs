@@ -466,3 +466,26 @@ fn a_state_id_is_worth_nothing_on_a_connection_of_another_identity() {
     assert_eq!(status(&stranger.run(&[putfh(&handle), close(stateid, 3)])), bad);
     assert_eq!(status(&own.run(&[putfh(&handle), close(stateid, 3)])), None);
 }
+
+/// RFC 7530 §3.1.1: the whole request has its answer again, even when its first operation would fail now.
+#[test]
+fn a_request_whose_file_is_gone_since_is_answered_again() {
+    let (running, mut legacy) = setup();
+    let (stateid, handle) = legacy.open(b"f");
+    assert_eq!(status(&legacy.run(&[putrootfh(), remove(b"f")])), None);
+    let last_close = [putfh(&handle), close(stateid, 3)];
+    let first = legacy.run(&last_close);
+    assert_eq!(status(&first), None);
+    let mut again = Legacy(legacy.0.reconnect(running.address));
+    let repeated = again.run(&last_close);
+    assert_eq!((status(&repeated), repeated.rest()), (None, first.rest()));
+    // A request that comes for the first time finds nothing.
+    assert_eq!(status(&again.run(&last_close)), Some(Status::Stale));
+    let mine = again.run(&[putrootfh(), lookup(b"mine"), getfh()]).op(24).op(15).op(10).opaque();
+    let removal = [putfh(&mine), getattr(&[1]), putrootfh(), remove(b"mine")];
+    let first = again.run(&removal);
+    assert_eq!(status(&first), None);
+    let mut again = Legacy(again.0.reconnect(running.address));
+    let repeated = again.run(&removal);
+    assert_eq!((status(&repeated), repeated.rest()), (None, first.rest()));
+}

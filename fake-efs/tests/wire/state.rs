@@ -536,3 +536,57 @@ fn a_listing_in_small_pages_is_complete_under_change() {
     let expected: Vec<String> = (page..300).map(|number| format!("n{number:03}")).collect();
     assert_eq!(names, expected);
 }
+
+/// RFC 8881 §18.10.3: offset and length together are a number, unless the range goes to the end.
+#[test]
+fn only_a_range_to_the_end_has_the_last_byte() {
+    let running = populated();
+    let mut wire = Wire::session(running.address, "wire");
+    let (stateid, handle) = wire.open("f", 3);
+    let client = wire.client;
+    for (offset, length, expected) in [
+        (u64::MAX, 1, Some(Status::Inval)),
+        (u64::MAX - 1, 2, Some(Status::Inval)),
+        (u64::MAX - 1, 1, None),
+        (u64::MAX, u64::MAX, None),
+    ] {
+        let reply = wire.run(&[putfh(&handle), lock(2, offset, length, stateid, client, b"locker")]);
+        assert_eq!(status(&reply), expected, "{offset} and {length}");
+    }
+}
+
+/// RFC 8881 §18.4.3, §18.16.3: what was set is told, which is nothing that was not asked for.
+#[test]
+fn what_was_not_asked_for_is_not_told_to_be_set() {
+    let running = populated();
+    let mut wire = Wire::session(running.address, "wire");
+    let mut set_by_create = |op: Op| {
+        let mut reply = wire.run(&[putrootfh(), op]);
+        reply.op(24).op(6);
+        reply.u32();
+        reply.u64();
+        reply.u64();
+        reply.words()
+    };
+    assert_eq!(set_by_create(symlink(b"new-link", b"f")), Vec::<u32>::new());
+    assert_eq!(set_by_create(mkdir(b"new")), [0, 1 << 1], "the mode");
+    let exclusive = Open { access: 3, create: Some((2, vec![7; 8])), ..plain_open(wire.client, b"new-file") }.encode();
+    let mut reply = wire.run(&[putrootfh(), exclusive]);
+    reply.op(24).op(18).stateid();
+    reply.u32();
+    reply.u64();
+    reply.u64();
+    reply.u32();
+    assert_eq!(reply.words(), Vec::<u32>::new());
+}
+
+/// Without a current file nothing else of an operation is looked at, in both versions.
+#[test]
+fn what_needs_a_file_says_so_first() {
+    let running = populated();
+    let mut wire = Wire::session(running.address, "wire");
+    for op in [lookup(b""), create(1, b"x/y", (&[], &[])), open(wire.client, b"owner", 0, b"f"), remove(b".")] {
+        assert_eq!(status(&wire.run(std::slice::from_ref(&op))), Some(Status::NoFileHandle));
+        assert_eq!(wire.compound(0, &[op]).status, Status::NoFileHandle as u32);
+    }
+}

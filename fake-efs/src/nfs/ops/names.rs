@@ -1,6 +1,6 @@
 //! Names in directories: looking up, making, removing, moving.
 
-use super::super::attributes::{Bitmap, SetAttributes, number};
+use super::super::attributes::{Bitmap, SetAttributes};
 use super::super::compound::{Compound, OpResult};
 use super::super::credentials::{EXECUTE, WRITE};
 use super::super::status::Status;
@@ -91,9 +91,7 @@ pub(super) fn create_node(
     if !changes.is_empty() {
         made = compound.store.set_attributes(made.id, &Changes { mode: None, ..changes })?;
     }
-    let mut given = set.given;
-    given.insert(number::MODE);
-    Ok((made, change, given))
+    Ok((made, change, set.given))
 }
 
 pub(super) fn link(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>, result: &mut Encoder) -> OpResult {

@@ -8,12 +8,13 @@ pub(in super::super) struct Range {
 }
 
 impl Range {
-    /// The range that an offset and a length stand for; all ones mean "to the end". `None` if there is no such range.
+    /// The range that an offset and a length stand for; all ones mean "to the end". `None` if there is no such range: their sum has
+    /// to be a number, too (RFC 8881 §18.10.3), so that only a range to the end has the last byte.
     pub(in super::super) fn new(offset: u64, length: u64) -> Option<Self> {
         match length {
             0 => None,
             u64::MAX => Some(Self { first: offset, last: u64::MAX }),
-            _ => offset.checked_add(length - 1).map(|last| Self { first: offset, last }),
+            _ => offset.checked_add(length).map(|end| Self { first: offset, last: end - 1 }),
         }
     }
 
@@ -123,7 +124,8 @@ mod tests {
         assert_eq!(Range::new(u64::MAX, 2), None);
         assert_eq!(Range::new(5, 5), Some(Range { first: 5, last: 9 }));
         assert_eq!(Range::new(5, u64::MAX), Some(Range { first: 5, last: u64::MAX }));
-        assert_eq!(Range::new(u64::MAX, 1), Some(Range { first: u64::MAX, last: u64::MAX }));
+        assert_eq!(Range::new(u64::MAX - 1, 1), Some(Range { first: u64::MAX - 1, last: u64::MAX - 1 }));
+        assert_eq!(Range::new(u64::MAX, 1), None, "only what goes to the end has the last byte");
     }
 
     proptest! {
