@@ -174,7 +174,7 @@ impl Connection {
             (NFS_PROGRAM, 4, 1) => {
                 let request = Request { arguments: arguments.rest(), length };
                 let outline = compound::answer(&self.peer, call, request, encoder);
-                outline.inspect(|outline| self.entry.recent.note(*outline));
+                outline.inspect(|outline| self.entry.recent.note(self.entry.calls.load(Ordering::Relaxed), *outline));
                 return outline.is_some();
             }
             (NFS_PROGRAM, 4, _) => Accepted::ProcedureUnavailable,

@@ -304,7 +304,7 @@ fn connected(view: &View, connections: Vec<ConnectionView>) -> String {
 /// What a connection's client asked the file server last.
 fn requests(calls: Vec<RecentCall>) -> String {
     let total = calls.len();
-    let rows = calls.into_iter().map(|RecentCall { at, outline }| {
+    let rows = calls.into_iter().map(|RecentCall { number, outline }| {
         let mut operations: Vec<&str> = outline.operations().collect();
         if operations.len() < outline.count() as usize {
             operations.push("…");
@@ -315,13 +315,13 @@ fn requests(calls: Vec<RecentCall>) -> String {
             (other, None) => other.to_string(),
         };
         vec![
-            at.strftime("%H:%M:%S%.3f").to_string().into(),
+            number.to_string().into(),
             format!("4.{}", outline.minor_version).into(),
             operations.join(" ").into(),
             outcome.into(),
             if outline.repeated { "answered from memory" } else { "" }.into(),
         ]
     });
-    let columns = &["time", "version", "operations", "outcome", "repetition"];
+    let columns = &["#", "version", "operations", "outcome", "repetition"];
     Table { id: "requests", title: "Last requests", columns, rows: rows.collect(), total, more: Vec::new() }.html()
 }
