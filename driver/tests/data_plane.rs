@@ -122,6 +122,22 @@ async fn tunnels_of_a_driver_that_dies_go_on_until_the_next_one_has_settled_whic
     assert_eq!(processes(dir.path(), plane::SERVE).len(), 1, "the second driver has the same data plane");
 }
 
+/// A driver that ends in order drops everything that it has; its mounts go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_driver_that_stops_leaves_its_tunnels_open() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    for round in 0..5 {
+        let driver = Driver::start(dir.path(), support::driver());
+        let tunnel = spec(&format!("fsap-0123456789abcdef{round}"));
+        let lease = driver.plane.open(&tunnel, &PORTS, BTreeSet::new()).await.expect("open");
+        let port = lease.port();
+        driver.stop.cancel();
+        drop((lease, driver));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(takes_connections(port), "the port is closed");
+    }
+}
+
 /// As after an upgrade of the program, outside Kubernetes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_program_starts_a_data_plane_of_its_own_which_takes_everything_over() {
@@ -218,8 +234,8 @@ async fn another_user_is_refused() {
         // The driver's own check begins with the keeper, whose socket is closed to others; this is about orders.
         let script = "import socket,sys\ns=socket.socket(socket.AF_UNIX)\ns.connect(sys.argv[1])\n\
                       b=b'{\"order\":{\"id\":0,\"order\":{\"do\":\"hello\",\"version\":\"1\"}}}'\n\
-                      s.sendall(len(b).to_bytes(4,'big')+b)\n\
-                      try: answer=s.recv(1)\nexcept ConnectionError: answer=b''\nsys.exit(0 if answer==b'' else 1)";
+                      try:\n s.sendall(len(b).to_bytes(4,'big')+b)\n answer=s.recv(1)\n\
+                      except ConnectionError: answer=b''\nsys.exit(0 if answer==b'' else 1)";
         use std::os::unix::process::CommandExt as _;
         let mut command = std::process::Command::new("python3");
         command.args(["-c", script]).arg(folder.join("orders")).uid(65_534);

@@ -70,6 +70,8 @@ struct Inner {
     link: watch::Sender<Option<Link>>,
     wanted: Notify,
     opened: Notify,
+    /// From then on nothing is closed: leases end with the process, and the mounts don't.
+    stop: CancellationToken,
     away: AtomicBool,
     numbers: AtomicU64,
     questions: Arc<Semaphore>,
@@ -152,7 +154,8 @@ impl Lease {
 }
 
 impl DataPlane {
-    /// The way to the data plane in `directory`, until `stop`.
+    /// The way to the data plane in `directory`, until `stop`. Leases that are dropped after that leave their tunnels open, for the next
+    /// driver.
     pub fn new(host: Host, directory: PathBuf, answers: Answers, stop: CancellationToken) -> Self {
         let inner = Arc::new(Inner {
             host,
@@ -163,6 +166,7 @@ impl DataPlane {
             link: watch::Sender::new(None),
             wanted: Notify::new(),
             opened: Notify::new(),
+            stop: stop.clone(),
             away: AtomicBool::new(false),
             numbers: AtomicU64::new(1),
             questions: Arc::new(Semaphore::new(QUESTIONS)),
@@ -270,6 +274,9 @@ impl Inner {
     }
 
     fn close(&self, port: u16) {
+        if self.stop.is_cancelled() {
+            return;
+        }
         let mut leases = lock(&self.leases);
         // Another one may have been made since.
         if leases.get(&port).is_some_and(|held| held.strong_count() == 0) {
