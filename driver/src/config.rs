@@ -284,8 +284,11 @@ fn node_config(flags: &ServeFlags) -> Result<NodeConfig, ConfigError> {
 /// What `--efs-utils-conf-overrides` comes to.
 fn efs_utils(overrides: &str) -> Result<Settings, ConfigError> {
     const FLAG: &str = "efs-utils-conf-overrides";
-    Settings::new(&parse_overrides(FLAG, overrides)?, fips::MODULE)
-        .map_err(|reason| ConfigError::Flag { flag: FLAG, value: format!("{overrides:?}"), reason })
+    Settings::new(&parse_overrides(FLAG, overrides)?, fips::MODULE).map_err(|reason| ConfigError::Flag {
+        flag: FLAG,
+        value: format!("{overrides:?}"),
+        reason,
+    })
 }
 
 /// What a data plane that the driver starts is told.
@@ -512,8 +515,10 @@ mod tests {
 
     #[test]
     fn a_data_plane_that_the_driver_starts_is_told_the_same() {
-        let overrides = "--efs-utils-conf-overrides=client-info:source=mine,mount-watchdog:tls_cert_renewal_interval_min=30";
-        let given = [overrides, "--max-connections-per-mount=5", "--tunnels-trust-root", "--tls-ca-file=/c.pem", "--v=4"];
+        let overrides =
+            "--efs-utils-conf-overrides=client-info:source=mine,mount-watchdog:tls_cert_renewal_interval_min=30";
+        let given =
+            [overrides, "--max-connections-per-mount=5", "--tunnels-trust-root", "--tls-ca-file=/c.pem", "--v=4"];
         let expected = plane::process::Settings {
             directory: "/state/keeper".into(),
             tls_ca_file: Some("/c.pem".into()),

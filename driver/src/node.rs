@@ -235,7 +235,10 @@ impl NodeService {
         if config.tunnel_sidecar {
             let keeper = plane.keeper().clone();
             // The tunnels' sockets are the data plane's matter; the registration with the kubelet is this process's.
-            let asked = move || Ok(drop(keeper.inherit(|_| false)));
+            let asked = move || {
+                drop(keeper.inherit(|_| false));
+                Ok(())
+            };
             deps.blocking.run_patiently(on, "asking the port keeper", asked).await.map_err(state_error)?;
         }
         let mounting = config.max_inflight_mounts.map(|limit| (Arc::new(Semaphore::new(limit)), limit));

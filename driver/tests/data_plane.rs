@@ -90,7 +90,8 @@ async fn a_data_plane_that_is_killed_is_back_with_its_ports_and_nobody_is_told()
     kill_process(before, Signal::KILL).expect("kill");
     // Connections wait in the socket that the keeper holds.
     assert!(takes_connections(lease.port()), "the port is refused");
-    until("there is another", async || processes(dir.path(), plane::SERVE).first().is_some_and(|now| *now != before)).await;
+    until("there is another", async || processes(dir.path(), plane::SERVE).first().is_some_and(|now| *now != before))
+        .await;
     let same = driver.plane.reopen(lease.spec(), lease.port(), None).await.expect("it has the port");
     assert!(lease.is_served() && takes_connections(lease.port()));
     assert_eq!(driver.plane.report().await.len(), 1);

@@ -218,7 +218,10 @@ mod tests {
             super_options: format!("rw,vers=4.1,port={},addr=127.0.0.1", node.port),
         };
         let refused = node.open(&spec("fsap-00000001"), &[known]).await;
-        assert!(matches!(&refused, Err(NodeError::Tunnel(failure)) if failure.kind == FailureKind::NoPort), "{refused:?}");
+        assert!(
+            matches!(&refused, Err(NodeError::Tunnel(failure)) if failure.kind == FailureKind::NoPort),
+            "{refused:?}"
+        );
         assert_eq!(node.open(&spec("fsap-00000001"), &[]).await.expect("open"), node.port);
     }
 
@@ -230,7 +233,10 @@ mod tests {
         assert_eq!(node.open(&spec("fsap-00000001"), &[]).await.expect("open"), noted);
         node.noted(&record("/pods/third/mount", spec("fsap-00000002"), Reached::Tunnel(node.port)));
         let refused = node.open(&spec("fsap-00000003"), &[]).await;
-        assert!(matches!(&refused, Err(NodeError::Tunnel(failure)) if failure.kind == FailureKind::NoPort), "{refused:?}");
+        assert!(
+            matches!(&refused, Err(NodeError::Tunnel(failure)) if failure.kind == FailureKind::NoPort),
+            "{refused:?}"
+        );
     }
 
     /// Two processes have written their records at the same time.

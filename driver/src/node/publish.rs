@@ -198,11 +198,8 @@ impl State {
 
     async fn reach_directly(&self, mount: &MountRequest) -> Result<Reached, NodeError> {
         let what = mount.spec.to_string();
-        let addresses = self
-            .locate
-            .locate(&mount.spec)
-            .await
-            .map_err(|source| DialError::Locate { spec: what.clone(), source })?;
+        let addresses =
+            self.locate.locate(&mount.spec).await.map_err(|source| DialError::Locate { spec: what.clone(), source })?;
         let address =
             check_plain(&what, &addresses, self.limits).await.inspect_err(|_| self.locate.forget(&mount.spec))?;
         Ok(Reached::Direct(address.ip(), address.port()))

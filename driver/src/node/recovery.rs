@@ -51,8 +51,7 @@ impl State {
         let mounts = self.blocking.run_patiently(Dependency::MountTable, "reading it", mountinfo::table);
         let mounts = mounts.await.map_err(RecoverError::Mountinfo)?;
         let mut unfinished = Vec::new();
-        let (there, others): (Vec<_>, Vec<_>) =
-            records.into_iter().partition(|(_, record)| mounted(record, &mounts));
+        let (there, others): (Vec<_>, Vec<_>) = records.into_iter().partition(|(_, record)| mounted(record, &mounts));
         let served = there.len();
         self.serve_all_mounted(there.into_iter().map(|(_, record)| record).collect()).await;
         for (target, record) in others {

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use csi_proto::csi::{self, VolumeCondition, VolumeUsage, volume_usage::Unit};
 
-use super::{Published, State};
 use super::errors::NodeError;
 use super::publish::mountinfo_error;
 use super::request::target_path;
 use super::target;
 use super::walker::Totals;
+use super::{Published, State};
 use crate::mount::kernel::Usage;
 use crate::mount::mountinfo::MountEntry;
 
@@ -77,7 +77,7 @@ pub(super) async fn stats(
         ),
         (Ok(usage), Some((error, _))) => response(Some(usage), true, error),
         (Err(error), Some((tunnel, since))) => {
-            unwell(format!("no answer from the server ({error}); for {} s: {tunnel}", since))
+            unwell(format!("no answer from the server ({error}); for {since} s: {tunnel}"))
         }
         (Err(error), None) => unwell(format!("no answer from the server: {error}")),
     })

@@ -201,7 +201,8 @@ mod tests {
     #[test]
     fn a_certificate_of_the_process_before_is_taken_with_its_own_key_only() {
         let key = Arc::new(ClientKey::generate().expect("key"));
-        let der = Issuer::new(Arc::clone(&key)).issue(&claims(None), SystemTime::now()).expect("issue").cert[0].to_vec();
+        let der =
+            Issuer::new(Arc::clone(&key)).issue(&claims(None), SystemTime::now()).expect("issue").cert[0].to_vec();
         assert!(Issuer::new(key).again(der.clone()).is_some_and(|again| again.cert[0].to_vec() == der));
         let other = Issuer::new(Arc::new(ClientKey::generate().expect("key")));
         assert!(other.again(der).is_none() && other.again(vec![0; 300]).is_none());

@@ -71,11 +71,7 @@ struct Kept {
 impl Keeper {
     /// The keeper that has its socket in `directory`.
     pub fn new(directory: PathBuf) -> Self {
-        let inner = Inner {
-            directory,
-            state: Mutex::default(),
-            out_of_reach: AtomicBool::default(),
-        };
+        let inner = Inner { directory, state: Mutex::default(), out_of_reach: AtomicBool::default() };
         Self { inner: Arc::new(inner) }
     }
 
@@ -173,7 +169,7 @@ impl Keeper {
         let mut state = self.state();
         state.kept.remove(&port);
         let asked = |channel: &Channel| channel.send(Message::Release(port)).and_then(|()| channel.acknowledged());
-        if !state.channel.as_ref().is_some_and(|channel| asked(channel).is_ok()) {
+        if state.channel.as_ref().is_none_or(|channel| asked(channel).is_err()) {
             // One that is only slow still holds it when it answers again.
             state.unreleased.insert(port);
             state.channel = None;

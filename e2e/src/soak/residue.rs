@@ -18,8 +18,7 @@ const WITHIN: Duration = Duration::from_secs(60);
 const PORTS: RangeInclusive<u16> = 20049..=21048;
 
 /// What a driver with its data plane has in its state directory while nothing is mounted.
-const STATE: [&str; 6] =
-    ["admin.sock", "mounts", "keeper", "keeper/client-key.pem", "keeper/orders", "keeper/socket"];
+const STATE: [&str; 6] = ["admin.sock", "mounts", "keeper", "keeper/client-key.pem", "keeper/orders", "keeper/socket"];
 
 /// How large a process is.
 #[derive(Clone, Copy, Debug)]

@@ -42,7 +42,8 @@ async fn assert_unpublishes(fixture: &Fixture) {
 async fn kill_all(fixture: &mut Fixture) {
     let driver = fixture.driver.process.id().unwrap();
     let family = children(driver);
-    let others: Vec<_> = family.iter().flat_map(|(pid, _)| children(pid.unsigned_abs())).chain(family.clone()).collect();
+    let others: Vec<_> =
+        family.iter().flat_map(|(pid, _)| children(pid.unsigned_abs())).chain(family.clone()).collect();
     fixture.driver.process.kill(Duration::from_secs(30)).await.unwrap();
     // The keeper first: it would start the data plane again.
     for (pid, _) in others.into_iter().rev() {

@@ -37,6 +37,11 @@ impl Written {
     async fn end_unrefused(self, fixture: &Fixture, what: &str) {
         let failed = self.failed;
         let volume = self.end(fixture, what).await;
+        if failed_connects().unwrap() != failed {
+            for pod in ["efs-csi-node-0", "efs-csi-node-1", "efs-csi-node-2"] {
+                println!("{pod}:\n{}", fixture.lab.log(pod, TUNNEL));
+            }
+        }
         assert_eq!(failed_connects().unwrap(), failed, "{what}: the kernel was refused");
         fixture.lab.unpublish(&volume).await.unwrap();
     }

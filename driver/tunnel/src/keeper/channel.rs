@@ -144,7 +144,9 @@ impl Channel {
             return Ok(None);
         }
         match Message::decode(&bytes[..received.bytes.min(bytes.len())]) {
-            Some((message, note)) if note.len() <= NOTE_MAX => Ok(Some(Packet { message, socket, note: note.to_vec() })),
+            Some((message, note)) if note.len() <= NOTE_MAX => {
+                Ok(Some(Packet { message, socket, note: note.to_vec() }))
+            }
             _ => Err(io::Error::new(io::ErrorKind::InvalidData, "unknown message")),
         }
     }

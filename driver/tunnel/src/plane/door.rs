@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use efs_common::durable;
@@ -25,6 +25,7 @@ impl Door {
         durable::remove(&directory.join(&fresh))?;
         let opened = File::open(directory)?;
         let listener = UnixListener::bind(through(&opened).join(&fresh))?;
+        fs::set_permissions(directory.join(&fresh), fs::Permissions::from_mode(0o600))?;
         let inode = fs::symlink_metadata(directory.join(&fresh))?.ino();
         fs::rename(directory.join(&fresh), directory.join(SOCKET))?;
         Ok(Self { listener, directory: directory.to_owned(), inode })

@@ -14,13 +14,13 @@ use tokio_util::sync::CancellationToken;
 use super::door::Door;
 use super::remote::Remote;
 use super::serve::Plane;
+use crate::IssuerSlot;
 use crate::admission::{Admission, kernel_is_distinct};
 use crate::dial::{DialDeps, DialLimits, Locate, ProvideCredentials};
 use crate::keeper::{self, Keeper};
 use crate::roots::{self, RootsError};
 use crate::scale::Binding;
 use crate::supervisor::Tunnels;
-use crate::IssuerSlot;
 
 /// How long a stopped data plane serves for a successor that has not come yet. Kubernetes starts the next pod beside one that is deleted by
 /// force; a pod whose successor waits for its end must not make it wait.

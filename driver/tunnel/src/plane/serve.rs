@@ -205,6 +205,7 @@ impl Plane {
     }
 
     async fn serve(&self, stream: UnixStream) {
+        let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
         let (read, write) = stream.into_split();
         let mut frames = FramedRead::new(read, wire::frames(TO_PLANE_MAX));
         let mut write = FramedWrite::new(write, wire::frames(TO_DRIVER_MAX));
@@ -212,7 +213,7 @@ impl Plane {
         let Ok(Some(first)) = timeout(HELLO_WITHIN, frames.next()).await else { return };
         let Some(Ok(ToPlane::Order { id, order: Order::Hello { version } })) = first.ok().map(|it| wire::decode(&it))
         else {
-            tracing::warn!("something that isn't a driver has connected");
+            tracing::warn!(pid, "something that isn't a driver has connected: its first order is no hello");
             return;
         };
         tracing::debug!(version, "a driver is here");
@@ -238,7 +239,11 @@ impl Plane {
                             tracing::warn!(%error, "a driver says what can't be understood, and is cut off");
                             return;
                         };
-                        let failure = Failure::new(FailureKind::Internal, format!("the data plane ({VERSION}) can't do what it was asked to: {error}"));
+                        let message = format!(
+                            "the data plane is of version {VERSION} and does not understand an order, driver and data plane may be of different \
+                             versions: {error}"
+                        );
+                        let failure = Failure::new(FailureKind::Internal, message);
                         let _queued = say.try_send(ToDriver::Reply { id, reply: Reply::Failed(failure) });
                     }
                 }
@@ -354,16 +359,17 @@ impl Plane {
     /// Holds a tunnel for a driver. Its socket is the keeper's before the driver hears of it.
     async fn hold(&self, held: &mut HashMap<u16, Holding>, driver: u64, lease: TunnelLease) -> Reply {
         let port = lease.port();
-        let holding =
-            held.entry(port).or_insert_with(|| Holding { lease, holders: HashMap::new(), noted: Vec::new() });
+        let holding = held.entry(port).or_insert_with(|| Holding { lease, holders: HashMap::new(), noted: Vec::new() });
         *holding.holders.entry(driver).or_default() += 1;
+        tracing::debug!(tunnel = %holding.lease.spec(), port, driver, "opened");
         self.keep(holding).await;
         Reply::Open { port }
     }
 
     async fn check(&self, port: u16) -> Result<Reply, Failure> {
         let lease = self.inner.held.lock().await.get(&port).map(|holding| holding.lease.clone());
-        let lease = lease.ok_or_else(|| Failure::new(FailureKind::Internal, format!("no tunnel is open at port {port}")))?;
+        let lease =
+            lease.ok_or_else(|| Failure::new(FailureKind::Internal, format!("no tunnel is open at port {port}")))?;
         lease.check().await?;
         Ok(Reply::Reached { address: lease.mount_target() })
     }
@@ -389,6 +395,7 @@ impl Plane {
 
     async fn close(&self, held: &mut HashMap<u16, Holding>, port: u16) {
         let Some(holding) = held.remove(&port) else { return };
+        tracing::debug!(tunnel = %holding.lease.spec(), port, "closed");
         self.inner.remote.forget_tunnel(holding.lease.spec());
         drop(holding);
         if let Some(keeper) = self.inner.keeper.clone()
