@@ -46,6 +46,8 @@ pub struct Node {
 pub struct ContainerStatus {
     /// Its first process, while it runs.
     pub pid: Option<Pid>,
+    /// Since when it runs.
+    pub since: Option<Instant>,
     /// Whether its start-up probe has succeeded, if it has one.
     pub started: bool,
     /// Whether it counts as ready.
@@ -249,6 +251,7 @@ impl Shared {
         let container = self.node.runtime.start(&id, rootfs, &config, &log).await?;
         self.update(&spec.name, |status| {
             status.pid = Some(container.pid());
+            status.since = Some(container.started);
             status.restarts = restarts;
             status.start_took = Some(container.started - container.ordered);
             status.started = spec.startup_probe.is_none();

@@ -129,11 +129,12 @@ impl Plane {
                 keeper.forget(port);
                 continue;
             };
+            // Known before the first connection asks for it.
+            if let Some(address) = note.remembered.address {
+                self.inner.remote.remember(&note.spec, address);
+            }
             match self.inner.tunnels.reopen(&note.spec, port, Some(listener)) {
                 Ok(lease) => {
-                    if let Some(address) = note.remembered.address {
-                        self.inner.remote.remember(&note.spec, address);
-                    }
                     lease.inherit(note.remembered);
                     held.insert(port, Holding { lease, holders: HashMap::new(), noted: bytes });
                     restored += 1;
