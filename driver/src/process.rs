@@ -19,7 +19,7 @@ use crate::{debug, fips, logging, orphans, server, trash};
 /// What still runs on other threads when all is done has so long to end.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(1);
 /// Exit code for flags that are wrong.
-const WRONG_USAGE: u8 = 2;
+pub(crate) const WRONG_USAGE: u8 = 2;
 
 /// Runs the program with the given arguments, the program's name first, and gives its exit code: 0 after a clean stop,
 /// 1 when it can't run, 2 when the flags are wrong.
@@ -27,11 +27,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     let cli = match cli::parse(args.clone()) {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help goes to standard output and is no failure; clap knows. A closed pipe is no reason to fail either.
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(WRONG_USAGE));
-        }
+        Err(error) => return wrong_usage(&error),
     };
     let flags = cli.serve;
     if !flags.version
@@ -74,6 +70,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints what clap says of a command line.
+pub(crate) fn wrong_usage(error: &clap::Error) -> ExitCode {
+    // Help goes to standard output and is no failure; clap knows. A closed pipe is no reason to fail either.
+    let _ = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(WRONG_USAGE))
 }
 
 /// Makes sure that the SDK finds no endpoint that it can't use. An empty variable counts as none, as a chart or a shell script leaves it; a

@@ -15,26 +15,19 @@ use crate::cli::PlaneFlags;
 use crate::config::plane_settings;
 use crate::{logging, process};
 
-/// Exit code for flags that are wrong.
-const WRONG_USAGE: u8 = 2;
-
 /// Runs it with the arguments behind the word `tunnel`.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.collect();
     let named = std::iter::once(OsString::from("tunnel")).chain(arguments.iter().cloned());
     let flags = match PlaneFlags::try_parse_from(named) {
         Ok(flags) => flags,
-        Err(error) => {
-            // A closed pipe is no reason to fail either.
-            let _printed = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(WRONG_USAGE));
-        }
+        Err(error) => return process::wrong_usage(&error),
     };
     let settings = match plane_settings(&flags) {
         Ok(settings) => settings,
         Err(error) => {
             eprintln!("error: {error}");
-            return ExitCode::from(WRONG_USAGE);
+            return ExitCode::from(process::WRONG_USAGE);
         }
     };
     let done = if let Some(user) = flags.prepare {

@@ -21,7 +21,7 @@
 //! - [`keeper`]: the process that holds the ports and starts that one
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::OnceCell;
 
@@ -88,6 +88,11 @@ impl IssuerSlot {
         };
         self.cell.get_or_try_init(make).await.cloned().map_err(|error: key::KeyError| Arc::new(error))
     }
+}
+
+/// A lock that a panic has poisoned is used all the same: nothing is left half done while one is held.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The README's example is compiled with the tests.

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
 use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use efs_common::open_files::OutOfFiles;
@@ -17,6 +17,7 @@ use super::bind::Partition;
 use super::dial::{Connection, DialDeps, DialError, Dialer, Handshakes, Remembered};
 use super::identity::TunnelSpec;
 use super::listener::serve;
+use super::lock;
 use super::mux::Counts;
 use super::pump::Traffic;
 use super::scale::Binding;
@@ -427,8 +428,4 @@ fn port_error(port: u16, spec: &TunnelSpec) -> impl FnOnce(io::Error) -> OpenErr
 
 fn bind(port: u16) -> io::Result<TcpListener> {
     TcpListener::bind(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use futures::{SinkExt as _, StreamExt as _};
@@ -24,6 +24,7 @@ use super::{VERSION, executable};
 use crate::dial::{Locate, ProvideCredentials};
 use crate::identity::TunnelSpec;
 use crate::keeper::Keeper;
+use crate::lock;
 use crate::report::TunnelReport;
 
 /// A data plane that is away is waited for so long; one that dies is back sooner by far.
@@ -559,8 +560,4 @@ fn unexpected(reply: &Reply) -> Failure {
         other => format!("the data plane's reply is none: {other:?}"),
     };
     Failure::new(FailureKind::Internal, message)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,8 +4,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use super::wire::{Answer, Question, ToDriver};
 use crate::dial::{Locate, LocateError, ProvideCredentials};
 use crate::identity::{IamSource, TunnelSpec};
+use crate::lock;
 
 /// A driver that doesn't answer by then isn't waited for where there is an earlier answer. DNS and the EFS API take longer only when they fail.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
@@ -169,10 +170,6 @@ impl ProvideCredentials for Remote {
             _ => known.ok_or_else(|| "the driver, which gets them, does not answer".to_owned()),
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -18,7 +18,6 @@ use tokio::net::UnixStream;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::codec::{FramedRead, FramedWrite};
-use tokio_util::task::TaskTracker;
 
 use super::failure::{Failure, FailureKind};
 use super::remote::Remote;
@@ -257,10 +256,9 @@ impl Plane {
                 }
             }
         };
-        let tasks = TaskTracker::new();
         let carrying_out = async {
             while let Some((id, order)) = waiting.recv().await {
-                self.carry_out(driver, id, order, &say, &tasks).await;
+                self.carry_out(driver, id, order, &say).await;
             }
         };
         tokio::select! {
@@ -274,7 +272,7 @@ impl Plane {
         }
     }
 
-    async fn carry_out(&self, driver: u64, id: u64, order: Order, say: &mpsc::Sender<ToDriver>, tasks: &TaskTracker) {
+    async fn carry_out(&self, driver: u64, id: u64, order: Order, say: &mpsc::Sender<ToDriver>) {
         let reply = match order {
             Order::Hello { .. } | Order::Unknown => Reply::Unsupported,
             Order::Open { spec, first, last, avoid } => {
@@ -286,7 +284,7 @@ impl Plane {
             Order::Check { port } => {
                 // A check may wait for an answer of this very driver; what it orders next must not wait for the check.
                 let (plane, say, checks) = (self.clone(), say.clone(), Arc::clone(&self.inner.checks));
-                tasks.spawn(async move {
+                tokio::spawn(async move {
                     let reply = match checks.acquire_owned().await {
                         Ok(_permit) => plane.check(port).await.unwrap_or_else(Reply::Failed),
                         Err(closed) => Reply::Failed(Failure::new(FailureKind::Internal, closed.to_string())),
