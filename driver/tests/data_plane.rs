@@ -4,7 +4,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 
-use support::spec;
+use support::{Authority, SERVER_NAME, Server, spec};
 
 /// Ports that the system doesn't give out by itself, apart from those of other tests.
 const PORTS: std::ops::RangeInclusive<u16> = 0..=0;
@@ -30,12 +30,15 @@ struct Driver {
 
 impl Driver {
     fn start(state_dir: &Path, program: PathBuf) -> Self {
+        Self::start_for(state_dir, program, Vec::new(), (Ipv4Addr::LOCALHOST, 9).into())
+    }
+
+    /// One whose data plane is started with `arguments` and finds its mount targets at `address`.
+    fn start_for(state_dir: &Path, program: PathBuf, arguments: Vec<OsString>, address: SocketAddr) -> Self {
         let stop = CancellationToken::new();
-        let answers = Answers {
-            locate: Arc::new(support::At(vec![(Ipv4Addr::LOCALHOST, 9).into()])),
-            credentials: Arc::new(support::NoCredentials),
-        };
-        let host = Host::Child(Arc::new(Start { program, arguments: Vec::<OsString>::new() }));
+        let answers =
+            Answers { locate: Arc::new(support::At(vec![address])), credentials: Arc::new(support::NoCredentials) };
+        let host = Host::Child(Arc::new(Start { program, arguments }));
         Self { plane: DataPlane::new(host, plane::directory(state_dir), answers, stop.clone()), stop }
     }
 
@@ -161,6 +164,49 @@ async fn a_new_program_starts_a_data_plane_of_its_own_which_takes_everything_ove
     .await;
     assert!(takes_connections(port) && again.is_served());
     assert_eq!(second.plane.report().await.len(), 1);
+}
+
+/// What the older process still carries is ready in the newer one before it ends: the kernel waits for no handshake.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_of_the_process_before_are_made_ahead() {
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIP a data plane admits root alone");
+        assert!(std::env::var_os("REQUIRE_ALL").is_none(), "REQUIRE_ALL is set");
+        return;
+    }
+    let dir = tempfile::tempdir().expect("temp dir");
+    let authority = Authority::new();
+    let server = Server::start(authority.server(SERVER_NAME, 0, false), support::echo).await;
+    let handshakes = || server.certificates.lock().expect("lock").len();
+    let mut arguments = vec![OsString::from("--tunnels-trust-root"), "--tls-ca-file".into()];
+    arguments.push(authority.write(dir.path()).into());
+    let start = |program| Driver::start_for(dir.path(), program, arguments.clone(), server.address);
+    let older = dir.path().join("older-driver");
+    std::fs::copy(support::driver(), &older).expect("copy");
+    let first = start(older);
+    let tunnel = spec("fsap-0123456789abcdef0");
+    let lease = first.plane.open(&tunnel, &PORTS, BTreeSet::new()).await.expect("open");
+    let port = lease.port();
+    let connect = async || tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.expect("connect");
+    let mut carried = connect().await;
+    let ask = async |stream: &mut tokio::net::TcpStream| {
+        stream.write_all(b"hello").await.expect("write");
+        let mut answer = [0; 5];
+        stream.read_exact(&mut answer).await.expect("read");
+        assert_eq!(&answer, b"hello");
+    };
+    ask(&mut carried).await;
+    assert_eq!(handshakes(), 1);
+    first.die().await;
+    drop(lease);
+    let second = start(support::driver());
+    let _again = second.plane.reopen(&tunnel, port, None).await.expect("the port");
+    let ended = tokio::time::timeout(Duration::from_secs(20), carried.read(&mut [0; 1])).await.expect("an end");
+    assert!(!matches!(ended, Ok(1..)), "{ended:?}");
+    assert_eq!(handshakes(), 2, "the next one was there before the end");
+    let mut next = connect().await;
+    ask(&mut next).await;
+    assert_eq!(handshakes(), 2, "and it is used");
 }
 
 /// What comes over the socket may be anything; whoever else is connected does not notice.

@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use efs_tunnel::{
-    Admission, DialError, DialLimits, IamSource, OpenError, ProvideCredentials, Route, TunnelLease, TunnelSpec,
+    Admission, DialError, DialLimits, IamSource, Locate, LocateError, OpenError, ProvideCredentials, Route,
+    TunnelLease, TunnelSpec,
 };
+use rustix::net::{AddressFamily, SocketType, socket};
 use support::{Authority, SERVER_NAME, Server, spec, tunnels, tunnels_with};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -162,6 +164,45 @@ async fn a_lost_server_is_reached_again_by_the_next_connection_while_the_client_
     assert_eq!(counters.reconnected.load(Ordering::Relaxed), 1, "the second took the place of the first");
     assert_eq!((handshakes.succeeded(), handshakes.failed()), (2, 0), "a refused TCP connection is no handshake");
     assert!(lease.certificate_expires_in().is_some_and(|left| left > Duration::from_secs(3600)));
+}
+
+/// An address first, which is doubted later on, and then another one.
+struct Moved {
+    before: SocketAddr,
+    now: SocketAddr,
+    doubted: AtomicUsize,
+}
+
+#[async_trait::async_trait]
+impl Locate for Moved {
+    async fn locate(&self, _: &TunnelSpec) -> Result<Vec<SocketAddr>, LocateError> {
+        Ok(vec![if self.doubted.load(Ordering::SeqCst) == 0 { self.before } else { self.now }])
+    }
+
+    fn forget(&self, _: &TunnelSpec) {
+        self.doubted.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// As after the loss of a zone: nothing says that the address is gone, there is just no answer.
+#[tokio::test]
+async fn an_address_that_does_not_answer_is_doubted_long_before_it_is_given_up() {
+    let authority = Authority::new();
+    let server = Server::start(authority.server(SERVER_NAME, 0, false), nfs_or_echo).await;
+    // Its queue is full, so the system drops what else comes.
+    let silent = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+    rustix::net::bind(&silent, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).expect("a port");
+    rustix::net::listen(&silent, 0).expect("listen");
+    let silent = std::net::TcpListener::from(silent);
+    let before = silent.local_addr().expect("an address");
+    let _waiting: Vec<_> =
+        (0..2).map(|_| std::net::TcpStream::connect_timeout(&before, Duration::from_millis(100))).collect();
+    let moved = Moved { before, now: server.address, doubted: AtomicUsize::new(0) };
+    let limits = DialLimits { connect: Duration::from_secs(600), ..DialLimits::default() };
+    let tunnels = support::tunnels_found_by(&authority, Arc::new(moved), limits);
+    let lease = tunnels.open(&spec("fsap-0123456789abcdef0"), &HashSet::new()).expect("open");
+    lease.check().await.expect("the other address");
+    assert_eq!(lease.mount_target(), Some(server.address));
 }
 
 #[tokio::test]

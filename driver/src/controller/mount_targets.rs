@@ -1,6 +1,7 @@
 //! Addresses of mount targets in another account, for the volume context: nodes there can't resolve the file system's name.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::ControllerError;
@@ -45,9 +46,11 @@ pub(crate) fn context(
     az: Option<&str>,
 ) -> Result<HashMap<String, String>, ControllerError> {
     let mut usable: Vec<&MountTarget> =
-        targets.iter().filter(|target| target.state == LifeCycle::Available && target.address.is_some()).collect();
+        targets.iter().filter(|target| target.state == LifeCycle::Available && !target.addresses.is_empty()).collect();
     usable.sort_by_key(|target| &target.id);
-    let address = |target: &MountTarget| target.address.map(|address| address.to_string()).unwrap_or_default();
+    let address = |target: &MountTarget| target.addresses.first().map(IpAddr::to_string).unwrap_or_default();
+    // The Go driver's nodes know one address a zone; a mount target with two is new, and a node may have either family only.
+    let addresses = |target: &MountTarget| target.addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(",");
     let Some(first) = usable.first() else {
         let message = if targets.is_empty() {
             format!("file system {file_system} has no mount target; create one in each zone of the cluster")
@@ -69,7 +72,7 @@ pub(crate) fn context(
     let mut map = BTreeMap::new();
     for target in usable {
         for zone in [&target.availability_zone, &target.availability_zone_id].into_iter().flatten() {
-            map.insert(zone.as_str(), address(target));
+            map.insert(zone.as_str(), addresses(target));
         }
     }
     let map = serde_json::to_string(&map).expect("a map of strings is always JSON");
@@ -86,7 +89,7 @@ mod tests {
             state,
             availability_zone: Some(format!("us-east-1{}", char::from(b'a' + n))),
             availability_zone_id: Some(format!("use1-az{n}")),
-            address: Some(std::net::IpAddr::from([10, 0, 0, n])),
+            addresses: vec![IpAddr::from([10, 0, 0, n])],
         }
     }
 
@@ -107,6 +110,15 @@ mod tests {
             ("use1-az3", "10.0.0.3"),
         ];
         assert_eq!(map, want.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
+    }
+
+    #[test]
+    fn the_map_has_both_addresses_of_a_mount_target() {
+        let mut both = target(1, LifeCycle::Available);
+        both.addresses.push("fd00::1".parse().unwrap());
+        let map = made(std::slice::from_ref(&both), None).unwrap().remove("mounttargetipmap").unwrap();
+        assert_eq!(map, r#"{"us-east-1b":"10.0.0.1,fd00::1","use1-az1":"10.0.0.1,fd00::1"}"#);
+        assert_eq!(made(&[both], Some("us-east-1b")).unwrap()["mounttargetip"], "10.0.0.1");
     }
 
     #[test]

@@ -181,8 +181,8 @@ impl TunnelSessions {
         let addresses: Vec<SocketAddr> = targets
             .iter()
             .filter(|target| target.state == LifeCycle::Available)
-            .filter_map(|target| target.address)
-            .map(|address| SocketAddr::new(address, place.port))
+            .flat_map(|target| &target.addresses)
+            .map(|address| SocketAddr::new(*address, place.port))
             .collect();
         if addresses.is_empty() {
             return Err(NoSession::MountTarget(format!(

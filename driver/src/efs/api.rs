@@ -151,8 +151,8 @@ pub struct MountTarget {
     pub availability_zone: Option<String>,
     /// The zone's id, which means the same zone in every account, such as `use1-az1`.
     pub availability_zone_id: Option<String>,
-    /// The IPv4 address, or the IPv6 address when it has no other.
-    pub address: Option<IpAddr>,
+    /// The IPv4 address and the IPv6 address, as far as it has them.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// The EFS control plane. Implementations retry by themselves; an error is the answer after the last attempt.

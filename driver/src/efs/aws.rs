@@ -214,10 +214,11 @@ impl EfsApi for AwsEfs {
                     state: LifeCycle::from_word(target.life_cycle_state().as_str()),
                     availability_zone: target.availability_zone_name().map(str::to_owned),
                     availability_zone_id: target.availability_zone_id().map(str::to_owned),
-                    address: [target.ip_address(), target.ipv6_address()]
+                    addresses: [target.ip_address(), target.ipv6_address()]
                         .into_iter()
                         .flatten()
-                        .find_map(|address| address.parse().ok()),
+                        .filter_map(|address| address.parse().ok())
+                        .collect(),
                 }
             }));
             match answer.next_marker {

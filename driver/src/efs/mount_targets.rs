@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use efs_tunnel::{Locate, LocateError, TunnelSpec};
+use efs_tunnel::{Locate, LocateError, Route, TunnelSpec};
 use tokio::net::lookup_host;
 use tokio::time::timeout;
 
@@ -176,7 +176,8 @@ impl Locate for MountTargets {
 
 /// Access points and identities of a file system share its addresses.
 fn key(spec: &TunnelSpec) -> TunnelSpec {
-    TunnelSpec { access_point: None, iam: None, ..spec.clone() }
+    let route = Route { max_connections: None, ..spec.route.clone() };
+    TunnelSpec { access_point: None, iam: None, route, ..spec.clone() }
 }
 
 /// The addresses of the volume's map: our zone's first, then the others as a way out when that one is dead.
@@ -186,14 +187,14 @@ fn from_map(spec: &TunnelSpec, zone: Option<&str>, zone_id: Option<&str>) -> Vec
     if mine.is_empty() {
         tracing::warn!(tunnel = %spec, ?zone, "mounttargetip map has no entry for this node's zone, using another zone's");
     }
-    mine.into_iter().chain(others).map(|(_, address)| *address).collect()
+    mine.into_iter().chain(others).flat_map(|(_, addresses)| addresses.all()).copied().collect()
 }
 
 /// Addresses of available mount targets: those of our zone first. The id counts before the name, which means another zone in
 /// every account.
 fn usable(targets: Vec<MountTarget>, zone: Option<&str>, zone_id: Option<&str>) -> Vec<IpAddr> {
     let mut targets: Vec<MountTarget> =
-        targets.into_iter().filter(|target| target.state == LifeCycle::Available && target.address.is_some()).collect();
+        targets.into_iter().filter(|target| target.state == LifeCycle::Available).collect();
     targets.sort_by_key(|target| {
         if zone_id.is_some() && target.availability_zone_id.as_deref() == zone_id {
             0
@@ -205,7 +206,7 @@ fn usable(targets: Vec<MountTarget>, zone: Option<&str>, zone_id: Option<&str>) 
             2
         }
     });
-    targets.into_iter().filter_map(|target| target.address).collect()
+    targets.into_iter().flat_map(|target| target.addresses).collect()
 }
 
 #[cfg(test)]
@@ -218,7 +219,7 @@ mod tests {
             state,
             availability_zone: Some(zone.to_owned()),
             availability_zone_id: Some(id.to_owned()),
-            address: Some([10, 0, 0, last].into()),
+            addresses: vec![[10, 0, 0, last].into()],
         }
     }
 
@@ -246,7 +247,7 @@ mod tests {
             region: "us-east-1".to_owned(),
             server_name: "fs-0123456789abcdef0.efs.us-east-1.amazonaws.invalid".to_owned(),
             iam: None,
-            route: efs_tunnel::Route::default(),
+            route: Route::default(),
         };
         std::fs::write(&hosts, format!("10.0.0.9 {}\n", spec.server_name)).unwrap();
         let given = crate::efs::metadata::Given {
@@ -274,5 +275,14 @@ mod tests {
         assert_eq!(last(Some("us-east-1b"), None), ["10.0.0.2", "10.0.0.1"]);
         assert_eq!(last(Some("us-east-1a"), Some("use1-az2")), ["10.0.0.2", "10.0.0.1"]);
         assert_eq!(last(Some("us-east-1c"), None), ["10.0.0.1", "10.0.0.2"]);
+    }
+
+    /// Which family works is known when one answers, not before.
+    #[test]
+    fn both_addresses_of_a_mount_target_are_tried() {
+        let both: Vec<IpAddr> = vec![[10, 0, 0, 1].into(), "fd00::1".parse().unwrap()];
+        let target =
+            MountTarget { addresses: both.clone(), ..target("us-east-1a", "use1-az1", LifeCycle::Available, 1) };
+        assert_eq!(usable(vec![target], None, None), both);
     }
 }

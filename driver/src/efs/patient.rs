@@ -133,7 +133,7 @@ mod tests {
                 state: LifeCycle::Available,
                 availability_zone: None,
                 availability_zone_id: None,
-                address: None,
+                addresses: Vec::new(),
             };
             match self.is_there.load(Ordering::Relaxed) {
                 true => Ok(vec![target]),

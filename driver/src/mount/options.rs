@@ -47,6 +47,8 @@ pub struct EfsOptions {
     pub region: Option<String>,
     /// `mounttargetip=…`.
     pub mount_target: Option<IpAddr>,
+    /// `maxconn=…`: connections to the mount target for one of the kernel's, instead of the node's number.
+    pub max_connections: Option<u8>,
     /// `awsprofile=…`.
     pub profile: Option<String>,
     /// `rolearn=…`.
@@ -135,6 +137,8 @@ const NFS_WORDS: &[(&str, &[&str])] = &[
 ];
 /// Options that a security module takes before the file system does: labels, which may hold commas.
 pub const LABELS: &[&str] = &["context", "fscontext", "defcontext", "rootcontext"];
+/// Connections to the mount target that `maxconn` can ask for.
+pub const CONNECTIONS: std::ops::RangeInclusive<u8> = 1..=efs_tunnel::bind::CONNECTIONS_MAX as u8;
 /// What a version without a minor one means: the highest that EFS has. The kernel would take 4.0.
 const HIGHEST: &str = "4.1";
 /// Options that mean something to mount(8), fstab or AWS's helper programs and nothing here.
@@ -301,6 +305,13 @@ impl ParsedOptions {
             "awsprofile" => text(&mut efs.profile),
             "rolearn" => text(&mut efs.role),
             "jwtpath" => text(&mut efs.token_file),
+            "maxconn" => {
+                let given = value.unwrap_or_default().parse().ok().filter(|number| CONNECTIONS.contains(number));
+                let (least, most) = (CONNECTIONS.start(), CONNECTIONS.end());
+                efs.max_connections =
+                    Some(given.ok_or_else(|| format!("needs a number of connections from {least} to {most}"))?);
+                Ok(true)
+            }
             "mounttargetip" => {
                 let address = value.unwrap_or_default().parse().map_err(|_| "is not an IP address".to_owned())?;
                 efs.mount_target = Some(address);
@@ -467,7 +478,8 @@ fn contradict(one: &str, other: &str) -> bool {
 
 /// A known option that `key` may be a misspelling of.
 fn closest(key: &str) -> Option<&'static str> {
-    const EFS: &[&str] = &["tls", "iam", "accesspoint", "region", "awsprofile", "rolearn", "jwtpath", "mounttargetip"];
+    const EFS: &[&str] =
+        &["tls", "iam", "accesspoint", "region", "awsprofile", "rolearn", "jwtpath", "mounttargetip", "maxconn"];
     let known = NFS_FLAGS.iter().chain(NFS_NUMBERS).chain(EFS).copied().chain(NFS_WORDS.iter().map(|(name, _)| *name));
     known
         .map(|name| (strsim::damerau_levenshtein(key, name), name))

@@ -63,6 +63,10 @@ impl PublishRequest {
         let access_point = access_point(&volume, &parsed.efs)?;
         let encrypted = encrypted(&context, &parsed.efs, access_point.as_ref())?;
         let iam = iam_source(&parsed.efs, encrypted)?;
+        if parsed.efs.max_connections.is_some() && !encrypted {
+            let reason = "needs encryption; remove encryptInTransit: \"false\", or use nconnect";
+            return Err(NodeError::request("mountOptions maxconn", reason));
+        }
         let mut options: MountOptions = parsed.kernel;
         if request.readonly || matches!(mode, Mode::SingleNodeReaderOnly | Mode::MultiNodeReaderOnly) {
             options.set_read_only();
@@ -217,7 +221,7 @@ fn route(context: Route, options: &EfsOptions) -> Result<Route, NodeError> {
     {
         return Err(NodeError::request("mountOptions az", format!("{zone:?} is not the name of an availability zone")));
     }
-    Ok(Route { address, zone: options.zone.clone(), ..context })
+    Ok(Route { address, zone: options.zone.clone(), max_connections: options.max_connections, ..context })
 }
 
 impl Context {
@@ -250,8 +254,11 @@ impl Context {
                             NodeError::request(field(), format!("is not a JSON object of texts: {error}"))
                         })?;
                     for (zone, address) in map {
-                        let parsed: IpAddr = address.parse().map_err(|_| not_address(field(), &address))?;
-                        context.route.by_zone.insert(zone, parsed);
+                        // One of each family, where the mount target has both.
+                        let parsed: Result<Vec<IpAddr>, _> =
+                            address.split(',').map(|address| address.trim().parse()).collect();
+                        let parsed = parsed.map_err(|_| not_address(field(), &address))?;
+                        context.route.by_zone.insert(zone, parsed.into());
                     }
                 }
                 "path" => {
@@ -389,10 +396,17 @@ mod tests {
         assert_eq!(one.address, Some(IpAddr::from([192, 0, 2, 1])));
         let six = parsed("fs-12345678", &["mounttargetip=2001:db8::1"], &[]).mount.spec.route;
         assert!(six.address.is_some_and(|address| address.is_ipv6()));
-        let map = r#"{"us-east-1a":"192.0.2.1","use1-az2":"2001:db8::2"}"#;
+        let map = r#"{"us-east-1a":"192.0.2.1","use1-az2":"192.0.2.2,2001:db8::2"}"#;
         let zones = parsed("fs-12345678", &[], &[("mounttargetipmap", map)]).mount.spec.route;
-        assert_eq!(zones.by_zone.len(), 2);
+        assert_eq!(zones.by_zone["us-east-1a"].all(), [IpAddr::from([192, 0, 2, 1])]);
+        assert_eq!(zones.by_zone["use1-az2"].all(), [IpAddr::from([192, 0, 2, 2]), "2001:db8::2".parse().unwrap()]);
+        // Records of an earlier version are read, and an earlier version reads ours where there is one address.
+        let route = r#"{"by_zone":{"us-east-1a":"192.0.2.1"}}"#;
+        let kept: efs_tunnel::Route = serde_json::from_str(route).unwrap();
+        assert_eq!(serde_json::to_string(&kept).unwrap(), route);
         assert!(parsed("fs-12345678", &[], &[("crossaccount", "true")]).mount.spec.route.cross_account);
+        let several = parsed("fs-12345678", &["maxconn=4"], &[]).mount.spec.route;
+        assert_eq!(several.max_connections, Some(4));
         let zone = parsed("fs-12345678", &["az=us-east-1b"], &[]).mount.spec.route;
         assert_eq!(zone.zone.as_deref(), Some("us-east-1b"));
         let region = parsed("fs-12345678", &["region=cn-north-1"], &[]).mount.spec;
@@ -438,6 +452,8 @@ mod tests {
             ("an access point of nothing", fs, &["accesspoint=fsap-x"], &[]),
             ("tls and not", fs, &["tls"], &[plain]),
             ("iam without encryption", fs, &["iam"], &[plain]),
+            ("connections without encryption", fs, &["maxconn=4"], &[plain]),
+            ("too many connections", fs, &["maxconn=17"], &[]),
             ("a profile without iam", fs, &["awsprofile=dev"], &[]),
             ("an option of nobody", fs, &["nconect=4"], &[]),
             ("a smuggled option", fs, &["rsize=1048576,port=22"], &[]),

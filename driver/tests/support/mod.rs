@@ -15,6 +15,7 @@ use efs_tunnel::{
 };
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::client::danger::HandshakeSignatureValid;
@@ -202,6 +203,16 @@ impl Server {
     }
 }
 
+/// Says everything again.
+pub(crate) async fn echo(mut stream: TlsStream<TcpStream>) {
+    let mut buffer = vec![0; 1000];
+    while let Ok(length @ 1..) = stream.read(&mut buffer).await {
+        if stream.write_all(&buffer[..length]).await.is_err() || stream.flush().await.is_err() {
+            return;
+        }
+    }
+}
+
 /// Mount targets at fixed addresses.
 pub(crate) struct At(pub(crate) Vec<SocketAddr>);
 
@@ -266,12 +277,29 @@ pub(crate) fn tunnels_with(
     credentials: Arc<dyn ProvideCredentials>,
     stop: CancellationToken,
 ) -> Tunnels {
+    tunnels_by(authority, Arc::new(At(vec![address])), limits, admission, credentials, stop)
+}
+
+/// Tunnels that find their mount targets by `locate`.
+pub(crate) fn tunnels_found_by(authority: &Authority, locate: Arc<dyn Locate>, limits: DialLimits) -> Tunnels {
+    let admission = Admission::OnlyUid(rustix::process::geteuid().as_raw());
+    tunnels_by(authority, locate, limits, admission, Arc::new(NoCredentials), CancellationToken::new())
+}
+
+fn tunnels_by(
+    authority: &Authority,
+    locate: Arc<dyn Locate>,
+    limits: DialLimits,
+    admission: Admission,
+    credentials: Arc<dyn ProvideCredentials>,
+    stop: CancellationToken,
+) -> Tunnels {
     let dir = tempfile::tempdir().expect("temp dir");
     let roots = roots::from_file(&authority.write(dir.path())).expect("roots");
     let deps = DialDeps {
         issuer: IssuerSlot::new(None),
         roots: Arc::new(roots),
-        locate: Arc::new(At(vec![address])),
+        locate,
         credentials,
         source: "k8s".to_owned(),
         limits,

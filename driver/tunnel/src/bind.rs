@@ -7,6 +7,7 @@
 use std::io;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -25,9 +26,25 @@ pub const CONNECTIONS_MAX: usize = 16;
 /// What AWS's proxy takes until a server tells: so many connections, above so many bytes a second.
 const DEFAULT: ScaleUp = ScaleUp { connections: 5, threshold: Some(300 * 1024 * 1024) };
 
-/// The name of a partition.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+/// The name of a partition. Between processes it is written in hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Partition([u8; PARTITION_LENGTH]);
+
+impl From<Partition> for String {
+    fn from(partition: Partition) -> Self {
+        hex::encode(partition.0)
+    }
+}
+
+impl TryFrom<String> for Partition {
+    type Error = hex::FromHexError;
+
+    fn try_from(digits: String) -> Result<Self, Self::Error> {
+        let mut name = [0; PARTITION_LENGTH];
+        hex::decode_to_slice(digits, &mut name).map(|()| Self(name))
+    }
+}
 
 impl std::fmt::Debug for Partition {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

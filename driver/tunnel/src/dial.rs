@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -29,6 +30,7 @@ use super::certificate::{CertificateError, Claims, Issuer, LIFETIME};
 use super::identity::{IamSource, TunnelSpec};
 use super::key::KeyError;
 use super::lock;
+use super::race::{self, Lost};
 use super::scale::Binding;
 
 /// A live, encrypted way to a mount target.
@@ -91,6 +93,9 @@ pub trait ProvideCredentials: Send + Sync {
     /// Credentials from `source`, good for at least the next minutes.
     async fn credentials(&self, source: &IamSource, region: &str) -> Result<Credentials, String>;
 }
+
+/// Addresses that don't answer within this time are doubted. A handshake of TCP in one region takes some milliseconds.
+const AFRESH_AFTER: Duration = Duration::from_millis(400);
 
 /// Credentials that end within this time are as good as ended: a connection takes its time, and clocks differ.
 const ENDS_SOON: Duration = Duration::from_secs(60);
@@ -270,6 +275,7 @@ pub struct RememberedCertificate {
 pub struct Dialer {
     spec: Arc<TunnelSpec>,
     deps: Arc<DialDeps>,
+    binding: Binding,
     certificate: Mutex<Option<Presented>>,
     /// The certificate of the process before, until it is needed: its key may still be on its way from the disk.
     inherited: Mutex<Option<RememberedCertificate>>,
@@ -322,9 +328,11 @@ impl Presented {
 impl Dialer {
     /// A dialer for `spec`.
     pub fn new(spec: Arc<TunnelSpec>, deps: Arc<DialDeps>) -> Self {
+        let binding = deps.binding.with(spec.route.max_connections);
         Self {
             spec,
             deps,
+            binding,
             certificate: Mutex::new(None),
             inherited: Mutex::new(None),
             handshakes: Handshakes::default(),
@@ -371,7 +379,7 @@ impl Dialer {
         if !self.asks_for_partition() {
             return Ok(Connection { stream, bound: None, incarnation });
         }
-        let error = match bind(&mut stream, self.deps.binding.client(), incarnation, self.deps.limits.bind).await {
+        let error = match bind(&mut stream, self.binding.client(), incarnation, self.deps.limits.bind).await {
             Ok(bound) => return Ok(Connection { stream, bound: Some(bound), incarnation }),
             Err(error) => error,
         };
@@ -391,7 +399,7 @@ impl Dialer {
 
     fn asks_for_partition(&self) -> bool {
         let until = *lock(&self.unbound_until);
-        self.deps.binding.is_on() && until.is_none_or(|until| until <= Instant::now())
+        self.binding.is_on() && until.is_none_or(|until| until <= Instant::now())
     }
 
     fn unbind(&self) {
@@ -400,7 +408,7 @@ impl Dialer {
 
     /// How many connections a mount may have.
     pub(crate) fn binding(&self) -> &Binding {
-        &self.deps.binding
+        &self.binding
     }
 
     /// Connects and makes an NFS NULL call, which also brings to light a server that refuses us after the handshake.
@@ -419,15 +427,7 @@ impl Dialer {
     }
 
     async fn try_dial(&self) -> Result<Upstream, DialError> {
-        let limits = self.deps.limits;
-        let no_address = |source| DialError::Locate { spec: self.spec.to_string(), source };
-        let addresses = timeout(limits.locate, self.deps.locate.locate(&self.spec))
-            .await
-            .unwrap_or_else(|_| {
-                let message = format!("the search took longer than {} s", limits.locate.as_secs());
-                Err(LocateError { message, missing: false })
-            })
-            .map_err(no_address)?;
+        let addresses = self.locate().await?;
         let certificate = self.certificate().await?;
         let tcp = self.connect(&addresses).await?;
         let result = self.handshake(tcp, certificate).await;
@@ -446,26 +446,52 @@ impl Dialer {
         result
     }
 
+    async fn locate(&self) -> Result<Vec<SocketAddr>, DialError> {
+        let limit = self.deps.limits.locate;
+        let no_address = |source| DialError::Locate { spec: self.spec.to_string(), source };
+        let late =
+            || LocateError { message: format!("the search took longer than {} s", limit.as_secs()), missing: false };
+        let located = timeout(limit, self.deps.locate.locate(&self.spec)).await;
+        located.unwrap_or_else(|_| Err(late())).map_err(no_address)
+    }
+
+    /// Connects to one of `addresses`. When none of them answers soon, their zone may be dead, or the file system may have moved: the way is
+    /// looked for afresh, beside the attempts that go on.
     async fn connect(&self, addresses: &[SocketAddr]) -> Result<TcpStream, DialError> {
-        let limit = self.deps.limits.connect;
-        let mut failure = None;
-        for &address in addresses {
-            let reason = match timeout(limit, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => match tune(&stream) {
-                    Ok(()) => return Ok(stream),
-                    Err(error) => error.to_string(),
-                },
-                Ok(Err(error)) => {
-                    if let Some(reason) = OutOfFiles::of(&error) {
-                        return Err(DialError::Files { spec: self.spec.to_string(), reason });
-                    }
-                    error.to_string()
-                }
-                Err(_) => format!("no answer within {} s", limit.as_secs()),
-            };
-            failure = Some(DialError::Connect { spec: self.spec.to_string(), address, reason });
+        let mut known = pin!(self.connect_to(addresses));
+        if let Ok(ended) = timeout(AFRESH_AFTER, known.as_mut()).await {
+            return ended;
         }
-        Err(failure.unwrap_or_else(|| no_addresses(&self.spec.to_string())))
+        self.deps.locate.forget(&self.spec);
+        let afresh = async {
+            let mut found = self.locate().await?;
+            found.retain(|address| !addresses.contains(address));
+            self.connect_to(&found).await
+        };
+        let mut afresh = pin!(afresh);
+        tokio::select! {
+            ended = known.as_mut() => match ended {
+                Ok(stream) => Ok(stream),
+                Err(error) => afresh.await.map_err(|_| error),
+            },
+            ended = afresh.as_mut() => match ended {
+                Ok(stream) => Ok(stream),
+                Err(_) => known.await,
+            },
+        }
+    }
+
+    async fn connect_to(&self, addresses: &[SocketAddr]) -> Result<TcpStream, DialError> {
+        let spec = self.spec.to_string();
+        let failed = |address, error: &io::Error| match OutOfFiles::of(error) {
+            Some(reason) => DialError::Files { spec: spec.clone(), reason },
+            None => DialError::Connect { spec: spec.clone(), address, reason: error.to_string() },
+        };
+        let raced = race::connect(addresses, self.deps.limits.connect).await.ok_or_else(|| no_addresses(&spec))?;
+        let stream = raced.map_err(|Lost { address, error }| failed(address, &error))?;
+        let address = addresses.first().copied().unwrap_or_else(|| ([0, 0, 0, 0], 0).into());
+        tune(&stream).map_err(|error| failed(stream.peer_addr().unwrap_or(address), &error))?;
+        Ok(stream)
     }
 
     async fn handshake(&self, tcp: TcpStream, certificate: Arc<CertifiedKey>) -> Result<Upstream, DialError> {
@@ -614,25 +640,15 @@ impl Dialer {
 
 /// Whether an NFS server without TLS answers at one of `addresses`: the first that does.
 pub async fn check_plain(what: &str, addresses: &[SocketAddr], limits: DialLimits) -> Result<SocketAddr, DialError> {
-    let mut failure = None;
-    for &address in addresses {
-        let error = match timeout(limits.connect, TcpStream::connect(address)).await {
-            Ok(Ok(mut stream)) => match null_exchange(&mut stream, limits.first_call).await {
-                Ok(()) => return Ok(address),
-                Err(error) => DialError::NotNfs { address, reason: error.to_string() },
-            },
-            Ok(Err(error)) => match OutOfFiles::of(&error) {
-                Some(reason) => return Err(DialError::Files { spec: what.to_owned(), reason }),
-                None => DialError::Connect { spec: what.to_owned(), address, reason: error.to_string() },
-            },
-            Err(_) => {
-                let reason = format!("no answer within {} s", limits.connect.as_secs());
-                DialError::Connect { spec: what.to_owned(), address, reason }
-            }
-        };
-        failure = Some(error);
-    }
-    Err(failure.unwrap_or_else(|| no_addresses(what)))
+    let raced = race::connect(addresses, limits.connect).await.ok_or_else(|| no_addresses(what))?;
+    let mut stream = raced.map_err(|Lost { address, error }| match OutOfFiles::of(&error) {
+        Some(reason) => DialError::Files { spec: what.to_owned(), reason },
+        None => DialError::Connect { spec: what.to_owned(), address, reason: error.to_string() },
+    })?;
+    let not_nfs = |address| move |error: io::Error| DialError::NotNfs { address, reason: error.to_string() };
+    let address = stream.peer_addr().map_err(not_nfs(([0, 0, 0, 0], 0).into()))?;
+    null_exchange(&mut stream, limits.first_call).await.map_err(not_nfs(address))?;
+    Ok(address)
 }
 
 fn no_addresses(what: &str) -> DialError {

@@ -46,15 +46,48 @@ pub struct Route {
     /// `mounttargetip`: this address and no other.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
-    /// `mounttargetipmap`: one address per availability zone name or id.
+    /// `mounttargetipmap`: the addresses per availability zone name or id.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub by_zone: BTreeMap<String, IpAddr>,
+    pub by_zone: BTreeMap<String, ZoneAddresses>,
     /// `az`: the zone to use instead of the node's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
+    /// `maxconn`: connections to the mount target for one of the kernel's, instead of the node's number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_connections: Option<u8>,
     /// `crossaccount`: the name starts with the node's zone id; there is no fall-back to the API.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub cross_account: bool,
+}
+
+/// The addresses of the mount target in one zone: one, or one of each family. A single one is written as a text, as it was when there
+/// was never more.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ZoneAddresses {
+    /// One.
+    One(IpAddr),
+    /// Several, best first.
+    Several(Vec<IpAddr>),
+}
+
+impl ZoneAddresses {
+    /// All of them, best first.
+    pub fn all(&self) -> &[IpAddr] {
+        match self {
+            Self::One(address) => std::slice::from_ref(address),
+            Self::Several(addresses) => addresses,
+        }
+    }
+}
+
+impl From<Vec<IpAddr>> for ZoneAddresses {
+    fn from(addresses: Vec<IpAddr>) -> Self {
+        match addresses[..] {
+            [address] => Self::One(address),
+            _ => Self::Several(addresses),
+        }
+    }
 }
 
 /// Where the credentials of a mount with IAM authorization come from. Only the source is kept, never a secret.

@@ -7,6 +7,7 @@
 //! - [`key`], [`certificate`], [`signing`]: who we are
 //! - [`roots`]: whom we believe
 //! - [`dial`]: one connection to a mount target
+//! - `race`: which of its addresses
 //! - [`ahead`]: reading several records at once
 //! - [`bind`]: which of the server's partitions a connection leads to
 //! - [`pump`]: bytes between the two sides, over one connection
@@ -14,6 +15,8 @@
 //! - [`scale`]: how many connections there are
 //! - [`record`], `buffer`: where records end, and what holds them
 //! - [`peer`], [`admission`]: who connects to the port, and who may
+//! - `drain`: the last moments of a connection
+//! - `warm`: connections made ahead of the kernel's
 //! - [`listener`]: the port of one tunnel
 //! - [`supervisor`]: all tunnels
 //! - [`report`]: what a tunnel tells about itself
@@ -31,6 +34,7 @@ pub mod bind;
 mod buffer;
 pub mod certificate;
 pub mod dial;
+mod drain;
 pub mod identity;
 pub mod keeper;
 pub mod key;
@@ -39,16 +43,18 @@ pub mod mux;
 pub mod peer;
 pub mod plane;
 pub mod pump;
+mod race;
 pub mod record;
 pub mod report;
 pub mod roots;
 pub mod scale;
 pub mod signing;
 pub mod supervisor;
+mod warm;
 
 pub use admission::Admission;
 pub use dial::{DialDeps, DialError, DialLimits, Locate, LocateError, ProvideCredentials};
-pub use identity::{IamSource, Route, TunnelSpec};
+pub use identity::{IamSource, Route, TunnelSpec, ZoneAddresses};
 pub use scale::Binding;
 pub use supervisor::{OpenError, Tunnel, TunnelLease, Tunnels};
 

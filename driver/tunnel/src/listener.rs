@@ -15,8 +15,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::admission::Admission;
-use super::bind::CONNECTIONS_MAX;
-use super::dial::Connection;
+use super::bind::{CONNECTIONS_MAX, Partition};
+use super::dial::{Connection, Dialer};
+use super::drain::{Hushed, drained};
 use super::mux::multiplex;
 use super::peer;
 use super::pump::{PumpError, Side, pump};
@@ -34,7 +35,7 @@ const REFUSALS_TOLD_EVERY: Duration = Duration::from_secs(10);
 /// Pause after the process ran out of file descriptors or memory for a new connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves `listener` until `stop`. Connections end with it.
+/// Serves `listener` until `stop`. Connections end with it, when what is under way has been answered.
 pub async fn serve(tunnel: Arc<Tunnel>, listener: TcpListener, admission: Admission, stop: CancellationToken) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let tasks = TaskTracker::new();
@@ -68,8 +69,8 @@ pub async fn serve(tunnel: Arc<Tunnel>, listener: TcpListener, admission: Admiss
         tasks.spawn(async move {
             tokio::select! {
                 biased;
-                () = stop.cancelled() => {}
-                () = carry(&tunnel, stream) => {}
+                () = drained(&stop, &tunnel.counters().traffic) => {}
+                () = carry(&tunnel, stream, &stop) => {}
             }
             drop(permit);
         });
@@ -109,7 +110,7 @@ fn admit(stream: &TcpStream, from: SocketAddr, admission: Admission) -> Result<(
 }
 
 /// Carries one connection from accept to end.
-async fn carry(tunnel: &Tunnel, local: TcpStream) {
+async fn carry(tunnel: &Tunnel, local: TcpStream, stop: &CancellationToken) {
     if let Err(error) = local.set_nodelay(true) {
         tracing::debug!(%error, "cannot switch off Nagle's algorithm");
     }
@@ -118,7 +119,7 @@ async fn carry(tunnel: &Tunnel, local: TcpStream) {
     let address = tcp.peer_addr().map_or_else(|error| error.to_string(), |address| address.to_string());
     let _active = tunnel.activate();
     tracing::debug!(tunnel = %tunnel.spec(), port = tunnel.port(), %address, partition = ?connection.partition(), "connected");
-    match move_bytes(tunnel, local, connection).await {
+    match move_bytes(tunnel, Hushed::new(local, stop.clone()), connection).await {
         Ok(side) => {
             tracing::debug!(tunnel = %tunnel.spec(), port = tunnel.port(), %address, ?side, "connection closed");
         }
@@ -130,7 +131,7 @@ async fn carry(tunnel: &Tunnel, local: TcpStream) {
 }
 
 /// Over one connection as it comes, or over several as calls and replies, where the server says which of them belong together.
-async fn move_bytes(tunnel: &Tunnel, local: TcpStream, connection: Connection) -> Result<Side, PumpError> {
+async fn move_bytes(tunnel: &Tunnel, local: Hushed<TcpStream>, connection: Connection) -> Result<Side, PumpError> {
     let traffic = &tunnel.counters().traffic;
     let (Some(partition), Some(bound)) = (connection.partition(), connection.bound) else {
         return pump(local, connection.stream, traffic).await;
@@ -155,16 +156,24 @@ async fn move_bytes(tunnel: &Tunnel, local: TcpStream, connection: Connection) -
 /// Connects to the mount target, again and again with growing pauses, as long as the kernel waits. (Closing instead would
 /// make the kernel wait longer and longer before it tries again.) `None` when the kernel has given up.
 async fn reach(tunnel: &Tunnel, local: &TcpStream) -> Option<Connection> {
-    let mut connection = match tunnel.take_warm() {
+    let connection = match tunnel.take_warm() {
         Some(warm) => warm,
         None => insist(tunnel, local).await?,
     };
-    // A session can be used at the partition only where it was made. Elsewhere the kernel makes a new one, which takes longer than
-    // some more connections, and with several of its own (nconnect) it never comes to an end.
-    if let Some(wanted) = tunnel.partition().filter(|wanted| connection.partition().is_some_and(|is| is != *wanted)) {
+    let connection = lead_to(tunnel.partition(), connection, tunnel.dialer()).await;
+    tunnel.set_partition(connection.partition());
+    Some(connection)
+}
+
+/// A connection to `wanted` in the place of one that leads elsewhere, unless that takes too long.
+///
+/// A session can be used at the partition only where it was made. Elsewhere the kernel makes a new one, which takes longer than
+/// some more connections, and with several of its own (nconnect) it never comes to an end.
+pub(super) async fn lead_to(wanted: Option<Partition>, mut connection: Connection, dialer: &Dialer) -> Connection {
+    if let Some(wanted) = wanted.filter(|wanted| connection.partition().is_some_and(|is| is != *wanted)) {
         let deadline = Instant::now() + SAME_PARTITION.0;
         for _ in 0..SAME_PARTITION.1 {
-            let again = timeout_at(deadline, tunnel.dialer().dial_another(connection.incarnation)).await;
+            let again = timeout_at(deadline, dialer.dial_another(connection.incarnation)).await;
             let Ok(Ok(another)) = again else { break };
             connection = another;
             if connection.partition() == Some(wanted) {
@@ -172,8 +181,7 @@ async fn reach(tunnel: &Tunnel, local: &TcpStream) -> Option<Connection> {
             }
         }
     }
-    tunnel.set_partition(connection.partition());
-    Some(connection)
+    connection
 }
 
 async fn insist(tunnel: &Tunnel, local: &TcpStream) -> Option<Connection> {

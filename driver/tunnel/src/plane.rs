@@ -8,6 +8,7 @@
 //! - [`wire`]: what driver and data plane say to each other
 //! - `failure`: what went wrong, across a process's border
 //! - [`client`]: the driver's side
+//! - `greet`: what is said to a data plane by who is no driver
 //! - [`host`]: where the data plane runs, and how it is started
 //! - [`serve`]: the data plane's side
 //! - [`remote`]: what it asks of the driver
@@ -16,16 +17,15 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use std::{fs, io};
 
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
-use tokio::time::timeout;
 
 pub mod client;
 mod door;
 mod failure;
+mod greet;
 pub mod host;
 pub mod process;
 pub mod remote;
@@ -34,6 +34,7 @@ pub mod wire;
 
 pub use client::{DataPlane, Lease};
 pub use failure::{Failure, FailureKind};
+pub use greet::check;
 pub use host::Host;
 pub use serve::Plane;
 
@@ -81,28 +82,6 @@ pub fn give_directory(directory: &Path, user: u32) -> io::Result<()> {
     }
     rustix::fs::fchmod(&opened, Mode::RWXU)?;
     Ok(rustix::fs::fchown(&opened, owner, group)?)
-}
-
-/// A data plane has so long to say that it is there.
-const CHECKED_WITHIN: Duration = Duration::from_secs(2);
-
-/// Asks the data plane in `directory` whether it is there, for a liveness probe.
-///
-/// # Errors
-/// When there is none, or it doesn't answer.
-pub async fn check(directory: &Path) -> io::Result<()> {
-    use futures::{SinkExt as _, StreamExt as _};
-    let talk = async {
-        let stream = door::connect(directory).await?;
-        let mut frames = tokio_util::codec::Framed::new(stream, wire::frames(wire::TO_DRIVER_MAX));
-        let hello = wire::Order::Hello { version: VERSION.to_owned() };
-        frames.send(wire::encode(&wire::ToPlane::Order { id: 0, order: hello })).await?;
-        match frames.next().await {
-            Some(answer) => answer.map(drop),
-            None => Err(io::ErrorKind::UnexpectedEof.into()),
-        }
-    };
-    timeout(CHECKED_WITHIN, talk).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }
 
 #[cfg(test)]

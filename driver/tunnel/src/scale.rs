@@ -47,6 +47,12 @@ impl Binding {
         Self { most, client: Client::default(), searches: Arc::new(Semaphore::new(SEARCHES)) }
     }
 
+    /// The same with another number, if one is given.
+    pub(crate) fn with(&self, most: Option<u8>) -> Self {
+        let most = most.map_or(self.most, |most| usize::from(most).clamp(1, CONNECTIONS_MAX));
+        Self { most, ..self.clone() }
+    }
+
     /// One connection for each of the kernel's.
     pub fn off() -> Self {
         Self::up_to(1)

@@ -11,19 +11,21 @@ use std::time::{Duration, Instant};
 
 use efs_common::open_files::OutOfFiles;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
 
 use super::admission::Admission;
 use super::bind::Partition;
 use super::dial::{Connection, DialDeps, DialError, Dialer, Handshakes, Remembered};
 use super::identity::TunnelSpec;
-use super::listener::serve;
+use super::listener::{lead_to, serve};
 use super::lock;
 use super::mux::Counts;
 use super::pump::Traffic;
 use super::scale::Binding;
+use super::warm::{WARM_FOR, Warm};
 
-/// A checked connection that no mount has claimed is closed after this long.
-const WARM_FOR: Duration = Duration::from_secs(10);
+/// Connections of the kernel's to one tunnel: at most 16 (`nconnect` of nfs(5)).
+const EXPECTED_MAX: usize = 16;
 
 /// Why a tunnel could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -109,7 +111,7 @@ pub struct Tunnel {
     health: Mutex<Health>,
     /// A copy of the listening socket, for the keeper, while the tunnel is open.
     socket: Mutex<Option<Arc<OwnedFd>>>,
-    warm: Mutex<Option<(Instant, Connection)>>,
+    warm: Warm,
     /// Where the last connection has led. The kernel's sessions are there.
     partition: Mutex<Option<Partition>>,
 }
@@ -125,6 +127,13 @@ struct Health {
 pub struct TunnelLease {
     tunnel: Arc<Tunnel>,
     _open: Arc<DropGuard>,
+}
+
+impl TunnelLease {
+    /// The tunnel, which is open as long as somebody has a lease.
+    pub fn tunnel(&self) -> Arc<Tunnel> {
+        Arc::clone(&self.tunnel)
+    }
 }
 
 impl std::ops::Deref for TunnelLease {
@@ -195,7 +204,29 @@ impl Tunnel {
         }
         let connection = self.dialer.dial_checked().await?;
         self.note_reached();
-        *lock(&self.warm) = Some((Instant::now(), connection));
+        self.warm.discard();
+        self.warm.put(connection);
+        Ok(())
+    }
+
+    /// Makes connections ahead of the kernel's, which another process carries until they are ready. They lead to `partition`, where the
+    /// kernel's sessions are, if that can be had.
+    ///
+    /// # Errors
+    /// When the mount target can't be reached.
+    pub async fn expect(self: Arc<Self>, connections: usize, partition: Option<Partition>) -> Result<(), DialError> {
+        for _ in 0..connections.min(EXPECTED_MAX) {
+            let connection = self.dialer.dial().await?;
+            self.note_reached();
+            self.warm.put(lead_to(partition, connection, &self.dialer).await);
+        }
+        let mut known = lock(&self.partition);
+        *known = known.or(partition);
+        drop(known);
+        tokio::spawn(async move {
+            tokio::time::sleep(WARM_FOR).await;
+            self.warm.drop_expired();
+        });
         Ok(())
     }
 
@@ -219,11 +250,11 @@ impl Tunnel {
 
     /// Closes the connection that [`Self::check`] made, if nobody has used it.
     pub fn discard_warm(&self) {
-        *lock(&self.warm) = None;
+        self.warm.discard();
     }
 
     pub(super) fn take_warm(&self) -> Option<Connection> {
-        lock(&self.warm).take().filter(|(made, _)| made.elapsed() < WARM_FOR).map(|(_, connection)| connection)
+        self.warm.take()
     }
 
     /// Where the kernel's sessions are, if that is known.
@@ -277,6 +308,7 @@ pub struct Tunnels {
     admission: Admission,
     stop: CancellationToken,
     open: Mutex<Open>,
+    serving: TaskTracker,
 }
 
 #[derive(Default)]
@@ -288,7 +320,7 @@ struct Open {
 impl Tunnels {
     /// No tunnel yet. New ones take ports of `ports` in turn; all end with `stop`.
     pub fn new(deps: DialDeps, ports: RangeInclusive<u16>, admission: Admission, stop: CancellationToken) -> Self {
-        Self { deps: Arc::new(deps), ports, admission, stop, open: Mutex::default() }
+        Self { deps: Arc::new(deps), ports, admission, stop, open: Mutex::default(), serving: TaskTracker::new() }
     }
 
     /// The open tunnel for `spec`, if there is one.
@@ -369,6 +401,13 @@ impl Tunnels {
         list
     }
 
+    /// Ends all tunnels: their ports first, then their connections, as soon as what is under way has been answered.
+    pub async fn end(&self) {
+        self.stop.cancel();
+        self.serving.close();
+        self.serving.wait().await;
+    }
+
     fn start(
         &self,
         open: &mut Open,
@@ -390,11 +429,11 @@ impl Tunnels {
             active: AtomicUsize::new(0),
             health: Mutex::default(),
             socket: Mutex::new(Some(socket)),
-            warm: Mutex::new(None),
+            warm: Warm::default(),
             partition: Mutex::new(None),
         });
         let stop = self.stop.child_token();
-        tokio::spawn(serve(Arc::clone(&tunnel), listener, self.admission, stop.clone()));
+        self.serving.spawn(serve(Arc::clone(&tunnel), listener, self.admission, stop.clone()));
         let guard = Arc::new(stop.drop_guard());
         open.tunnels.insert(port, (Arc::clone(&tunnel), Arc::downgrade(&guard)));
         Ok(TunnelLease { tunnel, _open: guard })

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use efs_common::open_files;
 use rustix::process::{Signal, set_parent_process_death_signal};
 use tokio::sync::Notify;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::door::Door;
+use super::greet::announce;
 use super::remote::Remote;
 use super::serve::Plane;
 use crate::IssuerSlot;
@@ -27,6 +28,8 @@ use crate::supervisor::Tunnels;
 const LINGER: Duration = Duration::from_secs(3);
 /// Pause between two looks for one.
 const LINGER_PAUSE: Duration = Duration::from_millis(10);
+/// Connections end within this time: what is under way is answered, but a server that is away can't be waited for.
+const ENDED_WITHIN: Duration = Duration::from_secs(1);
 /// How often it is seen whether the name still leads here, and whether anybody needs this process.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// One that isn't to last ends so long after the last tunnel and driver.
@@ -117,7 +120,9 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Plan
     tracing::info!(version = super::VERSION, tunnels = restored, "the data plane serves");
     let door = serve(door, &plane, &settings, &stop).await;
     hand_over(&door, &plane, &settings).await;
-    tunnels_end.cancel();
+    if timeout(ENDED_WITHIN, plane.end()).await.is_err() {
+        tracing::warn!("connections are cut off");
+    }
     if let Err(error) = door.close() {
         tracing::debug!(%error, "cannot remove the socket's name");
     }
@@ -192,6 +197,10 @@ async fn hand_over(door: &Door, plane: &Plane, settings: &Settings) {
     let asked = tokio::task::spawn_blocking(move || keeper::process::check(&directory)).await;
     if !matches!(asked, Ok(Ok(()))) {
         tracing::warn!("the next data plane's keeper does not answer; it may miss what was opened last");
+    }
+    // What it has ready the kernel need not wait for.
+    if let Err(error) = announce(&settings.directory, plane.carried()).await {
+        tracing::info!(%error, "the next data plane makes its connections when the kernel asks for them");
     }
     tracing::info!("a successor serves; going");
 }

@@ -12,7 +12,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::{SinkExt as _, StreamExt as _};
+use std::future::ready;
+
+use futures::{SinkExt as _, StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, Semaphore, mpsc};
@@ -21,7 +23,7 @@ use tokio_util::codec::{FramedRead, FramedWrite};
 
 use super::failure::{Failure, FailureKind};
 use super::remote::Remote;
-use super::wire::{self, Order, Reply, TO_DRIVER_MAX, TO_PLANE_MAX, ToDriver, ToPlane};
+use super::wire::{self, Expected, Order, Reply, TO_DRIVER_MAX, TO_PLANE_MAX, ToDriver, ToPlane};
 use super::{OWN_EXECUTABLE, VERSION, executable};
 use crate::dial::{Locate as _, Remembered};
 use crate::identity::TunnelSpec;
@@ -39,6 +41,8 @@ const MESSAGES: usize = 256;
 const ORDERS: usize = 2048;
 /// Mount targets that are being checked at a time.
 const CHECKS: usize = 512;
+/// Handshakes at a time for connections that another data plane still carries: they must not take its processor away.
+const AHEAD: usize = 4;
 /// Notes change together when a tunnel is used for the first time: certificate, address.
 const NOTED_AFTER: Duration = Duration::from_millis(50);
 /// How often it is seen to certificates that will soon be too old, and to a keeper that was away.
@@ -211,10 +215,18 @@ impl Plane {
         let mut write = FramedWrite::new(write, wire::frames(TO_DRIVER_MAX));
         // Who only looks whether somebody is there hangs up.
         let Ok(Some(first)) = timeout(HELLO_WITHIN, frames.next()).await else { return };
-        let Some(Ok(ToPlane::Order { id, order: Order::Hello { version } })) = first.ok().map(|it| wire::decode(&it))
-        else {
-            tracing::warn!(pid, "something that isn't a driver has connected: its first order is no hello");
-            return;
+        let (id, version) = match first.ok().map(|it| wire::decode(&it)) {
+            Some(Ok(ToPlane::Order { id, order: Order::Hello { version } })) => (id, version),
+            Some(Ok(ToPlane::Order { id, order: Order::Expect { tunnels } })) => {
+                self.expect(tunnels).await;
+                // One that has gone needs no reply.
+                let _sent = write.send(wire::encode(&ToDriver::Reply { id, reply: Reply::Done })).await;
+                return;
+            }
+            _ => {
+                tracing::warn!(pid, "something that isn't a driver has connected: its first order is no hello");
+                return;
+            }
         };
         tracing::debug!(version, "a driver is here");
         let (say, mut said) = mpsc::channel::<ToDriver>(MESSAGES);
@@ -274,7 +286,7 @@ impl Plane {
 
     async fn carry_out(&self, driver: u64, id: u64, order: Order, say: &mpsc::Sender<ToDriver>) {
         let reply = match order {
-            Order::Hello { .. } | Order::Unknown => Reply::Unsupported,
+            Order::Hello { .. } | Order::Expect { .. } | Order::Unknown => Reply::Unsupported,
             Order::Open { spec, first, last, avoid } => {
                 self.open(driver, &spec, &(first..=last), &avoid).await.unwrap_or_else(Reply::Failed)
             }
@@ -317,6 +329,39 @@ impl Plane {
         };
         // A driver that has gone needs no reply.
         let _sent = say.send(ToDriver::Reply { id, reply }).await;
+    }
+
+    /// Makes connections for what another data plane still carries.
+    async fn expect(&self, tunnels: Vec<Expected>) {
+        let held = self.inner.held.lock().await;
+        let known: Vec<_> = tunnels
+            .into_iter()
+            .filter_map(|expected| Some((held.get(&expected.port)?.lease.tunnel(), expected)))
+            .collect();
+        drop(held);
+        let count = known.len();
+        let made = stream::iter(known).map(|(tunnel, Expected { port, connections, partition })| async move {
+            let made = tunnel.expect(connections, partition).await;
+            made.inspect_err(|error| tracing::debug!(port, %error, "no connection ahead of the kernel's")).is_ok()
+        });
+        let made = made.buffer_unordered(AHEAD).filter(|made| ready(*made)).count().await;
+        tracing::info!(tunnels = count, made, "ready for the connections of the data plane before");
+    }
+
+    /// What is carried now, for whoever is to carry it on.
+    pub(super) fn carried(&self) -> Vec<Expected> {
+        let tunnels = self.inner.tunnels.list().into_iter();
+        let carried = tunnels.map(|tunnel| Expected {
+            port: tunnel.port(),
+            connections: tunnel.active(),
+            partition: tunnel.partition(),
+        });
+        carried.filter(|expected| expected.connections > 0).collect()
+    }
+
+    /// Ends all tunnels, when what is under way has been answered.
+    pub(super) async fn end(&self) {
+        self.inner.tunnels.end().await;
     }
 
     async fn open(

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::codec::LengthDelimitedCodec;
 
 use super::failure::Failure;
+use crate::bind::Partition;
 use crate::dial::LocateError;
 use crate::identity::{IamSource, TunnelSpec};
 use crate::report::TunnelReport;
@@ -118,9 +119,27 @@ pub enum Order {
     },
     /// Tell about all tunnels.
     Report,
+    /// Make connections for those that another data plane carries and is about to end. It says this in place of [`Order::Hello`], as it
+    /// is no driver.
+    Expect {
+        /// By port; those that aren't known here are passed over.
+        tunnels: Vec<Expected>,
+    },
     /// An order of a newer version.
     #[serde(other)]
     Unknown,
+}
+
+/// The connections of the kernel's to one tunnel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expected {
+    /// The tunnel's port.
+    pub port: u16,
+    /// How many there are.
+    pub connections: usize,
+    /// Where the kernel's sessions are.
+    #[serde(default)]
+    pub partition: Option<Partition>,
 }
 
 /// What became of an order.
