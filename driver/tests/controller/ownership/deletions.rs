@@ -266,6 +266,26 @@ async fn a_refusal_after_a_lost_deletion_does_not_end_it() {
     files.umount().await.unwrap();
 }
 
+/// A deletion is cut off behind AWS's part. Before anybody goes on with it, a directory volume adopts the directory.
+#[tokio::test]
+async fn a_directory_with_a_new_owner_survives_the_rest_of_a_deletion() {
+    let Deleting { bed, fs, files } = Deleting::new().await;
+    let id = bed.create(request("pvc-1", &fs, &[])).await.unwrap().volume_id;
+    precious(&*files, "/pvc-1").await;
+    bed.fake.faults().add(Rule::on("DeleteAccessPoint", Effect::DropAfter).times(1)).unwrap();
+    let rule = bed.fake.faults().add(Rule::on("DeleteAccessPoint", denied())).unwrap();
+    assert_refused(bed.delete(&id).await, Code::Unavailable, &["DeleteAccessPoint"]);
+    bed.fake.faults().remove(rule);
+    let mut adoption = directory("pvc-2", &fs, "/pvc-1");
+    adoption.parameters.insert("adoptDirectory".to_owned(), "true".to_owned());
+    // The controller that was cut off still knows the access point; its successor asks AWS.
+    let (mut fresh, _served) = bed.another_controller().await;
+    fresh.create_volume(adoption).await.unwrap();
+    bed.delete(&id).await.unwrap();
+    assert!(is_there(&*files, "/pvc-1").await, "it is the directory volume's");
+    files.umount().await.unwrap();
+}
+
 /// The first call says that what has the directory's name now stays, and is refused by AWS. The second one must say so, too.
 #[tokio::test]
 async fn what_a_refused_deletion_says_to_stay_stays() {
