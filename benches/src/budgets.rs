@@ -7,7 +7,7 @@ use Rule::{AtMost, AtMostMore, RatioAtLeast, RatioAtMost};
 use crate::peers::nfs_servers::GANESHA;
 use crate::peers::{moto, stunnel};
 use crate::report::Measurement;
-use crate::scenarios::{api, controller, directories, pods, publish, tunnel, walker};
+use crate::scenarios::{api, controller, directories, pods, publish, several, tunnel, walker};
 use crate::stats::Summary;
 
 /// What a budget limits.
@@ -139,6 +139,11 @@ const BUDGETS: &[Budget] = &[
     budget("container out of memory, 100 volumes", "pods.memory.many", AtMostMore(500.0, pods::UNDISTURBED), "–"),
     budget("liveness kill, 1 volume", "pods.hung", AtMostMore(500.0, pods::UNDISTURBED), "–"),
     budget("liveness kill, 100 volumes", "pods.hung.many", AtMostMore(500.0, pods::UNDISTURBED), "–"),
+    budget("data plane killed, 1 volume", "pods.plane", AtMostMore(150.0, pods::UNDISTURBED), "–"),
+    budget("data plane killed, 100 volumes", "pods.plane.many", AtMostMore(500.0, pods::UNDISTURBED), "–"),
+    budget("five connections, sequential write", "several.write", RatioAtLeast(4.5, several::ONE), "–"),
+    budget("five connections, sequential read", "several.read", RatioAtLeast(4.5, several::ONE), "–"),
+    budget("first further connection of a busy mount", "several.first", AtMost(5.0), "–"),
     budget("/healthz with a frozen state disk", "pods.frozen.health", AtMost(1000.0), "–"),
     budget("I/O with a frozen state disk", "pods.frozen.stall", AtMostMore(500.0, pods::UNDISTURBED), "–"),
     budget("statistics walker over 1,000,000 files", "walker.tree", RatioAtMost(0.5, walker::DU), "–"),

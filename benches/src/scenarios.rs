@@ -9,6 +9,7 @@ pub mod image;
 pub mod nfs;
 pub mod pods;
 pub mod publish;
+pub mod several;
 pub mod start;
 pub mod suite;
 pub mod tunnel;
@@ -87,6 +88,8 @@ pub enum Scenario {
     Publish,
     /// What happens to the node's pod.
     Pods,
+    /// One mount over several connections.
+    Several,
     /// The fake's file server beside others.
     Nfs,
     /// csi-sanity.
@@ -105,6 +108,7 @@ pub const ALL: &[Scenario] = &[
     Scenario::Walker,
     Scenario::Publish,
     Scenario::Pods,
+    Scenario::Several,
     Scenario::Nfs,
     Scenario::Suite,
 ];
@@ -126,6 +130,7 @@ impl Scenario {
             Self::Walker => "walker",
             Self::Publish => "publish",
             Self::Pods => "pods",
+            Self::Several => "several",
             Self::Nfs => "nfs",
             Self::Suite => "suite",
         }
@@ -142,7 +147,7 @@ impl Scenario {
             | Self::Connections
             | Self::Image
             | Self::Walker => Place::Host,
-            Self::Publish | Self::Pods | Self::Nfs | Self::Suite => Place::Lab,
+            Self::Publish | Self::Pods | Self::Several | Self::Nfs | Self::Suite => Place::Lab,
         }
     }
 
@@ -159,6 +164,7 @@ impl Scenario {
             Self::Walker => walker::declare(board),
             Self::Publish => publish::declare(board),
             Self::Pods => pods::declare(board),
+            Self::Several => several::declare(board),
             Self::Nfs => nfs::declare(board),
             Self::Suite => suite::declare(board),
         }
@@ -177,6 +183,7 @@ impl Scenario {
             Self::Walker => walker::run(setting, board).await,
             Self::Publish => publish::run(setting, board).await,
             Self::Pods => pods::run(setting, board).await,
+            Self::Several => several::run(setting, board).await,
             Self::Nfs => nfs::run(setting, board).await,
             Self::Suite => suite::run(setting, board).await,
         }

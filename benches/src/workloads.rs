@@ -69,7 +69,8 @@ fn rate(amount: f64, begin: Instant) -> f64 {
     amount / begin.elapsed().as_secs_f64()
 }
 
-fn sequential_write(path: &Path, mib: u64) -> io::Result<f64> {
+/// Writes a new file in order, to the server's memory; MiB a second.
+pub fn sequential_write(path: &Path, mib: u64) -> io::Result<f64> {
     let chunk = vec![0x5a; CHUNK];
     let begin = Instant::now();
     let mut file = File::create(path)?;
@@ -81,7 +82,8 @@ fn sequential_write(path: &Path, mib: u64) -> io::Result<f64> {
     Ok(rate(mib as f64, begin))
 }
 
-fn sequential_read(path: &Path, mib: u64) -> io::Result<f64> {
+/// Reads it; MiB a second.
+pub fn sequential_read(path: &Path, mib: u64) -> io::Result<f64> {
     let mut chunk = vec![0; CHUNK];
     let begin = Instant::now();
     let mut file = File::open(path)?;
