@@ -1,5 +1,6 @@
 //! What the driver's crates and their harness all need, and what knows neither CSI nor AWS nor NFS.
 
 pub mod causes;
+pub mod core_dumps;
 pub mod durable;
 pub mod open_files;

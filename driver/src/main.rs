@@ -7,6 +7,7 @@ use efs_csi_driver::{mount, probe, process, tunnel};
 use efs_tunnel::plane;
 
 fn main() -> ExitCode {
+    efs_common::core_dumps::forbid();
     // The driver's helpers must start fast and stay small: no flags, no logging, no runtime.
     let mut arguments = std::env::args_os().skip(1);
     match arguments.next() {

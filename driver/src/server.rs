@@ -109,7 +109,7 @@ pub async fn run(config: Config, recent: RecentEvents, shutdown: CancellationTok
     let object = node.clone().map(|node| node as Arc<dyn NodeObject>);
     let clients = Arc::new(AwsClients::new(config.aws.clone(), metrics.clone()).with_node(object));
     tokio::spawn(tell_unusable_settings());
-    tokio::spawn(tell_missing_region(Arc::clone(&clients)));
+    tokio::spawn(prepare(Arc::clone(&clients), config.mode));
     if config.mode != Mode::Node {
         let cluster = Arc::new(KubeCluster::default());
         let controller = Controller::new(config.controller.clone(), clients.clone(), cluster, metrics.clone())
@@ -206,9 +206,14 @@ fn this_node() -> Option<Arc<ThisNode>> {
     variable("CSI_NODE_NAME").map(|name| Arc::new(ThisNode::new(name)))
 }
 
-/// Says once that there is no region, before the first call fails for want of it.
-async fn tell_missing_region(clients: Arc<AwsClients>) {
-    if let Err(error) = clients.region().await {
+/// Says once that there is no region, before the first call fails for want of it. A controller has calls to make, and its first one needn't
+/// wait until the clients for them are made; a node may never make one.
+async fn prepare(clients: Arc<AwsClients>, mode: Mode) {
+    let prepared = match mode {
+        Mode::Node => clients.region().await.map(drop),
+        Mode::Controller | Mode::All => clients.client(None).await.map(drop),
+    };
+    if let Err(error) = prepared {
         tracing::error!(%error, "calls that need AWS will fail");
     }
 }

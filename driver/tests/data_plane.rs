@@ -252,6 +252,51 @@ async fn what_is_no_order_is_cut_off_and_bounded() {
     assert!(lease.is_served() && other.port() != lease.port());
 }
 
+/// Memory of the data plane holds keys and credentials.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_core_is_dumped() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let driver = Driver::start(dir.path(), support::driver());
+    let _lease = driver.plane.open(&spec("fsap-0123456789abcdef0"), &PORTS, BTreeSet::new()).await.expect("open");
+    for pid in processes(dir.path(), plane::COMMAND) {
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", pid.as_raw_nonzero())).expect("limits");
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("the limit of core dumps");
+        let soft: u64 = core.split_whitespace().nth(4).and_then(|limit| limit.parse().ok()).expect("a number");
+        assert!(soft <= 1, "{core}");
+    }
+}
+
+/// What is in the way of the socket, or of the key, does not keep volumes from being carried.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_the_way_is_told_and_tunnels_go_on() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let driver = Driver::start(dir.path(), support::driver());
+    let lease = driver.plane.open(&spec("fsap-0123456789abcdef0"), &PORTS, BTreeSet::new()).await.expect("open");
+    let folder = plane::directory(dir.path());
+    // A file or link is replaced.
+    std::fs::remove_file(folder.join("orders")).expect("remove");
+    std::fs::write(folder.join("orders"), "x").expect("write");
+    until("the socket is back", async || UnixStream::connect(folder.join("orders")).await.is_ok()).await;
+    // A directory can't be. The next data plane carries what it has a note of, and waits.
+    std::fs::remove_file(folder.join("orders")).expect("remove");
+    std::fs::create_dir(folder.join("orders")).expect("a directory");
+    let all = processes(dir.path(), plane::SERVE);
+    let [before] = all[..] else { panic!("not one data plane: {all:?}") };
+    kill_process(before, Signal::KILL).expect("kill");
+    let next = || processes(dir.path(), plane::SERVE).into_iter().find(|now| *now != before);
+    until("there is another", async || next().is_some()).await;
+    let another = next().expect("another");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(next(), Some(another), "it ends and is started again");
+    let left = std::fs::read_dir(&folder).expect("the folder").flatten();
+    let left: Vec<_> =
+        left.map(|entry| entry.file_name()).filter(|name| name.to_string_lossy().contains("orders.")).collect();
+    assert!(left.is_empty(), "{left:?}");
+    assert!(takes_connections(lease.port()));
+    std::fs::remove_dir(folder.join("orders")).expect("out of the way");
+    until("orders are taken again", async || driver.plane.reopen(lease.spec(), lease.port(), None).await.is_ok()).await;
+}
+
 /// Nobody but root and its own user may give orders.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_user_is_refused() {

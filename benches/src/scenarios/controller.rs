@@ -221,7 +221,8 @@ async fn processor(
     // What the start leaves to be done is no part of the first call.
     tokio::time::sleep(Duration::from_millis(setting.amount(500, 100))).await;
     let before = usage::run_time(pid)?;
-    create_one(&driver, &parameters, "pvc-first").await?;
+    // A name is one volume's, in all file systems.
+    create_one(&driver, &parameters, &format!("pvc-first-{round}")).await?;
     let spent = (usage::run_time(pid)? - before).as_secs_f64() * 1e3;
     board.sample("cpu.first", NAME, spent);
     let count = setting.amount(2000, 20);

@@ -5,7 +5,7 @@
 //! its identity. Making an RSA-3072 key takes some hundred milliseconds, so it happens in the background at start.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +19,8 @@ use tokio_rustls::rustls::sign::SigningKey;
 use efs_common::durable;
 
 const FILE_NAME: &str = "client-key.pem";
+/// A key of 3,072 bits has some 2,500 bytes as PEM.
+const SIZE_MAX: u64 = 64 * 1024;
 
 /// Why there is no usable key.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +61,7 @@ impl ClientKey {
     /// Blocks for the time of an RSA key generation; call it from a blocking task.
     pub fn load_or_create(state_dir: &Path) -> Result<Self, KeyError> {
         let path = state_dir.join(FILE_NAME);
-        match fs::read_to_string(&path) {
+        match read(&path) {
             Ok(pem) => match KeyPair::from_pem(&pem).map_err(KeyError::Generate).and_then(Self::from_pair) {
                 Ok(key) => {
                     restrict(&path).map_err(|source| KeyError::File { path, source })?;
@@ -104,6 +106,19 @@ impl ClientKey {
     }
 }
 
+/// What stands in the file. Anything else in its place, such as a pipe or a device, could keep who reads it for ever.
+fn read(path: &Path) -> io::Result<String> {
+    let open = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let file = fs::OpenOptions::new().read(true).custom_flags(open.bits() as i32).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file; remove it"));
+    }
+    let mut pem = Vec::new();
+    file.take(SIZE_MAX).read_to_end(&mut pem)?;
+    // Whatever isn't text is no key.
+    Ok(String::from_utf8_lossy(&pem).into_owned())
+}
+
 /// Takes away what group and others may do with a key that someone copied with the wrong mode.
 fn restrict(path: &Path) -> io::Result<()> {
     let file = fs::OpenOptions::new().read(true).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32).open(path)?;
@@ -132,5 +147,19 @@ mod tests {
         fs::write(&path, "").expect("truncate");
         let third = ClientKey::load_or_create(dir.path()).expect("third");
         assert_ne!(first.public_key_hash(), third.public_key_hash());
+    }
+
+    /// A pipe is never read to its end, and a device has none.
+    #[test]
+    fn what_is_no_file_is_an_error_and_not_waited_for() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join(FILE_NAME);
+        let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).expect("a pipe");
+        let error = ClientKey::load_or_create(dir.path()).expect_err("a pipe");
+        assert!(error.to_string().contains("not a regular file"), "{error}");
+        fs::remove_file(&path).expect("remove");
+        std::os::unix::fs::symlink("/dev/zero", &path).expect("a link");
+        ClientKey::load_or_create(dir.path()).expect_err("a link");
     }
 }

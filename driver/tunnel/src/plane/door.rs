@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use efs_common::durable;
@@ -25,9 +25,16 @@ impl Door {
         durable::remove(&directory.join(&fresh))?;
         let opened = File::open(directory)?;
         let listener = UnixListener::bind(through(&opened).join(&fresh))?;
-        fs::set_permissions(directory.join(&fresh), fs::Permissions::from_mode(0o600))?;
-        let inode = fs::symlink_metadata(directory.join(&fresh))?.ino();
-        fs::rename(directory.join(&fresh), directory.join(SOCKET))?;
+        let placed = || {
+            fs::set_permissions(directory.join(&fresh), fs::Permissions::from_mode(0o600))?;
+            let inode = fs::symlink_metadata(directory.join(&fresh))?.ino();
+            fs::rename(directory.join(&fresh), directory.join(SOCKET))?;
+            io::Result::Ok(inode)
+        };
+        let inode = placed().inspect_err(|_| {
+            // The error says enough. What stays here would be one file more with each attempt.
+            let _removed = durable::remove(&directory.join(&fresh));
+        })?;
         Ok(Self { listener, directory: directory.to_owned(), inode })
     }
 
@@ -42,14 +49,18 @@ impl Door {
         Ok(None)
     }
 
-    /// Whether somebody has removed the name.
+    /// Whether somebody has removed the name, or put something in its place that is no socket.
     pub(super) fn is_lost(&self) -> bool {
-        fs::symlink_metadata(self.directory.join(SOCKET)).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        match fs::symlink_metadata(self.directory.join(SOCKET)) {
+            Ok(found) => !found.file_type().is_socket(),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        }
     }
 
     /// Whether another data plane has the name.
     pub(super) fn has_successor(&self) -> bool {
-        fs::symlink_metadata(self.directory.join(SOCKET)).is_ok_and(|found| found.ino() != self.inode)
+        let found = fs::symlink_metadata(self.directory.join(SOCKET));
+        found.is_ok_and(|found| found.file_type().is_socket() && found.ino() != self.inode)
     }
 
     /// Takes the name away, unless another data plane has it by now.

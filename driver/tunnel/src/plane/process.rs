@@ -1,9 +1,10 @@
 //! The process of the data plane: what it begins with, and how it ends.
 
-use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use efs_common::open_files;
 use rustix::process::{Signal, set_parent_process_death_signal};
@@ -113,10 +114,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Plan
     let restored = plane.restore().await;
     let looking_after = plane.clone();
     tokio::spawn(async move { looking_after.look_after().await });
-    let directory = settings.directory.clone();
-    let door = tokio::task::spawn_blocking(move || Door::open(&directory)).await;
-    let door_error = |source| PlaneError::Door { directory: settings.directory.clone(), source };
-    let door = door.map_err(|error| door_error(io::Error::other(error)))?.map_err(door_error)?;
+    let door = open_door(&settings, restored > 0, &stop).await?;
     tracing::info!(version = super::VERSION, tunnels = restored, "the data plane serves");
     let door = serve(door, &plane, &settings, &stop).await;
     hand_over(&door, &plane, &settings).await;
@@ -127,6 +125,40 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Plan
         tracing::debug!(%error, "cannot remove the socket's name");
     }
     Ok(())
+}
+
+/// Listens for drivers. A process that carries volumes goes on with that when it can't, and tries again.
+async fn open_door(settings: &Settings, carries: bool, stop: &CancellationToken) -> Result<Door, PlaneError> {
+    let mut is_told = false;
+    loop {
+        let directory = settings.directory.clone();
+        let opened = tokio::task::spawn_blocking(move || open_in(&directory)).await;
+        let source = match opened.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
+            Ok(door) => return Ok(door),
+            Err(source) => source,
+        };
+        let error = PlaneError::Door { directory: settings.directory.clone(), source };
+        if !carries {
+            return Err(error);
+        }
+        if !std::mem::replace(&mut is_told, true) {
+            tracing::error!(%error, "volumes are carried, and no driver can give orders");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Err(error),
+            () = sleep(LOOK_EVERY) => {}
+        }
+    }
+}
+
+/// Who can write in the directory could put a socket of their own in the place of ours, and be told credentials.
+fn open_in(directory: &Path) -> io::Result<Door> {
+    let found = fs::metadata(directory)?;
+    if found.permissions().mode() & 0o077 != 0 {
+        tracing::warn!(directory = %directory.display(), mode = format!("{:o}", found.permissions().mode() & 0o777), "was open to others; closing it");
+        fs::set_permissions(directory, fs::Permissions::from_mode(0o700))?;
+    }
+    Door::open(directory)
 }
 
 fn admission(trusts_root: bool) -> Admission {

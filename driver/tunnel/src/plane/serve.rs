@@ -43,6 +43,8 @@ const ORDERS: usize = 2048;
 const CHECKS: usize = 512;
 /// Handshakes at a time for connections that another data plane still carries: they must not take its processor away.
 const AHEAD: usize = 4;
+/// Names of DNS have at most 253 bytes, ids of AWS less.
+const TEXT_MAX: usize = 512;
 /// Notes change together when a tunnel is used for the first time: certificate, address.
 const NOTED_AFTER: Duration = Duration::from_millis(50);
 /// How often it is seen to certificates that will soon be too old, and to a keeper that was away.
@@ -94,6 +96,21 @@ impl Holding {
         }
         self.holders.is_empty()
     }
+}
+
+/// Texts of a specification go to logs, certificates and the keeper's notes.
+fn check(spec: &TunnelSpec) -> Result<(), Failure> {
+    let route = spec.route.by_zone.keys().chain(&spec.route.zone);
+    let texts = [&spec.file_system, &spec.region, &spec.server_name].into_iter().chain(&spec.access_point).chain(route);
+    for text in texts {
+        if text.len() > TEXT_MAX || text.chars().any(char::is_control) {
+            let message = format!(
+                "a text of the tunnel's specification is longer than {TEXT_MAX} bytes or holds control characters"
+            );
+            return Err(Failure::new(FailureKind::Internal, message));
+        }
+    }
+    Ok(())
 }
 
 impl Plane {
@@ -371,6 +388,7 @@ impl Plane {
         ports: &RangeInclusive<u16>,
         avoid: &BTreeSet<u16>,
     ) -> Result<Reply, Failure> {
+        check(spec)?;
         let mut held = self.inner.held.lock().await;
         let avoid = avoid.iter().copied().collect();
         let lease = self.inner.tunnels.open_within(spec, ports, &avoid)?;
@@ -384,6 +402,7 @@ impl Plane {
         port: u16,
         address: Option<SocketAddr>,
     ) -> Result<Reply, Failure> {
+        check(spec)?;
         if let Some(address) = address {
             self.inner.remote.remember(spec, address);
         }

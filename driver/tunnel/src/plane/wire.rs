@@ -6,6 +6,7 @@
 //! such an order is refused.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,6 +14,7 @@ use aws_credential_types::Credentials;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::error::Category;
 use tokio_util::codec::LengthDelimitedCodec;
 
 use super::failure::Failure;
@@ -282,8 +284,32 @@ pub(super) fn encode(message: &impl Serialize) -> Bytes {
     serde_json::to_vec(message).map(Bytes::from).unwrap_or_default()
 }
 
-pub(super) fn decode<T: DeserializeOwned>(frame: &[u8]) -> Result<T, serde_json::Error> {
-    serde_json::from_slice(frame)
+/// A message that can't be read. The JSON library's own words hold the value that it stumbled over, and that may be a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} at byte {column}")]
+pub(super) struct Unreadable {
+    what: &'static str,
+    column: usize,
+}
+
+impl From<Unreadable> for io::Error {
+    fn from(error: Unreadable) -> Self {
+        Self::new(io::ErrorKind::InvalidData, error)
+    }
+}
+
+impl From<serde_json::Error> for Unreadable {
+    fn from(error: serde_json::Error) -> Self {
+        let what = match error.classify() {
+            Category::Data => "a member that is missing, not known or of another type",
+            Category::Syntax | Category::Eof | Category::Io => "no JSON",
+        };
+        Self { what, column: error.column() }
+    }
+}
+
+pub(super) fn decode<T: DeserializeOwned>(frame: &[u8]) -> Result<T, Unreadable> {
+    Ok(serde_json::from_slice(frame)?)
 }
 
 /// The number of an order that can't be read as a whole, so that whoever has sent it needn't wait for its reply.
@@ -325,6 +351,22 @@ mod tests {
         assert!(decode::<ToPlane>(order).is_err());
         assert_eq!(order_id(order), Some(9));
         assert_eq!((order_id(b"{}"), order_id(b"x")), (None, None));
+    }
+
+    /// As from a driver of another version, whose answer has another shape.
+    #[test]
+    fn what_cannot_be_read_is_not_repeated() {
+        let answers = [
+            r#"{"answer":{"id":1,"answer":{"is":"credentials","access_key_id":"a","secret_access_key":"b","expires":"TopSecret"}}}"#,
+            r#"{"answer":{"id":1,"answer":{"is":"credentials","access_key_id":"a","secret_access_key":{"v":"TopSecret"}}}}"#,
+            r#"{"answer":{"id":1,"answer":"TopSecret"}}"#,
+            r#"{"TopSecret":1}"#,
+        ];
+        for answer in answers {
+            let error = decode::<ToPlane>(answer.as_bytes()).expect_err("unreadable");
+            assert!(!format!("{error} {error:?}").contains("TopSecret"), "{error}");
+        }
+        assert_eq!(decode::<ToPlane>(b"x").expect_err("no JSON").to_string(), "no JSON at byte 1");
     }
 
     #[test]
