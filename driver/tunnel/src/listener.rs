@@ -19,6 +19,7 @@ use super::bind::CONNECTIONS_MAX;
 use super::dial::Connection;
 use super::mux::multiplex;
 use super::peer;
+use super::plane::{Failure, FailureKind};
 use super::pump::{PumpError, Side, pump};
 use super::scale::Scaled;
 use super::supervisor::Tunnel;
@@ -123,7 +124,7 @@ async fn carry(tunnel: &Tunnel, local: TcpStream) {
             tracing::debug!(tunnel = %tunnel.spec(), port = tunnel.port(), %address, ?side, "connection closed");
         }
         Err(error) => {
-            tunnel.note_error(error.to_string());
+            tunnel.note_error(Failure::new(FailureKind::Unreachable, error.to_string()));
             tracing::warn!(tunnel = %tunnel.spec(), port = tunnel.port(), %address, %error, "connection lost");
         }
     }
@@ -187,7 +188,8 @@ async fn insist(tunnel: &Tunnel, local: &TcpStream) -> Option<Connection> {
             Err(error) => error,
         };
         tunnel.counters().dial_failures.fetch_add(1, Ordering::Relaxed);
-        if tunnel.note_error(error.to_string()) {
+        let error = Failure::from(error);
+        if tunnel.note_error(error.clone()) {
             tracing::warn!(tunnel = %tunnel.spec(), port = tunnel.port(), %error, "cannot reach the mount target");
         }
         let jitter = rand::rng().random_range(0.5..1.0);
