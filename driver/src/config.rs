@@ -567,12 +567,21 @@ mod tests {
     }
 
     #[test]
+    fn a_soft_limit_of_usage_goes_with_walks() {
+        let limit = |flags: &[&str]| config(flags).unwrap().node.usage_soft_limit;
+        assert_eq!(limit(&[]), None);
+        assert_eq!(limit(&["--vol-metrics-opt-in"]), None);
+        assert_eq!(limit(&["--vol-metrics-opt-in", "--volume-usage-soft-limit=1073741824"]), Some(1 << 30));
+    }
+
+    #[test]
     fn wrong_values_name_the_flag() {
         for (args, want) in [
             (&["--efs-utils-conf-overrides=mount"][..], "--efs-utils-conf-overrides"),
             (&["--efs-utils-conf-overrides=mount:stunnel_check_cert_hostname=no"], "--efs-utils-conf-overrides"),
             (&["--s3files-utils-conf-overrides=:k=v"], "--s3files-utils-conf-overrides"),
             (&["--http-endpoint=8080"], "--http-endpoint"),
+            (&["--volume-usage-soft-limit=5"], "--vol-metrics-opt-in"),
             (&["--http-endpoint=:1", "--metrics-cert-file=x"], "--metrics-cert-file"),
             (&["--tags=a:b:c"], "--tags"),
             (&["--kubelet-registration-path=csi.sock"], "--kubelet-registration-path"),

@@ -262,11 +262,14 @@ fn storage_wrong(published: &[Mount], seen: &Seen) -> Vec<csi::node_get_storage_
 impl State {
     /// Whether the last walk has found more in a volume than is wished.
     fn over_soft_limit(&self, volume: &str) -> Option<Condition> {
-        let limit = self.config.usage_soft_limit?;
         let used = self.walks.as_ref()?.counted(volume)?.bytes;
-        let text = || format!("the volume holds {used} bytes, its soft limit is {limit}");
-        (used > limit).then(|| Condition::new(Reason::UsageOverSoftLimit, text()))
+        over(self.config.usage_soft_limit?, used)
     }
+}
+
+fn over(limit: u64, used: u64) -> Option<Condition> {
+    let text = || format!("the volume holds {used} bytes, its soft limit is {limit}");
+    (used > limit).then(|| Condition::new(Reason::UsageOverSoftLimit, text()))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -50,7 +50,7 @@ impl FromStr for FileFilter {
 fn file(check: &Check) -> Option<&'static str> {
     // Those that v5.6.0 has added; their lines are not known.
     let added = check.group() == Group::Go && check.since > Spec::V1_12;
-    origin(check).map(|(file, _)| file).or(added.then_some("node.go"))
+    origin(check).map(|(file, _)| file).or_else(|| added.then_some("node.go"))
 }
 
 /// The file and line of a check in kubernetes-csi/csi-test v5.5.0, `pkg/sanity`.

@@ -223,3 +223,137 @@ fn point(point: AccessPoint) -> (AccessPointId, Point) {
     let is_volume = point.tags.contains_key(crate::controller::CLUSTER_TAG);
     (point.id, Point { state: point.state, is_volume })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use async_trait::async_trait;
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::efs::api::{AccessPointPage, NewAccessPoint};
+    use crate::efs::{EfsErrorKind, FileSystem, MountTarget};
+
+    /// An EFS that counts what it is asked.
+    #[derive(Debug, Default)]
+    struct Counting {
+        calls: Mutex<Vec<Question>>,
+        is_broken: AtomicBool,
+    }
+
+    impl Counting {
+        fn count<T>(&self, question: Question, answer: T) -> Result<T, EfsError> {
+            self.calls.lock().unwrap().push(question);
+            match self.is_broken.load(Ordering::Relaxed) {
+                true => Err(error(EfsErrorKind::Throttled)),
+                false => Ok(answer),
+            }
+        }
+
+        fn taken(&self) -> Vec<Question> {
+            std::mem::take(&mut self.calls.lock().unwrap())
+        }
+    }
+
+    fn error(kind: EfsErrorKind) -> EfsError {
+        EfsError { operation: "Describe", kind, message: String::new(), request_id: None }
+    }
+
+    fn id() -> FileSystemId {
+        "fs-01234567".parse().unwrap()
+    }
+
+    #[async_trait]
+    impl EfsApi for Counting {
+        async fn create_access_point(&self, _: &NewAccessPoint) -> Result<AccessPoint, EfsError> {
+            panic!("health changes nothing")
+        }
+
+        async fn access_point(&self, _: &AccessPointId) -> Result<AccessPoint, EfsError> {
+            panic!("one call for each volume would be too many")
+        }
+
+        async fn access_points(
+            &self,
+            _: Option<&FileSystemId>,
+            _: u16,
+            _: Option<&str>,
+        ) -> Result<AccessPointPage, EfsError> {
+            self.count(Question::Points, AccessPointPage { access_points: Vec::new(), next_token: None })
+        }
+
+        async fn delete_access_point(&self, _: &AccessPointId) -> Result<(), EfsError> {
+            panic!("health changes nothing")
+        }
+
+        async fn file_system(&self, id: &FileSystemId) -> Result<FileSystem, EfsError> {
+            let state = LifeCycle::Available;
+            self.count(Question::State, FileSystem { id: id.clone(), state, availability_zone: None, size_bytes: 0 })
+        }
+
+        async fn mount_targets(&self, _: &FileSystemId) -> Result<Vec<MountTarget>, EfsError> {
+            self.count(Question::Targets, Vec::new())
+        }
+
+        async fn tag(&self, _: &AccessPointId, _: &BTreeMap<String, String>) -> Result<(), EfsError> {
+            panic!("health changes nothing")
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_the_first_look_there_is_one_call_a_minute_however_often_somebody_asks() {
+        let (facts, aws) = (HealthFacts::default(), Counting::default());
+        for _ in 0..100 {
+            facts.of(&aws, &id()).await.unwrap();
+        }
+        assert_eq!(aws.taken(), [Question::State, Question::Targets, Question::Points]);
+        // A hundred volumes, each asked for once a minute.
+        for minute in 0..30 {
+            let mut calls = 0;
+            for _ in 0..100 {
+                advance(EVERY / 100).await;
+                facts.of(&aws, &id()).await.unwrap();
+                calls += aws.taken().len();
+            }
+            assert!(calls <= 1, "{calls} calls in minute {minute}");
+        }
+        // What nobody asked about for long is asked anew at once.
+        advance(EVERY * 5).await;
+        facts.of(&aws, &id()).await.unwrap();
+        let mut asked = aws.taken();
+        asked.sort_by_key(|question| *question as u8);
+        assert_eq!(asked, [Question::State, Question::Targets, Question::Points]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_answer_is_older_than_three_minutes_while_somebody_asks_every_minute() {
+        let (facts, aws) = (HealthFacts::default(), Counting::default());
+        let mut last = HashMap::new();
+        for _ in 0..40 {
+            facts.of(&aws, &id()).await.unwrap();
+            for question in aws.taken() {
+                last.insert(question as u8, Instant::now());
+            }
+            assert_eq!(last.len(), 3);
+            assert!(last.values().all(|at| at.elapsed() <= EVERY * 3), "{last:?}");
+            advance(EVERY).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_stays_a_failure_until_aws_answers_and_is_not_asked_more_often() {
+        let (facts, aws) = (HealthFacts::default(), Counting::default());
+        aws.is_broken.store(true, Ordering::Relaxed);
+        for _ in 0..100 {
+            assert_eq!(facts.of(&aws, &id()).await.unwrap_err().kind, EfsErrorKind::Throttled);
+        }
+        assert_eq!(aws.taken().len(), 3);
+        aws.is_broken.store(false, Ordering::Relaxed);
+        for _ in 0..4 {
+            advance(EVERY).await;
+            drop(facts.of(&aws, &id()).await);
+        }
+        assert!(facts.of(&aws, &id()).await.is_ok());
+    }
+}

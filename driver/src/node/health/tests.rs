@@ -116,9 +116,9 @@ fn storage_is_out_of_reach_when_no_tunnel_reaches_its_server() {
     assert_eq!(told(&both, &seen([tunnel(1), tunnel(2)])), none);
     assert_eq!(told(&both, &seen([lost_a.clone(), tunnel(2)])), none, "the other one reaches its server");
     assert_eq!(told(&both, &seen([lost_a.clone(), lost_b])), [unreached()]);
-    let silent: HashMap<_, _> = [(b.target.clone(), Duration::from_secs(20))].into();
+    let silent: HashMap<_, _> = [(b.target, Duration::from_secs(20))].into();
     assert_eq!(told(&both, &Seen { silent, ..seen([lost_a, tunnel(2)]) }), [unreached()]);
-    assert_eq!(told(&[Mount { served: false, ..a.clone() }], &seen([])), [unreached()]);
+    assert_eq!(told(&[Mount { served: false, ..a }], &seen([])), [unreached()]);
     let down = told(&both, &Seen { away: true, ..seen([]) });
     assert_eq!(down, [(StorageHealthErrorType::StorageUnreachable, "DataPlaneDown".to_owned())]);
     assert_eq!(told(&[], &Seen { away: true, ..seen([]) }), none, "a node without volumes misses nothing");
@@ -158,4 +158,12 @@ fn a_mount_that_is_made_anew_is_well_before_the_next_look() {
     health.published("v", target, Ok(()));
     assert!(health.failures.of("v", None).is_empty());
     assert_eq!(health.seen(|seen| reasons(&mount("/a", None), seen)).expect("seen"), []);
+}
+
+#[test]
+fn a_volume_above_its_soft_limit_is_degraded() {
+    assert_eq!(over(100, 100), None);
+    let told = over(100, 101).expect("above");
+    assert_eq!(told.reason, Reason::UsageOverSoftLimit);
+    assert!(told.seen.contains("101 bytes") && told.seen.contains("limit is 100"), "{told:?}");
 }

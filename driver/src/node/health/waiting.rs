@@ -96,7 +96,7 @@ impl Progress {
             return Self { last: counts, sent_then: counts.sent, fewest, silent_since: None };
         }
         let waits = counts.sent > self.sent_then || counts.outstanding() > fewest;
-        let silent_since = self.silent_since.or(waits.then_some(now));
+        let silent_since = self.silent_since.or_else(|| waits.then_some(now));
         Self { last: counts, fewest, silent_since, ..self }
     }
 }
