@@ -581,7 +581,7 @@ mod tests {
             (&["--efs-utils-conf-overrides=mount:stunnel_check_cert_hostname=no"], "--efs-utils-conf-overrides"),
             (&["--s3files-utils-conf-overrides=:k=v"], "--s3files-utils-conf-overrides"),
             (&["--http-endpoint=8080"], "--http-endpoint"),
-            (&["--volume-usage-soft-limit=5"], "--vol-metrics-opt-in"),
+            (&["--volume-usage-soft-limit=5"], "--volume-usage-soft-limit"),
             (&["--http-endpoint=:1", "--metrics-cert-file=x"], "--metrics-cert-file"),
             (&["--tags=a:b:c"], "--tags"),
             (&["--kubelet-registration-path=csi.sock"], "--kubelet-registration-path"),
