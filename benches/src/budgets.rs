@@ -96,6 +96,7 @@ const BUDGETS: &[Budget] = &[
     ),
     budget("NodePublishVolume, 50 at once, 99th percentile", "publish.fifty.p99", RatioAtMost(5.0, publish::BARE), "–"),
     budget("NodeUnpublishVolume, median", "unpublish.one", RatioAtMost(1.5, publish::UMOUNT), "–"),
+    budget("NodeGetVolumeHealth with every server frozen, 99th percentile", "health.frozen.p99", AtMost(10.0), "–"),
     budget("tunnel throughput, one stream, sending", "tunnel.send.1", RatioAtLeast(1.5, stunnel::NAME), "1 ×"),
     budget("tunnel throughput, one stream, receiving", "tunnel.receive.1", RatioAtLeast(1.5, stunnel::NAME), "1 ×"),
     budget("tunnel throughput, eight streams, sending", "tunnel.send.8", RatioAtLeast(1.5, stunnel::NAME), "1 ×"),

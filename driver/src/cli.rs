@@ -299,6 +299,9 @@ pub struct ServeFlags {
     /// Walks that may run at once on one file system.
     #[arg(long, default_value_t = 5, value_name = "N", help_heading = "Node")]
     pub vol_metrics_fs_rate_limit: i64,
+    /// Bytes in a volume from which on its health says UsageOverSoftLimit; nothing is refused. 0: no limit.
+    #[arg(long, default_value_t = 0, value_name = "BYTES", help_heading = "Node")]
+    pub volume_usage_soft_limit: u64,
     /// Limit concurrent NodePublishVolume calls.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
         value_parser = parse_go_bool, action = clap::ArgAction::Set, help_heading = "Node")]

@@ -124,6 +124,8 @@ pub struct NodeConfig {
     pub tunnel_arguments: Vec<OsString>,
     /// How often and how many volume walks run; `None` when statistics are off.
     pub volume_metrics: Option<VolumeMetrics>,
+    /// Bytes in a volume from which on its health says so.
+    pub usage_soft_limit: Option<u64>,
     /// Limit of concurrent NodePublishVolume calls.
     pub max_inflight_mounts: Option<usize>,
     /// Limit of volumes a node, as reported to Kubernetes.
@@ -273,12 +275,26 @@ fn node_config(flags: &ServeFlags) -> Result<NodeConfig, ConfigError> {
         state_dir: flags.state_dir.clone(),
         mount_target_port: flags.mount_target_port,
         volume_metrics,
+        usage_soft_limit: usage_soft_limit(flags)?,
         max_inflight_mounts,
         volume_attach_limit,
         unmount_timeout: flags.unmount_timeout,
         tunnels_trust_root: flags.tunnel.tunnels_trust_root,
         efs_utils,
     })
+}
+
+/// The limit needs somebody who counts.
+fn usage_soft_limit(flags: &ServeFlags) -> Result<Option<u64>, ConfigError> {
+    match flags.volume_usage_soft_limit {
+        0 => Ok(None),
+        limit if flags.vol_metrics_opt_in => Ok(Some(limit)),
+        limit => Err(ConfigError::Flag {
+            flag: "volume-usage-soft-limit",
+            value: limit.to_string(),
+            reason: "needs --vol-metrics-opt-in, which counts what a volume holds".to_owned(),
+        }),
+    }
 }
 
 /// What `--efs-utils-conf-overrides` comes to.
@@ -551,12 +567,21 @@ mod tests {
     }
 
     #[test]
+    fn a_soft_limit_of_usage_goes_with_walks() {
+        let limit = |flags: &[&str]| config(flags).unwrap().node.usage_soft_limit;
+        assert_eq!(limit(&[]), None);
+        assert_eq!(limit(&["--vol-metrics-opt-in"]), None);
+        assert_eq!(limit(&["--vol-metrics-opt-in", "--volume-usage-soft-limit=1073741824"]), Some(1 << 30));
+    }
+
+    #[test]
     fn wrong_values_name_the_flag() {
         for (args, want) in [
             (&["--efs-utils-conf-overrides=mount"][..], "--efs-utils-conf-overrides"),
             (&["--efs-utils-conf-overrides=mount:stunnel_check_cert_hostname=no"], "--efs-utils-conf-overrides"),
             (&["--s3files-utils-conf-overrides=:k=v"], "--s3files-utils-conf-overrides"),
             (&["--http-endpoint=8080"], "--http-endpoint"),
+            (&["--volume-usage-soft-limit=5"], "--volume-usage-soft-limit"),
             (&["--http-endpoint=:1", "--metrics-cert-file=x"], "--metrics-cert-file"),
             (&["--tags=a:b:c"], "--tags"),
             (&["--kubelet-registration-path=csi.sock"], "--kubelet-registration-path"),

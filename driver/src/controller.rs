@@ -14,6 +14,7 @@ mod existing;
 mod expand;
 mod get;
 pub mod gid_pool;
+mod health;
 mod id_check;
 mod id_order;
 mod known;
@@ -53,6 +54,7 @@ use cluster::Cluster;
 use cluster_id::ClusterId;
 use directories::KeptClaims;
 use gid_pool::GidPools;
+use health::HealthFacts;
 use known::KnownFileSystems;
 use mount_targets::MountTargetCache;
 use names::Names;
@@ -89,6 +91,7 @@ pub struct Controller {
     zones: moka::future::Cache<FileSystemId, Option<String>>,
     mount_targets: MountTargetCache,
     neighbours: Neighbours,
+    health: HealthFacts,
     made: Names,
     handed_out: HandedOut,
     wanted: Wanted,
@@ -121,6 +124,7 @@ impl Controller {
             zones: moka::future::Cache::new(MOST_FILE_SYSTEMS),
             mount_targets: MountTargetCache::default(),
             neighbours: Neighbours::default(),
+            health: HealthFacts::default(),
             made: Names::default(),
             handed_out: HandedOut::default(),
             wanted: Wanted::default(),

@@ -252,6 +252,8 @@ mod tests {
             refused: 0,
             certificate_expires_in: Some(9_999),
             trouble: None,
+            trouble_kind: None,
+            not_renewed: None,
         };
         let ill = TunnelReport {
             port: 20050,

@@ -9,6 +9,7 @@
 pub mod admin;
 pub mod blocking;
 pub mod cli;
+pub mod conditions;
 pub mod config;
 pub mod controller;
 pub mod debug;

@@ -177,6 +177,32 @@ impl Limited for csi::NodeGetVolumeStatsRequest {
     }
 }
 
+impl Limited for csi::NodeGetVolumeHealthRequest {
+    fn check(&self) -> Result<(), String> {
+        text("volume_id", &self.volume_id, VOLUME_ID)?;
+        text("volume_publish_path", &self.volume_publish_path, PATH)?;
+        text("staging_target_path", &self.staging_target_path, PATH)
+    }
+}
+
+impl Limited for csi::NodeGetStorageHealthRequest {
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl Limited for csi::ControllerGetVolumeHealthRequest {
+    fn check(&self) -> Result<(), String> {
+        text("volume_id", &self.volume_id, VOLUME_ID)
+    }
+}
+
+impl Limited for csi::ControllerListVolumeHealthRequest {
+    fn check(&self) -> Result<(), String> {
+        text("starting_token", &self.starting_token, PATH)
+    }
+}
+
 impl Limited for csi::NodeGetInfoRequest {
     fn check(&self) -> Result<(), String> {
         Ok(())

@@ -3,6 +3,7 @@
 //! - [`request`]: what a request asks for
 //! - [`publish`], [`unpublish`]: the two calls that change something
 //! - [`stats`]: how full a volume is and whether it is well
+//! - `health`: what is known to be wrong with volumes and with the way to EFS, without asking anybody
 //! - [`usage`], [`walker`]: adding up what a volume holds
 //! - [`recovery`]: picking up the mounts of an earlier process, and keeping state and mounts in step
 //! - [`report`]: what the service tells about itself
@@ -48,6 +49,7 @@ use crate::rpc;
 pub mod cluster;
 pub mod efs_utils;
 pub mod errors;
+mod health;
 pub mod metrics;
 mod one_port;
 pub mod prerequisites;
@@ -67,6 +69,7 @@ pub mod walker;
 use cluster::ThisNode;
 use efs_utils::Settings;
 use errors::NodeError;
+use health::Health;
 use prerequisites::Prerequisites;
 use records::{Record, Records};
 use report::NodeReport;
@@ -170,6 +173,7 @@ struct State {
     tasks: TaskTracker,
     /// Walks for statistics, when they are switched on.
     walks: Option<Walks>,
+    health: Health,
 }
 
 /// A published target.
@@ -264,6 +268,7 @@ impl NodeService {
             busy: Arc::default(),
             mounting,
             tasks: TaskTracker::new(),
+            health: Health::default(),
         });
         let unfinished = node.recover().await.map_err(|error| match error {
             recovery::RecoverError::Records(source) => {
@@ -280,6 +285,7 @@ impl NodeService {
             registry.register_collector(Box::new(metrics::NodeCollector::new(Arc::downgrade(&node))));
         });
         tokio::spawn(recovery::keep_in_step(Arc::clone(&node), unfinished, shutdown.clone()));
+        tokio::spawn(health::watch(Arc::downgrade(&node), shutdown.clone()));
         if let Some(this) = deps.kubernetes.filter(|_| deps.remove_taint) {
             let limited = node.config.volume_attach_limit.is_some();
             tokio::spawn(async move { startup_taint::remove(&this, limited, shutdown).await });
@@ -313,10 +319,17 @@ impl NodeService {
     pub fn capabilities() -> Vec<csi::NodeServiceCapability> {
         use csi::node_service_capability::rpc::Type as Kind;
         use csi::node_service_capability::{Rpc, Type};
-        [Kind::GetVolumeStats, Kind::VolumeCondition, Kind::SingleNodeMultiWriter]
-            .into_iter()
-            .map(|kind| csi::NodeServiceCapability { r#type: Some(Type::Rpc(Rpc { r#type: kind.into() })) })
-            .collect()
+        // 1.13 has retired VOLUME_CONDITION and its callers skip the number; those of 1.12 look for it, and skip the numbers of health.
+        [
+            Kind::GetVolumeStats,
+            Kind::VolumeCondition,
+            Kind::SingleNodeMultiWriter,
+            Kind::GetVolumeHealth,
+            Kind::GetStorageHealth,
+        ]
+        .into_iter()
+        .map(|kind| csi::NodeServiceCapability { r#type: Some(Type::Rpc(Rpc { r#type: kind.into() })) })
+        .collect()
     }
 }
 
@@ -406,7 +419,11 @@ impl Node for NodeService {
         let shown = csi::NodePublishVolumeRequest { secrets: rpc::blanked(&request.secrets), ..request.clone() };
         let node = Arc::clone(&self.node);
         let tasks = self.node.tasks.clone();
-        let call = to_the_end(tasks, async move { publish::publish(&node, &request).await });
+        let call = to_the_end(tasks, async move {
+            let result = publish::publish(&node, &request).await;
+            node.health.published(&request.volume_id, Path::new(&request.target_path), result.as_ref().copied());
+            result
+        });
         let response = async { call.await.map(|()| csi::NodePublishVolumeResponse {}) };
         rpc::observe_target("NodePublishVolume", &volume, &target, shown, response).await
     }
@@ -426,6 +443,9 @@ impl Node for NodeService {
                 None => None,
             };
             let result = unpublish::unpublish(&node, &request).await;
+            if result.is_ok() {
+                node.health.unpublished(&request.volume_id, Path::new(&request.target_path));
+            }
             drop(pause);
             if let Some(walks) = walks {
                 let published = node.published();
@@ -445,6 +465,25 @@ impl Node for NodeService {
         let (volume, shown) = (request.volume_id.clone(), request.clone());
         let call = async { stats::stats(&self.node, &request).await.map_err(Status::from) };
         rpc::observe_target("NodeGetVolumeStats", &volume, &request.volume_path, shown, call).await
+    }
+
+    async fn node_get_volume_health(
+        &self,
+        request: Request<csi::NodeGetVolumeHealthRequest>,
+    ) -> Result<Response<csi::NodeGetVolumeHealthResponse>, Status> {
+        let request = request.into_inner();
+        let (volume, target, shown) = (request.volume_id.clone(), request.volume_publish_path.clone(), request.clone());
+        let call = async { health::volume_health(&self.node, &request).map_err(Status::from) };
+        rpc::observe_target("NodeGetVolumeHealth", &volume, &target, shown, call).await
+    }
+
+    async fn node_get_storage_health(
+        &self,
+        request: Request<csi::NodeGetStorageHealthRequest>,
+    ) -> Result<Response<csi::NodeGetStorageHealthResponse>, Status> {
+        let secrets = rpc::blanked(&request.into_inner().secrets);
+        let call = async { health::storage_health(&self.node).map_err(Status::from) };
+        rpc::observe("NodeGetStorageHealth", "", csi::NodeGetStorageHealthRequest { secrets }, call).await
     }
 
     async fn node_get_capabilities(

@@ -20,13 +20,17 @@ pub const STRIPPED: &str = "***stripped***";
 
 /// Calls that change nothing. Kubelet asks for the statistics of each volume every minute: at info level, 100 volumes would be 144,000
 /// lines a day. Their failures are told like others'.
-const QUESTIONS: [&str; 6] = [
+const QUESTIONS: [&str; 10] = [
     "ValidateVolumeCapabilities",
     "ListVolumes",
     "GetCapacity",
     "ControllerGetVolume",
     "NodeGetVolumeStats",
     "NodeGetInfo",
+    "ControllerGetVolumeHealth",
+    "ControllerListVolumeHealth",
+    "NodeGetVolumeHealth",
+    "NodeGetStorageHealth",
 ];
 
 /// Runs one CSI call, unless a field of its request is too long: logs its request at debug level, and its outcome with the volume and the

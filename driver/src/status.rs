@@ -113,6 +113,7 @@ pub fn code_of(error: &ControllerError) -> Code {
         ControllerError::Busy(_) | ControllerError::Token(_) => Code::Aborted,
         ControllerError::IdsExhausted { .. } | ControllerError::Topology { .. } => Code::ResourceExhausted,
         ControllerError::NotFound(..) => Code::NotFound,
+        ControllerError::NotKnownNow { .. } => Code::Unavailable,
         ControllerError::WrongFileSystem { .. } | ControllerError::MountTarget(_) => Code::FailedPrecondition,
         // Not final: the access point exists, and a provisioner that forgot it would leave it behind.
         ControllerError::Broken { .. } => Code::Unavailable,
@@ -216,6 +217,10 @@ mod tests {
                 ControllerError::Conflict {
                     name: "pvc-1".into(), existing: "fsap-…".into(), difference: "…".into()
                 },
+            ),
+            (
+                "the volume's health can't be found out right now",
+                ControllerError::NotKnownNow { volume: "efs:…".into(), reason: "…".into() },
             ),
             (
                 "the volume's access point is in state error",

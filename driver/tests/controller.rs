@@ -23,6 +23,8 @@ mod directories;
 mod endpoint_urls;
 #[path = "controller/faults.rs"]
 mod faults;
+#[path = "controller/health.rs"]
+mod health;
 #[path = "controller/ids.rs"]
 mod ids;
 #[path = "controller/lifecycle.rs"]

@@ -208,3 +208,83 @@ async fn what_the_pod_lacks_is_named_before_anybody_is_asked() {
         assert_eq!(status.code(), want, "{status}");
     }
 }
+
+async fn health(started: &Started, volume: &str, path: &str) -> Result<csi::VolumeHealth, tonic::Status> {
+    let request = csi::NodeGetVolumeHealthRequest {
+        volume_id: volume.to_owned(),
+        volume_publish_path: path.to_owned(),
+        ..Default::default()
+    };
+    let answer = started.node.node_get_volume_health(Request::new(request)).await?;
+    Ok(answer.into_inner().volume_health.expect("it is always set"))
+}
+
+fn reasons(health: &csi::VolumeHealth) -> Vec<(csi::VolumeHealthErrorType, &str)> {
+    health.health_statuses.iter().map(|entry| (entry.status(), entry.reason.as_str())).collect()
+}
+
+#[tokio::test]
+async fn the_health_of_what_is_unknown_is_an_error_and_never_well() {
+    let started = start(&[]).await;
+    let code = async |volume: &str, path: &str| health(&started, volume, path).await.expect_err("refused").code();
+    assert_eq!(code("", "").await, Code::InvalidArgument);
+    assert_eq!(code(support::FILE_SYSTEM, "not/absolute").await, Code::InvalidArgument);
+    assert_eq!(code("fake-vol-id-0", "").await, Code::NotFound);
+    assert_eq!(code(support::FILE_SYSTEM, "/pods/a/mount").await, Code::NotFound);
+}
+
+/// The kubelet asks for the health of volumes that could not be mounted, too.
+#[tokio::test]
+async fn a_volume_that_could_not_be_published_is_inaccessible_until_it_is_wanted_no_more() {
+    // Nobody listens.
+    let free = TcpListener::bind("127.0.0.1:0").await.expect("bind").local_addr().expect("address");
+    let started = start(&[&format!("--mount-target-port={}", free.port())]).await;
+    let request = publish(&started, "pod", "127.0.0.1");
+    let target = request.get_ref().target_path.clone();
+    let failure = started.node.node_publish_volume(request).await.expect_err("nobody listens");
+    for path in [target.as_str(), "", "/another/path"] {
+        let health = health(&started, support::FILE_SYSTEM, path).await.expect("health");
+        assert_eq!(health.volume_id, support::FILE_SYSTEM);
+        let inaccessible = csi::VolumeHealthErrorType::Inaccessible;
+        assert_eq!(reasons(&health), [(inaccessible, "MountTargetUnreachable")]);
+        let message = &health.health_statuses[0].message;
+        assert!(message.starts_with(failure.message()) && message.contains("security group"), "{message}");
+    }
+    let request =
+        csi::NodeUnpublishVolumeRequest { volume_id: support::FILE_SYSTEM.to_owned(), target_path: target.clone() };
+    started.node.node_unpublish_volume(Request::new(request)).await.expect("nothing is there");
+    let gone = health(&started, support::FILE_SYSTEM, &target).await.expect_err("forgotten");
+    assert_eq!(gone.code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_node_without_volumes_has_nothing_wrong_with_its_storage() {
+    let started = start(&[]).await;
+    let ask = async || {
+        let request = Request::new(csi::NodeGetStorageHealthRequest::default());
+        started.node.node_get_storage_health(request).await.map(tonic::Response::into_inner)
+    };
+    // Before the first look nothing is known, which is not the same as nothing wrong.
+    let answer = loop {
+        match ask().await {
+            Err(status) => assert_eq!(status.code(), Code::Unavailable, "{status}"),
+            Ok(answer) => break answer,
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    };
+    assert_eq!(answer.backend_health, []);
+}
+
+/// 1.12 looks for the condition, 1.13 for health; each skips the other's numbers.
+#[test]
+fn callers_of_1_12_and_of_1_13_find_their_capabilities() {
+    let of_node = NodeService::capabilities();
+    let types: Vec<i32> = of_node
+        .into_iter()
+        .map(|it| match it.r#type {
+            Some(csi::node_service_capability::Type::Rpc(rpc)) => rpc.r#type,
+            None => panic!("no rpc"),
+        })
+        .collect();
+    assert_eq!(types, [2, 4, 5, 7, 8]);
+}

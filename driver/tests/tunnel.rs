@@ -334,6 +334,45 @@ async fn a_certificate_serves_for_its_time_and_no_longer() {
     }
 }
 
+/// Credentials that may be taken away.
+struct Switched(AtomicUsize);
+
+#[async_trait::async_trait]
+impl efs_tunnel::ProvideCredentials for Switched {
+    async fn credentials(&self, _: &efs_tunnel::IamSource, _: &str) -> Result<Credentials, String> {
+        match self.0.load(Ordering::Relaxed) {
+            0 => Ok(Credentials::new("AKIAEXAMPLE", "secret", None, None, "test")),
+            _ => Err("STS is away".to_owned()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_cannot_be_renewed_is_told_until_it_can() {
+    let authority = Authority::new();
+    let server = Server::start(authority.server(SERVER_NAME, 0, false), nfs_or_echo).await;
+    // A new certificate is due at once.
+    let limits = DialLimits { renew_after: Duration::ZERO, ..DialLimits::default() };
+    let credentials = Arc::new(Switched(AtomicUsize::new(0)));
+    let ours = Admission::OnlyUid(rustix::process::geteuid().as_raw());
+    let shared = Arc::clone(&credentials);
+    let tunnels = tunnels_with(&authority, server.address, limits, ours, shared, CancellationToken::new());
+    let iam = Some(efs_tunnel::IamSource::Default);
+    let spec = efs_tunnel::TunnelSpec { iam, ..spec("fsap-0123456789abcdef0") };
+    let lease = tunnels.open(&spec, &HashSet::new()).expect("open");
+    lease.check().await.expect("check");
+    lease.renew_ahead().await.expect("renewed");
+    assert_eq!(lease.not_renewed(), None);
+    credentials.0.store(1, Ordering::Relaxed);
+    lease.renew_ahead().await.expect_err("no credentials");
+    let (error, _) = lease.not_renewed().expect("it is told");
+    assert!(error.contains("STS is away"), "{error}");
+    assert!(lease.trouble().is_none(), "connections that exist go on");
+    credentials.0.store(0, Ordering::Relaxed);
+    lease.renew_ahead().await.expect("renewed");
+    assert_eq!(lease.not_renewed(), None);
+}
+
 /// A certificate that was made while the clock was ahead is not good yet when it has been set right, and the server refuses it.
 #[tokio::test]
 async fn after_a_failure_the_certificate_is_made_anew() {

@@ -61,6 +61,8 @@ async fn the_first_call_gets_nothing_and_later_ones_the_numbers_of_one_walk() {
     assert_eq!(walks.totals("volume", "fs-1", dir.path()), None, "no call waits for a walk");
     let state = wait(&walks, "volume", |state| state.result.is_some()).await;
     assert_eq!(state.result.expect("result").1, expected(dir.path()));
+    assert_eq!(walks.counted("volume"), Some(expected(dir.path())));
+    assert_eq!(walks.counted("another"), None);
     std::fs::write(dir.path().join("new"), "x").expect("write");
     let cached = walks.totals("volume", "fs-1", dir.path()).expect("cached");
     assert_eq!(cached.inodes, 301);

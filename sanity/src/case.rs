@@ -150,6 +150,7 @@ impl Case {
             name: name.into(),
             secrets: self.config.secrets.create_snapshot.clone(),
             parameters: self.config.snapshot_parameters.clone(),
+            accessibility_requirements: None,
         }
     }
 

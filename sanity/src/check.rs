@@ -8,7 +8,7 @@ use csi_proto::csi::{
     plugin_capability::service::Type as ServiceType,
 };
 
-use crate::{case::Case, expect::Outcome};
+use crate::{case::Case, config::Spec, expect::Outcome};
 
 /// The part of CSI that a check belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
@@ -44,7 +44,7 @@ impl Area {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Group {
-    /// A check of the Go suite, numbered 1 to 96.
+    /// A check of the Go suite, numbered 1 to 99.
     Go,
     /// One of ours, numbered from 101.
     Extra,
@@ -93,6 +93,8 @@ pub struct Check {
     pub(crate) container: &'static str,
     pub(crate) title: &'static str,
     pub(crate) needs: &'static [Need],
+    /// The first version of CSI that it is about.
+    pub(crate) since: Spec,
     /// The rule of the specification, in words.
     pub(crate) rule: &'static str,
     /// Whether cleaning up includes the node calls.
@@ -113,6 +115,7 @@ impl Check {
         container: "",
         title: "",
         needs: &[],
+        since: Spec::V1_12,
         rule: "",
         node_cleanup: true,
         alone: false,
@@ -121,7 +124,7 @@ impl Check {
     /// The start of one of our own.
     pub(crate) const EXTRA: Self = Self { group: Group::Extra, ..Self::GO };
 
-    /// The number, 1 to 96 in the Go suite's order, ours from 101.
+    /// The number, 1 to 96 in the order of the Go suite v5.5.0, 97 to 99 for those that v5.6.0 has added, ours from 101.
     #[must_use]
     pub fn number(&self) -> u16 {
         self.number

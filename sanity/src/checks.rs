@@ -14,6 +14,7 @@ mod list_volumes;
 mod modify;
 mod node_expand;
 mod node_flow;
+mod node_health;
 mod node_info;
 mod node_publish;
 mod node_stage;
@@ -42,6 +43,7 @@ pub fn all() -> Vec<Check> {
         node_expand::CHECKS,
         node_flow::CHECKS,
         group_snapshots::CHECKS,
+        node_health::CHECKS,
         extra::publish_table::CHECKS,
         extra::concurrency::CHECKS,
         extra::paging::CHECKS,
@@ -54,6 +56,7 @@ pub fn all() -> Vec<Check> {
         extra::limits::CHECKS,
         extra::groups::CHECKS,
         extra::restart::CHECKS,
+        extra::health::CHECKS,
     ]
     .concat()
 }
@@ -66,10 +69,10 @@ mod tests {
     use crate::check::Group;
 
     #[test]
-    fn the_go_suite_has_its_96_checks_in_order_and_one_is_pending() {
+    fn the_go_suite_has_its_99_checks_in_order_and_one_is_pending() {
         let checks: Vec<Check> = all().into_iter().filter(|check| check.group == Group::Go).collect();
         let numbers: Vec<u16> = checks.iter().map(|check| check.number).collect();
-        assert_eq!(numbers, (1..=96).collect::<Vec<_>>());
+        assert_eq!(numbers, (1..=99).collect::<Vec<_>>());
         let pending: Vec<u16> = checks.iter().filter(|check| check.pending()).map(|check| check.number).collect();
         assert_eq!(pending, [9]);
     }
@@ -78,7 +81,7 @@ mod tests {
     fn the_areas_have_as_many_checks_as_the_go_suite() {
         use crate::check::Area;
         let count = |area| all().iter().filter(|check| check.group == Group::Go && check.area == area).count();
-        assert_eq!([Area::Identity, Area::Controller, Area::Node, Area::Group].map(count), [3, 63, 24, 6]);
+        assert_eq!([Area::Identity, Area::Controller, Area::Node, Area::Group].map(count), [3, 63, 27, 6]);
     }
 
     #[test]

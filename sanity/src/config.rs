@@ -12,6 +12,20 @@ pub(crate) use files::load_pairs;
 /// String pairs as CSI's maps have them.
 pub type Pairs = HashMap<String, String>;
 
+/// The token that the Go suite takes for an invalid one by default.
+pub(crate) const INVALID_TOKEN: &str = "invalid-token";
+
+/// A version of CSI, and the Go suite's that goes with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Spec {
+    /// CSI v1.12, csi-test v5.5.0
+    #[value(name = "1.12")]
+    V1_12,
+    /// CSI v1.13, csi-test v5.6.0
+    #[value(name = "1.13")]
+    V1_13,
+}
+
 /// One GiB in bytes.
 pub(crate) const GIB: i64 = 1 << 30;
 
@@ -42,6 +56,8 @@ pub struct Config {
     pub mutable_parameters: Pairs,
     /// `CreateSnapshotRequest.parameters`.
     pub snapshot_parameters: Pairs,
+    /// A token that no list gives out.
+    pub invalid_starting_token: String,
     /// Mounted or block volumes.
     pub access_type: AccessType,
     /// Size of the volumes made, in bytes.
@@ -88,6 +104,7 @@ impl Config {
             volume_parameters: Pairs::new(),
             mutable_parameters: Pairs::new(),
             snapshot_parameters: Pairs::new(),
+            invalid_starting_token: INVALID_TOKEN.to_owned(),
             access_type: AccessType::Mount,
             volume_size: 10 * GIB,
             expand_size: None,

@@ -1,6 +1,6 @@
-//! `csi-sanity`: conformance checks for any driver of the Container Storage Interface (CSI v1.12).
+//! `csi-sanity`: conformance checks for any driver of the Container Storage Interface (CSI v1.13, and v1.12).
 //!
-//! It carries the 95 live checks of the Go suite `kubernetes-csi/csi-test` v5.5.0 under the same titles and numbers, and
+//! It carries the 98 live checks of the Go suite `kubernetes-csi/csi-test` v5.6.0 under the same titles, and
 //! a group of its own that goes further. The parts:
 //!
 //! * [`config`]: what a run is given (addresses, directories, secrets, parameters, deadlines),

@@ -14,6 +14,7 @@ mod border;
 mod busy;
 mod controller;
 mod group;
+mod health;
 mod identity;
 mod node;
 mod snapshots;
@@ -82,6 +83,7 @@ pub fn all() -> Vec<Mutant> {
         busy::MUTANTS,
         border::MUTANTS,
         undeclared::MUTANTS,
+        health::MUTANTS,
     ]
     .concat()
 }

@@ -1,4 +1,4 @@
-//! A small driver in memory that has every capability of CSI v1.12. It "mounts" by making directories, so it runs
+//! A small driver in memory that has every capability of CSI v1.13. It "mounts" by making directories, so it runs
 //! anywhere without privileges. It is the yardstick of the suite: it must pass every check, and each of its
 //! [mutants](crate::mutants) must fail one.
 
@@ -13,6 +13,7 @@ use tonic::Status;
 mod arguments;
 mod attach;
 mod groups;
+mod health;
 mod identity;
 mod node;
 pub mod server;
@@ -57,6 +58,7 @@ impl Features {
                 ServiceType::ControllerService,
                 ServiceType::VolumeAccessibilityConstraints,
                 ServiceType::GroupControllerService,
+                ServiceType::SnapshotAccessibilityConstraints,
             ],
             controller: vec![
                 C::CreateDeleteVolume,
@@ -74,6 +76,8 @@ impl Features {
                 C::SingleNodeMultiWriter,
                 C::ModifyVolume,
                 C::GetSnapshot,
+                C::GetVolumeHealth,
+                C::ListVolumeHealth,
             ],
             node: vec![
                 N::StageUnstageVolume,
@@ -82,6 +86,8 @@ impl Features {
                 N::VolumeCondition,
                 N::SingleNodeMultiWriter,
                 N::VolumeMountGroup,
+                N::GetVolumeHealth,
+                N::GetStorageHealth,
             ],
             group_snapshots: true,
             max_volumes_per_node: 3,

@@ -26,6 +26,8 @@ macro_rules! every_rpc {
                 controller_get_volume(ControllerGetVolumeRequest) -> ControllerGetVolumeResponse, "ControllerGetVolume", open;
                 controller_modify_volume(ControllerModifyVolumeRequest) -> ControllerModifyVolumeResponse, "ControllerModifyVolume", secret;
                 get_snapshot(GetSnapshotRequest) -> GetSnapshotResponse, "GetSnapshot", secret;
+                controller_list_volume_health(ControllerListVolumeHealthRequest) -> ControllerListVolumeHealthResponse, "ControllerListVolumeHealth", secret;
+                controller_get_volume_health(ControllerGetVolumeHealthRequest) -> ControllerGetVolumeHealthResponse, "ControllerGetVolumeHealth", secret;
             }
             group_controller group_controller_server GroupController {
                 group_controller_get_capabilities(GroupControllerGetCapabilitiesRequest) -> GroupControllerGetCapabilitiesResponse, "GroupControllerGetCapabilities", open;
@@ -42,6 +44,8 @@ macro_rules! every_rpc {
                 node_expand_volume(NodeExpandVolumeRequest) -> NodeExpandVolumeResponse, "NodeExpandVolume", secret;
                 node_get_capabilities(NodeGetCapabilitiesRequest) -> NodeGetCapabilitiesResponse, "NodeGetCapabilities", open;
                 node_get_info(NodeGetInfoRequest) -> NodeGetInfoResponse, "NodeGetInfo", open;
+                node_get_volume_health(NodeGetVolumeHealthRequest) -> NodeGetVolumeHealthResponse, "NodeGetVolumeHealth", open;
+                node_get_storage_health(NodeGetStorageHealthRequest) -> NodeGetStorageHealthResponse, "NodeGetStorageHealth", secret;
             }
         }
     };

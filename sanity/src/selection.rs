@@ -2,7 +2,10 @@
 
 use regex_lite::Regex;
 
-use crate::check::{Check, Group};
+use crate::{
+    check::{Check, Group},
+    config::Spec,
+};
 
 mod files;
 
@@ -12,6 +15,8 @@ pub(crate) use files::origin;
 /// A choice of checks by group, name, number and label. An empty list chooses everything.
 #[derive(Debug, Clone)]
 pub struct Selection {
+    /// The version of CSI: later ones' checks take no part, and numbers that they added are unknown.
+    pub spec: Spec,
     /// The groups that take part.
     pub groups: Vec<Group>,
     /// A check must match one of these, if there are any.
@@ -31,6 +36,7 @@ pub struct Selection {
 impl Default for Selection {
     fn default() -> Self {
         Self {
+            spec: Spec::V1_13,
             groups: vec![Group::Go],
             focus: vec![],
             skip: vec![],
@@ -54,7 +60,8 @@ impl Selection {
     pub fn chooses(&self, check: &Check) -> bool {
         let name = check.name();
         let named = self.numbers.contains(&check.number);
-        (named || self.numbers.is_empty() && self.groups.contains(&check.group))
+        check.since <= self.spec
+            && (named || self.numbers.is_empty() && self.groups.contains(&check.group))
             && (self.focus.is_empty() || self.focus.iter().any(|pattern| pattern.is_match(&name)))
             && !self.skip.iter().any(|pattern| pattern.is_match(&name))
             && (self.focus_files.is_empty() || self.focus_files.iter().any(|filter| filter.matches(check)))

@@ -10,11 +10,11 @@ use std::{
 
 use csi_proto::csi::{
     NodeServiceCapability, ProbeResponse, controller_service_capability::rpc::Type as C, node_service_capability,
-    node_service_capability::rpc::Type as N,
+    node_service_capability::rpc::Type as N, plugin_capability::service::Type as S,
 };
 use csi_sanity::{
     Group, Selection,
-    config::AccessType,
+    config::{AccessType, Spec},
     reference::{Features, server::Hooks},
     report::{CheckResult, Report, Status, ginkgo, junit},
     suite,
@@ -32,7 +32,7 @@ async fn a_driver_with_every_capability_passes_every_check() {
     let running = start(Features::all(), Hooks::default());
     let report = suite::run(&running.config).await.unwrap();
     assert!(report.passed(), "{report}");
-    assert_eq!(ran(&report).len(), 95, "{report}");
+    assert_eq!(ran(&report).len(), 98, "{report}");
     let skipped: Vec<u16> =
         report.checks.iter().filter(|check| check.status == Status::Skipped).map(|check| check.number).collect();
     assert_eq!(skipped, [169, 170, 181, 182, 183], "these are for drivers that lack a capability");
@@ -63,7 +63,7 @@ async fn a_driver_for_block_volumes_passes_too() {
     running.config.access_type = AccessType::Block;
     let report = suite::run(&running.config).await.unwrap();
     assert!(report.passed(), "{report}");
-    assert_eq!(ran(&report).len(), 95, "{report}");
+    assert_eq!(ran(&report).len(), 98, "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -146,6 +146,7 @@ async fn capabilities_decide_how_many_checks_run() {
         ),
         (Features::least().with_controller(&base).with_controller(&[C::PublishUnpublishVolume]), 36),
         (Features::least().with_controller(&base).with_node(&[N::StageUnstageVolume]), 33),
+        (Features::least().with_controller(&base).with_node(&[N::GetVolumeHealth, N::GetStorageHealth]), 31),
     ] {
         let shown = format!("{features:?}");
         let mut running = start(features, Hooks::default());
@@ -274,4 +275,40 @@ async fn reports_name_every_check_as_the_go_suite_does() {
     assert_eq!(specs[15]["LeafNodeLocation"]["LineNumber"], 453);
     let state = |number: usize| specs[number - 1]["State"].as_str().unwrap();
     assert_eq!([state(8), state(9), state(10)], ["skipped", "pending", "passed"]);
+}
+
+/// `--spec=1.12` is the suite as it was, for drivers that know no more.
+#[tokio::test]
+async fn a_driver_of_1_12_is_checked_by_the_suite_of_its_time() {
+    let features = Features {
+        plugin: vec![S::ControllerService, S::VolumeAccessibilityConstraints, S::GroupControllerService],
+        ..Features::all()
+    };
+    let without = |features: Features| Features {
+        controller: features.controller.into_iter().filter(|kind| *kind as i32 <= C::GetSnapshot as i32).collect(),
+        node: features.node.into_iter().filter(|kind| *kind as i32 <= N::VolumeMountGroup as i32).collect(),
+        ..features
+    };
+    let mut running = start(without(features), Hooks::default());
+    running.config.selection.spec = Spec::V1_12;
+    let report = suite::run(&running.config).await.unwrap();
+    assert!(report.passed(), "{report}");
+    assert_eq!((ran(&report).len(), report.checks.len()), (95, 164), "{report}");
+
+    let mut newer = start(Features::all(), Hooks::default());
+    newer.config.selection = Selection { spec: Spec::V1_12, numbers: vec![1, 4, 67, 97], ..Selection::everything() };
+    let report = suite::run(&newer.config).await.unwrap();
+    assert_eq!(report.failures(), [1, 4, 67].into(), "as in csi-test v5.5.0: {report}");
+}
+
+/// What 1.13 has retired does no harm.
+#[tokio::test]
+async fn retired_capabilities_pass() {
+    let mut running = start(
+        Features::least().with_controller(&[C::VolumeCondition]).with_node(&[N::VolumeCondition]),
+        Hooks::default(),
+    );
+    running.config.selection = Selection { numbers: vec![4, 67], ..Selection::everything() };
+    let report = suite::run(&running.config).await.unwrap();
+    assert!(report.passed() && ran(&report).len() == 2, "{report}");
 }

@@ -1,5 +1,6 @@
 //! NodePublishVolume beside a bare kernel mount, memory of many volumes, and what a killed driver costs.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -25,6 +26,8 @@ pub const UMOUNT: &str = "umount(8)";
 const HELPER: &str = "Python helper";
 /// The row that a stall is compared with.
 const UNDISTURBED: &str = "undisturbed";
+/// The row that the health of volumes with frozen servers is compared with.
+const ANSWERING: &str = "servers that answer";
 /// What AWS's mount helper imports from Python's own library, then the kernel mount.
 const HELPER_SCRIPT: &str = "\
 import argparse, base64, configparser, ctypes, errno, fcntl, glob, hashlib, hmac, http.client, json, logging, logging.handlers, \
@@ -71,10 +74,14 @@ pub fn declare(board: &mut Board) {
     let handover = "The same with one volume and a successor that starts beside the running driver, which is then asked to stop, as in a \
         rolling update with a surge.";
     declare("recovery.handover", "Stall of running I/O when a successor takes over", "ms", handover, &[]);
+    let frozen = "32 volumes are mounted, each of a file system of its own, and none of the servers answers any more while a program waits \
+        for a write on each. Each volume is asked for 20 times, one after the other as the kubelet does; the 99th percentile of a round.";
+    declare("health.frozen.p99", "Volume health with every server frozen, 99th percentile", "ms", frozen, WITH_WELL);
     let probe = "From the start of the new process to its first answer to Probe, with the volume mounted.";
     declare("recovery.probe", "Restart of the driver to the first answer to Probe", "ms", probe, &[]);
 }
 
+const WITH_WELL: &[&str] = &[ANSWERING];
 const WITH_MOUNT: &[&str] = &[BARE];
 const WITH_UMOUNT: &[&str] = &[UMOUNT, BARE];
 const WITH_HELPER: &[&str] = &[BARE, HELPER];
@@ -119,6 +126,7 @@ pub async fn run(setting: &Setting, board: &mut Board) -> anyhow::Result<()> {
         stall_many(setting, board, &stack, &mut driver, round).await?;
     }
     many(setting, board, &stack, &mut driver).await?;
+    frozen(setting, board, &stack, &driver).await?;
     driver.stop().await?;
     let Stack { mut fake, .. } = stack;
     fake.stop().await
@@ -202,6 +210,61 @@ async fn many(setting: &Setting, board: &mut Board, stack: &Stack, driver: &mut 
         futures::future::try_join_all(targets.into_iter().map(unmount)).await?;
     }
     memory(setting, board, driver, &pairs, some).await
+}
+
+/// How long the health of volumes takes to tell while their servers answer, and while none does.
+async fn frozen(setting: &Setting, board: &mut Board, stack: &Stack, driver: &Driver) -> anyhow::Result<()> {
+    let amount = setting.amount(32, 2);
+    let mut mounted = Vec::new();
+    for number in 0..amount {
+        let (id, _) = stack.fake.create_file_system(&format!("frozen-{number}")).await?;
+        mounted.push((Volume { id, context: HashMap::new() }, stack.target(format!("frozen-{number}"))?));
+    }
+    let pairs: Vec<(&Volume, &PathBuf)> = mounted.iter().map(|(volume, target)| (volume, target)).collect();
+    publish(driver, &pairs).await?;
+    for _ in setting.rounds(6, 1) {
+        board.sample("health.frozen.p99", ANSWERING, asked(setting, driver, &pairs).await?);
+        for (volume, _) in &pairs {
+            let fault = serde_json::json!({"file_system_id": volume.id, "effect": {"kind": "stall"}});
+            stack.fake.add_wire_fault(&fault).await?;
+        }
+        let waits = |target: &PathBuf| {
+            let file = target.join("waits");
+            std::thread::spawn(move || std::fs::write(file, "x"))
+        };
+        let writers: Vec<_> = pairs.iter().map(|(_, target)| waits(target)).collect();
+        // The driver looks every ten seconds and meets what hangs.
+        tokio::time::sleep(Duration::from_secs(setting.amount(25, 1))).await;
+        board.sample("health.frozen.p99", NAME, asked(setting, driver, &pairs).await?);
+        stack.fake.clear_wire_faults().await?;
+        stack.fake.end_connections().await?;
+        tokio::task::spawn_blocking(move || writers.into_iter().map(|writer| writer.join())).await?.try_for_each(
+            |written| match written {
+                Ok(result) => Ok(result?),
+                Err(_) => anyhow::bail!("a writer panicked"),
+            },
+        )?;
+    }
+    unpublish(driver, &pairs).await
+}
+
+/// Asks for the health of each volume, one after the other; the 99th percentile of the times.
+async fn asked(setting: &Setting, driver: &Driver, pairs: &[(&Volume, &PathBuf)]) -> anyhow::Result<f64> {
+    let mut node = driver.node();
+    let mut times = Vec::new();
+    for _ in 0..setting.amount(20, 2) {
+        for (volume, target) in pairs {
+            let request = csi_proto::csi::NodeGetVolumeHealthRequest {
+                volume_id: volume.id.clone(),
+                volume_publish_path: target.display().to_string(),
+                ..Default::default()
+            };
+            let begin = Instant::now();
+            node.node_get_volume_health(request).await?;
+            times.push(millis(begin));
+        }
+    }
+    slowest(&times)
 }
 
 /// Memory of a driver with some of these volumes mounted and with all of them.

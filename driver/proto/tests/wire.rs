@@ -1,5 +1,5 @@
 //! Pins what travels on the wire for everything that the vendored file adds to CSI v1.3.0: enum numbers and field tags.
-//! Expected values are those of the published specification, v1.12.0.
+//! Expected values are those of the published specification, v1.13.0.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic; the allowance for tests does not reach their helpers")]
 
@@ -39,8 +39,11 @@ fn capability_numbers_are_those_of_the_specification() {
         [Controller::SingleNodeMultiWriter as i32, Controller::ModifyVolume as i32, Controller::GetSnapshot as i32],
         [13, 14, 15]
     );
+    assert_eq!([Controller::GetVolumeHealth as i32, Controller::ListVolumeHealth as i32], [16, 17]);
     assert_eq!([Node::SingleNodeMultiWriter as i32, Node::VolumeMountGroup as i32], [5, 6]);
+    assert_eq!([Node::GetVolumeHealth as i32, Node::GetStorageHealth as i32], [7, 8]);
     assert_eq!([Service::GroupControllerService as i32, Service::SnapshotMetadataService as i32], [3, 4]);
+    assert_eq!(Service::SnapshotAccessibilityConstraints as i32, 5);
     assert_eq!(csi::group_controller_service_capability::rpc::Type::CreateDeleteGetVolumeGroupSnapshot as i32, 1);
 }
 
@@ -100,4 +103,61 @@ fn added_messages_have_the_numbers_of_the_specification() {
         block_metadata: vec![csi::BlockMetadata { byte_offset: 1, size_bytes: 1 }],
     };
     assert_eq!(tags(&allocated), [1, 2, 3]);
+}
+
+#[test]
+fn what_was_retired_keeps_its_numbers_for_callers_of_1_12() {
+    use csi::controller_service_capability::rpc::Type as Controller;
+    use csi::node_service_capability::rpc::Type as Node;
+    assert_eq!([Controller::VolumeCondition as i32, Node::VolumeCondition as i32], [11, 4]);
+    let condition = Some(csi::VolumeCondition { abnormal: true, message: "m".into() });
+    assert_eq!(tags(condition.as_ref().unwrap()), [1, 2]);
+    let stats = csi::NodeGetVolumeStatsResponse { volume_condition: condition.clone(), ..Default::default() };
+    assert_eq!(tags(&stats), [2]);
+    let got =
+        csi::controller_get_volume_response::VolumeStatus { volume_condition: condition.clone(), ..Default::default() };
+    assert_eq!(tags(&got), [2]);
+    let listed = csi::list_volumes_response::VolumeStatus { volume_condition: condition, ..Default::default() };
+    assert_eq!(tags(&listed), [2]);
+}
+
+#[test]
+fn health_has_the_numbers_of_the_specification() {
+    use csi::{StorageHealthErrorType as Storage, VolumeHealthErrorType as Volume};
+    assert_eq!([Volume::Degraded as i32, Volume::Inaccessible as i32, Volume::DataLoss as i32], [1, 2, 3]);
+    assert_eq!([Storage::StorageDegraded as i32, Storage::StorageUnreachable as i32], [1, 2]);
+    let entry = csi::volume_health::VolumeHealthEntry { status: 1, reason: "R".into(), message: "m".into() };
+    assert_eq!(tags(&entry), [1, 2, 3]);
+    let health = csi::VolumeHealth { volume_id: "v".into(), health_statuses: vec![entry] };
+    assert_eq!(tags(&health), [1, 2]);
+    let list = csi::ControllerListVolumeHealthRequest { max_entries: 1, starting_token: "t".into(), secrets: map() };
+    assert_eq!(tags(&list), [1, 2, 3]);
+    let listed = csi::ControllerListVolumeHealthResponse { entries: vec![health.clone()], next_token: "t".into() };
+    assert_eq!(tags(&listed), [1, 2]);
+    assert_eq!(tags(&csi::ControllerGetVolumeHealthRequest { volume_id: "v".into(), secrets: map() }), [1, 2]);
+    assert_eq!(tags(&csi::ControllerGetVolumeHealthResponse { volume_health: Some(health.clone()) }), [1]);
+    let get = csi::NodeGetVolumeHealthRequest {
+        volume_id: "v".into(),
+        volume_publish_path: "/p".into(),
+        staging_target_path: "/s".into(),
+    };
+    assert_eq!(tags(&get), [1, 2, 3]);
+    assert_eq!(tags(&csi::NodeGetVolumeHealthResponse { volume_health: Some(health) }), [1]);
+    assert_eq!(tags(&csi::NodeGetStorageHealthRequest { secrets: map() }), [1]);
+    let backend = csi::node_get_storage_health_response::StorageBackendHealth {
+        status: 1,
+        reason: "R".into(),
+        message: "m".into(),
+        volume_capability: Some(csi::VolumeCapability::default()),
+    };
+    assert_eq!(tags(&backend), [1, 2, 3, 4]);
+    assert_eq!(tags(&csi::NodeGetStorageHealthResponse { backend_health: vec![backend] }), [1]);
+}
+
+#[test]
+fn snapshots_have_a_place_under_the_numbers_of_the_specification() {
+    let requirements = Some(csi::TopologyRequirement::default());
+    let request = csi::CreateSnapshotRequest { accessibility_requirements: requirements, ..Default::default() };
+    assert_eq!(tags(&request), [5]);
+    assert_eq!(tags(&csi::Snapshot { accessible_topology: vec![csi::Topology::default()], ..Default::default() }), [7]);
 }

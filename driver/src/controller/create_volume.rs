@@ -304,6 +304,7 @@ impl Controller {
                 Ok(made) => {
                     self.pools.made(&made);
                     self.neighbours.made(&made);
+                    self.health.made(&made);
                     if made.state == LifeCycle::Error {
                         return Err(broken(&made, request));
                     }
@@ -450,6 +451,7 @@ impl Controller {
         }
         self.pools.deleted(&made.file_system, &made.id, made.posix_user.as_ref());
         self.neighbours.deleted(&made.id);
+        self.health.deleted(&made.id);
         Ok(())
     }
 

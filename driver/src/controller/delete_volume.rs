@@ -126,6 +126,7 @@ impl Controller {
         }
         self.pools.deleted(file_system, id, user.as_ref());
         self.neighbours.deleted(id);
+        self.health.deleted(id);
         self.handed_out.forget(id);
         self.known.learn(file_system, role, false);
         match going {

@@ -18,6 +18,7 @@ use super::parameters::CreateParameters;
 use super::paths::{Root, is_named_after};
 use super::sessions::{Place, Session, Sessions};
 use super::{Controller, ControllerError};
+use crate::conditions::Reason;
 use crate::efs::{EfsApi, MountTarget, Role};
 use crate::volume::{FileSystemId, FileSystemKind, VolumeId};
 
@@ -64,7 +65,7 @@ pub(super) struct DirectoryVolume {
     /// Capacity in bytes that it was made with or expanded to.
     pub(super) capacity: i64,
     /// What is wrong with it.
-    pub(super) trouble: Option<String>,
+    pub(super) trouble: Option<(Reason, String)>,
 }
 
 /// Claims as they were last read, so that a listing reads only what has changed since.
@@ -295,7 +296,10 @@ impl Controller {
                 let note = session.ledger().legacy_note(&path).await?;
                 return Ok(note.map(|note| DirectoryVolume {
                     capacity: note.capacity,
-                    trouble: Some(format!("an earlier driver made it where another volume is: {error}")),
+                    trouble: Some((
+                        Reason::DirectoryShared,
+                        format!("an earlier driver made it where another volume is: {error}"),
+                    )),
                 }));
             }
             other => other?,
@@ -303,9 +307,10 @@ impl Controller {
         let (claim, trouble) = match standing {
             Standing::Unclaimed => return Ok(None),
             Standing::Present(claim) | Standing::Kept(claim) => (claim, None),
-            Standing::Gone(claim) => (claim, Some(format!("directory {path} is gone"))),
+            Standing::Gone(claim) => (claim, Some((Reason::DirectoryMissing, format!("directory {path} is gone")))),
             Standing::Replaced(claim) => {
-                (claim, Some(format!("what is at {path} now is not the directory that was made for the volume")))
+                let text = format!("what is at {path} now is not the directory that was made for the volume");
+                (claim, Some((Reason::DirectoryMissing, text)))
             }
         };
         Ok(Some(DirectoryVolume { capacity: session.ledger().size(&claim).await?, trouble }))

@@ -108,6 +108,14 @@ pub enum ControllerError {
         /// The file system that has the access point.
         actual: FileSystemId,
     },
+    /// The state of a volume can't be found out right now.
+    #[error("volume {volume:?}: {reason}")]
+    NotKnownNow {
+        /// The handle.
+        volume: String,
+        /// Why.
+        reason: String,
+    },
     /// No mount target can be used.
     #[error("{0}")]
     MountTarget(String),

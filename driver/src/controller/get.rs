@@ -16,7 +16,7 @@ impl Controller {
         }
         let found = self.find(&request.volume_id, None).await?;
         let mut condition = found.access_point.as_ref().map_or_else(healthy, access_point_condition);
-        if let Some(trouble) = found.directory.as_ref().and_then(|directory| directory.trouble.clone()) {
+        if let Some((_, trouble)) = found.directory.as_ref().and_then(|directory| directory.trouble.clone()) {
             condition = abnormal(trouble);
         }
         if !condition.abnormal && found.id.kind == FileSystemKind::Efs {

@@ -12,15 +12,18 @@ use super::Controller;
 use crate::rpc::{blanked, observe};
 
 /// The calls that the controller answers, by capability.
-const CAPABILITIES: [rpc::Type; 8] = [
+const CAPABILITIES: [rpc::Type; 10] = [
     rpc::Type::CreateDeleteVolume,
     rpc::Type::ListVolumes,
     rpc::Type::GetCapacity,
     rpc::Type::ExpandVolume,
+    // 1.13 has retired it and its callers skip the number; external-health-monitor up to 0.18 does not start without.
     rpc::Type::VolumeCondition,
     rpc::Type::GetVolume,
     rpc::Type::SingleNodeMultiWriter,
     rpc::Type::ModifyVolume,
+    rpc::Type::GetVolumeHealth,
+    rpc::Type::ListVolumeHealth,
 ];
 
 /// Answers the CSI controller calls.
@@ -128,6 +131,26 @@ impl Rpc for ControllerService {
         let request = request.into_inner();
         let (id, shown) = (request.volume_id.clone(), request.clone());
         observe("ControllerGetVolume", &id, shown, async { Ok(self.controller.get_volume(request).await?) }).await
+    }
+
+    async fn controller_get_volume_health(
+        &self,
+        request: Request<csi::ControllerGetVolumeHealthRequest>,
+    ) -> Result<Response<csi::ControllerGetVolumeHealthResponse>, Status> {
+        let request = request.into_inner();
+        let (id, shown) = (request.volume_id.clone(), shown!(request));
+        let call = async { Ok(self.controller.get_volume_health(request).await?) };
+        observe("ControllerGetVolumeHealth", &id, shown, call).await
+    }
+
+    async fn controller_list_volume_health(
+        &self,
+        request: Request<csi::ControllerListVolumeHealthRequest>,
+    ) -> Result<Response<csi::ControllerListVolumeHealthResponse>, Status> {
+        let request = request.into_inner();
+        let shown = shown!(request);
+        let call = async { Ok(self.controller.list_volume_health(request).await?) };
+        observe("ControllerListVolumeHealth", "", shown, call).await
     }
 
     async fn controller_modify_volume(

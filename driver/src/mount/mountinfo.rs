@@ -36,7 +36,7 @@ impl MountEntry {
         let mut file_system = file_system.split(' ');
         Some(Self {
             device,
-            mount_point: PathBuf::from(OsString::from_vec(unescape(mount_point))),
+            mount_point: unescaped(mount_point),
             options: options.to_owned(),
             shared: mount.any(|tag| tag.starts_with("shared:")),
             fs_type: file_system.next()?.to_owned(),
@@ -102,6 +102,11 @@ fn parse_servers(text: &str) -> impl Iterator<Item = u16> {
         let port = u16::from_str_radix(fields.next()?, 16).ok()?;
         local.then_some(port)
     })
+}
+
+/// A path as the kernel writes it in its tables.
+pub(crate) fn unescaped(field: &str) -> PathBuf {
+    PathBuf::from(OsString::from_vec(unescape(field)))
 }
 
 /// Undoes the kernel's `\ooo` escapes for space, tab, newline and backslash.

@@ -144,6 +144,20 @@ pub enum NodeError {
         /// The path of the request.
         path: PathBuf,
     },
+    /// Nobody has tried to publish the volume here.
+    #[error("volume {0} is not on this node: nobody has tried to publish it since the driver was started")]
+    UnknownVolume(String),
+    /// The state of this node's mounts is not known right now.
+    #[error(
+        "the state of this node's mounts is not known: {}{reason}",
+        .seconds.map(|seconds| format!("it was seen {seconds} s ago; ")).unwrap_or_default()
+    )]
+    Unseen {
+        /// How long ago it was known, if it ever was.
+        seconds: Option<u64>,
+        /// Why it isn't.
+        reason: String,
+    },
     /// A task of the driver died.
     #[error("internal error: {0}")]
     Internal(String),
@@ -199,7 +213,8 @@ impl NodeError {
             Self::Unmount { reason, .. } if is_forbidden_here(reason) => Code::FailedPrecondition,
             Self::Unmount { .. } => Code::Internal,
             Self::StillMounted { .. } => Code::DeadlineExceeded,
-            Self::NoAccessPoint { .. } | Self::NotPublished { .. } => Code::NotFound,
+            Self::NoAccessPoint { .. } | Self::NotPublished { .. } | Self::UnknownVolume(_) => Code::NotFound,
+            Self::Unseen { .. } => Code::Unavailable,
         }
     }
 }
@@ -383,7 +398,10 @@ mod tests {
             NodeError::Unmount { target: target.clone(), reason: job(Errno::BUSY) },
             NodeError::StillMounted { target: target.clone(), after: Duration::from_secs(40) },
             NodeError::NoAccessPoint { access_point: "fsap-1".to_owned(), refusal: "refused".to_owned() },
-            NodeError::NotPublished { volume, path: target },
+            NodeError::NotPublished { volume: volume.clone(), path: target },
+            NodeError::UnknownVolume(volume),
+            NodeError::Unseen { seconds: Some(75), reason: "no answer".to_owned() },
+            NodeError::Unseen { seconds: None, reason: "the first look is under way".to_owned() },
             NodeError::Internal("task 1 panicked".to_owned()),
         ];
         let mut text = String::new();

@@ -152,6 +152,8 @@ mod tests {
             refused: 10,
             certificate_expires_in: Some(3600),
             trouble: None,
+            trouble_kind: None,
+            not_renewed: None,
         }
     }
 

@@ -273,6 +273,9 @@ impl State {
                 continue;
             }
             tracing::warn!(target = %target.display(), "forgetting a volume that somebody else unmounted");
+            if let Some(published) = self.published().get(&target) {
+                self.health.lost(&published.record.volume, &target);
+            }
             if let Err(error) = self.forget(&target).await {
                 tracing::warn!(%error, "cannot forget a volume");
             }

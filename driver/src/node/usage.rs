@@ -163,6 +163,11 @@ impl Walks {
             .retain(|volume, state| state.running.is_some() || state.paused > 0 || published(volume));
     }
 
+    /// What the last walk has counted in a volume.
+    pub fn counted(&self, volume: &str) -> Option<Totals> {
+        lock(&self.inner).volumes.get(volume)?.result.map(|(_, totals)| totals)
+    }
+
     /// Where the walks stand, by volume.
     pub fn list(&self) -> Vec<WalkState> {
         let inner = lock(&self.inner);

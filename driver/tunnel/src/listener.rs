@@ -20,6 +20,7 @@ use super::dial::{Connection, Dialer};
 use super::drain::{Hushed, drained};
 use super::mux::multiplex;
 use super::peer;
+use super::plane::{Failure, FailureKind};
 use super::pump::{PumpError, Side, pump};
 use super::scale::Scaled;
 use super::supervisor::Tunnel;
@@ -124,7 +125,7 @@ async fn carry(tunnel: &Tunnel, local: TcpStream, stop: &CancellationToken) {
             tracing::debug!(tunnel = %tunnel.spec(), port = tunnel.port(), %address, ?side, "connection closed");
         }
         Err(error) => {
-            tunnel.note_error(error.to_string());
+            tunnel.note_error(Failure::new(FailureKind::Unreachable, error.to_string()));
             tracing::warn!(tunnel = %tunnel.spec(), port = tunnel.port(), %address, %error, "connection lost");
         }
     }
@@ -195,7 +196,8 @@ async fn insist(tunnel: &Tunnel, local: &TcpStream) -> Option<Connection> {
             Err(error) => error,
         };
         tunnel.counters().dial_failures.fetch_add(1, Ordering::Relaxed);
-        if tunnel.note_error(error.to_string()) {
+        let error = Failure::from(error);
+        if tunnel.note_error(error.clone()) {
             tracing::warn!(tunnel = %tunnel.spec(), port = tunnel.port(), %error, "cannot reach the mount target");
         }
         let jitter = rand::rng().random_range(0.5..1.0);

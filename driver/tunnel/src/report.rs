@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use serde::{Deserialize, Serialize};
 
 use crate::identity::IamSource;
+use crate::plane::FailureKind;
 use crate::supervisor::Tunnel;
 
 /// One tunnel.
@@ -52,12 +53,19 @@ pub struct TunnelReport {
     pub certificate_expires_in: Option<u64>,
     /// The error and for how many seconds, while the mount target is out of reach.
     pub trouble: Option<(String, u64)>,
+    /// What kind of error that is.
+    #[serde(default)]
+    pub trouble_kind: Option<FailureKind>,
+    /// Why the client certificate that is in use can't be renewed and for how many seconds, while it is time to.
+    #[serde(default)]
+    pub not_renewed: Option<(String, u64)>,
 }
 
 impl TunnelReport {
     /// What `tunnel` tells now.
     pub fn new(tunnel: &Tunnel) -> Self {
         let (spec, counters) = (tunnel.spec(), tunnel.counters());
+        let trouble = tunnel.trouble();
         Self {
             port: tunnel.port(),
             file_system: spec.file_system.clone(),
@@ -81,7 +89,9 @@ impl TunnelReport {
             dial_failures: counters.dial_failures.load(Relaxed),
             refused: counters.refused.load(Relaxed),
             certificate_expires_in: tunnel.certificate_expires_in().map(|left| left.as_secs()),
-            trouble: tunnel.trouble().map(|(error, since)| (error, since.as_secs())),
+            trouble_kind: trouble.as_ref().map(|(error, _)| error.kind),
+            trouble: trouble.map(|(error, since)| (error.message, since.as_secs())),
+            not_renewed: tunnel.not_renewed().map(|(error, since)| (error, since.as_secs())),
         }
     }
 }

@@ -20,6 +20,7 @@ use super::identity::TunnelSpec;
 use super::listener::{lead_to, serve};
 use super::lock;
 use super::mux::Counts;
+use super::plane::{Failure, FailureKind};
 use super::pump::Traffic;
 use super::scale::Binding;
 use super::warm::{WARM_FOR, Warm};
@@ -118,8 +119,10 @@ pub struct Tunnel {
 
 #[derive(Debug, Default)]
 struct Health {
-    last_error: Option<String>,
+    last_error: Option<Failure>,
     failing_since: Option<Instant>,
+    /// Why there is no new client certificate though it is time for one, and since when.
+    not_renewed: Option<(String, Instant)>,
 }
 
 /// A holder's share of a tunnel.
@@ -191,9 +194,15 @@ impl Tunnel {
     }
 
     /// The last error and for how long the mount target has been out of reach, if it is.
-    pub fn trouble(&self) -> Option<(String, Duration)> {
+    pub fn trouble(&self) -> Option<(Failure, Duration)> {
         let health = lock(&self.health);
-        health.failing_since.map(|since| (health.last_error.clone().unwrap_or_default(), since.elapsed()))
+        let error = || Failure::new(FailureKind::Internal, "nothing is known of the error");
+        health.failing_since.map(|since| (health.last_error.clone().unwrap_or_else(error), since.elapsed()))
+    }
+
+    /// Why the client certificate that is in use can't be renewed, and for how long, if it can't.
+    pub fn not_renewed(&self) -> Option<(String, Duration)> {
+        lock(&self.health).not_renewed.as_ref().map(|(error, since)| (error.clone(), since.elapsed()))
     }
 
     /// Makes sure that the mount target can be reached and talks NFS with us, unless a connection proves it already. The
@@ -245,7 +254,14 @@ impl Tunnel {
     /// # Errors
     /// When there are no credentials.
     pub async fn renew_ahead(&self) -> Result<(), DialError> {
-        self.dialer.renew_ahead().await
+        let result = self.dialer.renew_ahead().await;
+        let mut health = lock(&self.health);
+        health.not_renewed = result.as_ref().err().map(|error| {
+            let since = health.not_renewed.as_ref().map_or_else(Instant::now, |(_, since)| *since);
+            (error.to_string(), since)
+        });
+        drop(health);
+        result
     }
 
     /// Closes the connection that [`Self::check`] made, if nobody has used it.
@@ -292,7 +308,7 @@ impl Tunnel {
     }
 
     /// Remembers an error; true when it differs from the one before, so that a log isn't flooded.
-    pub(super) fn note_error(&self, error: String) -> bool {
+    pub(super) fn note_error(&self, error: Failure) -> bool {
         let mut health = lock(&self.health);
         health.failing_since.get_or_insert_with(Instant::now);
         let new = health.last_error.as_ref() != Some(&error);

@@ -17,6 +17,7 @@ const RIGHTLY_LACKED: &[&str] = &[
     "node capability STAGE_UNSTAGE_VOLUME",
     "node capability EXPAND_VOLUME",
     "plugin capability GROUP_CONTROLLER_SERVICE",
+    "plugin capability SNAPSHOT_ACCESSIBILITY_CONSTRAINTS",
     // Check 170 is for drivers without MODIFY_VOLUME.
     "the driver supports mutable parameters",
 ];

@@ -6,6 +6,7 @@ mod bad_input;
 mod deletion;
 mod faults;
 mod fixture;
+mod health;
 mod links;
 mod node_features;
 mod plain;

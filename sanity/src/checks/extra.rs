@@ -5,6 +5,7 @@ pub(super) mod concurrency;
 pub(super) mod conditions;
 pub(super) mod errors;
 pub(super) mod groups;
+pub(super) mod health;
 pub(super) mod limits;
 pub(super) mod names;
 pub(super) mod paging;

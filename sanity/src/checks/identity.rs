@@ -10,6 +10,7 @@ use crate::{
     case::Case,
     check::{Area, Check},
     client::Session,
+    config::Spec,
     expect::{Expect, Outcome, Stop, ensure, fail},
 };
 
@@ -61,7 +62,12 @@ async fn capabilities(case: &Case) -> Outcome {
         for capability in answer.succeeds("GetPluginCapabilities")?.capabilities {
             match capability.r#type {
                 Some(plugin_capability::Type::Service(service)) => {
-                    let known = ServiceType::try_from(service.r#type).is_ok_and(|kind| kind != ServiceType::Unknown);
+                    let last = match case.config.selection.spec {
+                        Spec::V1_12 => ServiceType::SnapshotMetadataService,
+                        Spec::V1_13 => ServiceType::SnapshotAccessibilityConstraints,
+                    };
+                    let known = ServiceType::try_from(service.r#type)
+                        .is_ok_and(|kind| kind != ServiceType::Unknown && service.r#type <= last as i32);
                     ensure(known, || format!("{} is not a type of a plugin service", service.r#type))?;
                 }
                 Some(plugin_capability::Type::VolumeExpansion(expansion)) => {

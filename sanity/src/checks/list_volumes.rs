@@ -9,6 +9,7 @@ use tonic::Code;
 use crate::{
     case::Case,
     check::{Check, Need},
+    config::Spec,
     expect::{Expect, Outcome, ensure, fail},
 };
 
@@ -77,7 +78,13 @@ async fn capabilities(case: &Case) -> Outcome {
         let Some(controller_service_capability::Type::Rpc(rpc)) = capability.r#type else {
             return fail("a controller capability has no rpc");
         };
-        let known = ControllerType::try_from(rpc.r#type).is_ok_and(|kind| kind != ControllerType::Unknown);
+        // What 1.13 has retired (11) passes, as it does in the node's list.
+        let last = match case.config.selection.spec {
+            Spec::V1_12 => ControllerType::GetSnapshot,
+            Spec::V1_13 => ControllerType::ListVolumeHealth,
+        };
+        let known = ControllerType::try_from(rpc.r#type)
+            .is_ok_and(|kind| kind != ControllerType::Unknown && rpc.r#type <= last as i32);
         ensure(known, || format!("{} is not a type of a controller capability", rpc.r#type))?;
     }
     Ok(())
@@ -97,8 +104,10 @@ async fn entries(case: &Case) -> Outcome {
 }
 
 async fn wrong_token(case: &Case) -> Outcome {
-    let request = ListVolumesRequest { starting_token: "invalid-token".into(), ..ListVolumesRequest::default() };
-    case.session.list_volumes(request).await.refused(Code::Aborted, "ListVolumes with starting_token \"invalid-token\"")
+    let token = &case.config.invalid_starting_token;
+    let request = ListVolumesRequest { starting_token: token.clone(), ..ListVolumesRequest::default() };
+    let answer = case.session.list_volumes(request).await;
+    answer.refused(Code::Aborted, &format!("ListVolumes with starting_token {token:?}"))
 }
 
 async fn count(case: &Case) -> Outcome<usize> {

@@ -9,7 +9,7 @@ use super::go_flags::duration;
 use crate::{
     check::Group,
     checks,
-    config::{AccessType, Config, PathCommands, Secrets, load_pairs},
+    config::{AccessType, Config, INVALID_TOKEN, PathCommands, Secrets, Spec, load_pairs},
     endpoint::Endpoint,
     selection::{FileFilter, LabelFilter, Selection},
 };
@@ -17,7 +17,7 @@ use crate::{
 /// Which checks run when none are named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Checks {
-    /// The 95 checks of the Go suite
+    /// The 98 checks of the Go suite (95 with --spec=1.12)
     Go,
     /// Ours, which go further
     Extra,
@@ -92,7 +92,13 @@ pub(super) struct Arguments {
     /// Try out the node's attach limit (check 33)
     #[arg(long = "csi.testnodevolumeattachlimit", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
     test_attach_limit: bool,
+    /// A token that no list gives out (check 7)
+    #[arg(long = "csi.testinvalidlistvolumesstartingtoken", value_name = "TOKEN", default_value = INVALID_TOKEN)]
+    invalid_starting_token: String,
 
+    /// The version of CSI that the driver is checked against
+    #[arg(long, value_enum, default_value_t = Spec::V1_13, help_heading = "Selection")]
+    spec: Spec,
     /// Which checks run
     #[arg(long, value_enum, default_value_t = Checks::Go, help_heading = "Selection")]
     checks: Checks,
@@ -258,6 +264,7 @@ impl Arguments {
             return Err("no check has one of these numbers".into());
         }
         Ok(Selection {
+            spec: self.spec,
             groups: match self.checks {
                 Checks::Go => vec![Group::Go],
                 Checks::Extra => vec![Group::Extra],
@@ -314,6 +321,7 @@ impl Arguments {
             snapshot_parameters: pairs("snapshot parameters (a map of strings)", self.snapshot_parameters)
                 .map_err(|e| text(&e))?
                 .unwrap_or_default(),
+            invalid_starting_token: self.invalid_starting_token,
             access_type: self.access_type,
             volume_size: self.volume_size,
             expand_size: (self.expand_size != 0).then_some(self.expand_size),
@@ -378,6 +386,23 @@ mod tests {
         assert_eq!((config.volume_size, config.expanded_size()), (10_737_418_240, 11_811_160_064));
         assert!(!config.test_attach_limit);
         assert_eq!(config.selection.groups, [Group::Go]);
+        assert_eq!((config.selection.spec, config.invalid_starting_token.as_str()), (Spec::V1_13, "invalid-token"));
+    }
+
+    #[test]
+    fn an_older_specification_leaves_later_checks_out() {
+        let chosen = |arguments: &[&str]| {
+            let config = parse(&[&["--csi.endpoint=/a.sock", "--checks=all"], arguments].concat()).unwrap();
+            let all = checks::all();
+            all.iter().filter(|check| config.selection.chooses(check)).map(|check| check.number).collect::<Vec<_>>()
+        };
+        let (now, before) = (chosen(&[]), chosen(&["--spec=1.12"]));
+        assert_eq!(now.len(), checks::all().len());
+        let left_out: Vec<u16> = now.iter().filter(|number| !before.contains(number)).copied().collect();
+        assert_eq!(left_out, (97..=99).chain(201..=214).collect::<Vec<_>>());
+        assert_eq!(chosen(&["--spec=1.12", "--number=97,3"]), [3]);
+        let token = parse(&["--csi.endpoint=/a.sock", "-csi.testinvalidlistvolumesstartingtoken=x:y"]).unwrap();
+        assert_eq!(token.invalid_starting_token, "x:y");
     }
 
     #[test]

@@ -39,6 +39,18 @@ pub(super) const MUTANTS: &[Mutant] = &[
     controller_get_capabilities => alter(Driver::controller_get_capabilities, |answer| {
         hide_controller(answer, ControllerType::ListVolumes);
     })),
+    mutant!("undeclared-list-health", "ControllerListVolumeHealth answers without LIST_VOLUME_HEALTH", [181],
+    controller_get_capabilities => alter(Driver::controller_get_capabilities, |answer| {
+        hide_controller(answer, ControllerType::ListVolumeHealth);
+    })),
+    mutant!("undeclared-node-health", "NodeGetVolumeHealth answers without GET_VOLUME_HEALTH", [182],
+    node_get_capabilities => alter(Driver::node_get_capabilities, |answer| {
+        hide_node(answer, NodeType::GetVolumeHealth);
+    })),
+    mutant!("undeclared-storage-health", "NodeGetStorageHealth answers without GET_STORAGE_HEALTH", [182],
+    node_get_capabilities => alter(Driver::node_get_capabilities, |answer| {
+        hide_node(answer, NodeType::GetStorageHealth);
+    })),
     mutant!("undeclared-node-expand", "NodeExpandVolume answers without EXPAND_VOLUME", [182],
     node_get_capabilities => alter(Driver::node_get_capabilities, |answer| {
         hide_node(answer, NodeType::ExpandVolume);

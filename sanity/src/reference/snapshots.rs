@@ -9,7 +9,11 @@ use csi_proto::csi::{
 };
 use tonic::Status;
 
-use super::{ReferenceDriver, arguments, state::SnapshotRecord, volumes::volume};
+use super::{
+    ReferenceDriver, arguments,
+    state::{SnapshotRecord, topology},
+    volumes::volume,
+};
 
 impl SnapshotRecord {
     pub(super) fn describe(&self, id: &str) -> Snapshot {
@@ -20,6 +24,7 @@ impl SnapshotRecord {
             creation_time: Some(self.made.into()),
             ready_to_use: true,
             group_snapshot_id: self.group.clone(),
+            accessible_topology: vec![topology()],
         }
     }
 }

@@ -1,10 +1,11 @@
 //! 181 to 183: what a driver does not declare it does not do.
 
 use csi_proto::csi::{
-    CapacityRange, ControllerGetVolumeRequest, ControllerPublishVolumeRequest, ControllerUnpublishVolumeRequest,
-    CreateVolumeGroupSnapshotRequest, DeleteSnapshotRequest, DeleteVolumeGroupSnapshotRequest, GetCapacityRequest,
-    GetSnapshotRequest, GetVolumeGroupSnapshotRequest, ListSnapshotsRequest, ListVolumesRequest,
-    NodeExpandVolumeRequest, NodeStageVolumeRequest, NodeUnstageVolumeRequest,
+    CapacityRange, ControllerGetVolumeHealthRequest, ControllerGetVolumeRequest, ControllerListVolumeHealthRequest,
+    ControllerPublishVolumeRequest, ControllerUnpublishVolumeRequest, CreateVolumeGroupSnapshotRequest,
+    DeleteSnapshotRequest, DeleteVolumeGroupSnapshotRequest, GetCapacityRequest, GetSnapshotRequest,
+    GetVolumeGroupSnapshotRequest, ListSnapshotsRequest, ListVolumesRequest, NodeExpandVolumeRequest,
+    NodeGetStorageHealthRequest, NodeGetVolumeHealthRequest, NodeStageVolumeRequest, NodeUnstageVolumeRequest,
     controller_service_capability::rpc::Type as ControllerType,
     group_controller_service_capability::rpc::Type as GroupType, node_service_capability::rpc::Type as NodeType,
     plugin_capability::service::Type as ServiceType,
@@ -16,6 +17,7 @@ use crate::{
     check::{Area, Check},
     checks::{expand, node_stats::stats},
     client::Answer,
+    config::Spec,
     expect::{Expect, Outcome, Stop},
     names,
 };
@@ -112,6 +114,15 @@ async fn controller(case: &Case) -> Outcome {
         let request = expand::request(case, &id);
         tried.answer("ControllerExpandVolume", session.controller_expand_volume(request).await)?;
     }
+    let speaks_of_health = case.config.selection.spec >= Spec::V1_13;
+    if speaks_of_health && lacks(ControllerType::GetVolumeHealth) {
+        let request = ControllerGetVolumeHealthRequest { volume_id: id.clone(), ..Default::default() };
+        tried.answer("ControllerGetVolumeHealth", session.controller_get_volume_health(request).await)?;
+    }
+    if speaks_of_health && lacks(ControllerType::ListVolumeHealth) {
+        let request = ControllerListVolumeHealthRequest::default();
+        tried.answer("ControllerListVolumeHealth", session.controller_list_volume_health(request).await)?;
+    }
     if lacks(ControllerType::GetVolume) {
         let request = ControllerGetVolumeRequest { volume_id: id.clone() };
         tried.answer("ControllerGetVolume", session.controller_get_volume(request).await)?;
@@ -145,6 +156,15 @@ async fn node(case: &Case) -> Outcome {
     }
     if lacks(NodeType::GetVolumeStats) && lacks(NodeType::VolumeCondition) {
         tried.answer("NodeGetVolumeStats", stats(case, &id, &case.target()).await)?;
+    }
+    let speaks_of_health = case.config.selection.spec >= Spec::V1_13;
+    if speaks_of_health && lacks(NodeType::GetVolumeHealth) {
+        let request = NodeGetVolumeHealthRequest { volume_id: id.clone(), ..Default::default() };
+        tried.answer("NodeGetVolumeHealth", session.node_get_volume_health(request).await)?;
+    }
+    if speaks_of_health && lacks(NodeType::GetStorageHealth) {
+        let request = NodeGetStorageHealthRequest::default();
+        tried.answer("NodeGetStorageHealth", session.node_get_storage_health(request).await)?;
     }
     if lacks(NodeType::ExpandVolume) {
         let request = NodeExpandVolumeRequest {
