@@ -48,7 +48,7 @@ pub mod supervisor;
 
 pub use admission::Admission;
 pub use dial::{DialDeps, DialError, DialLimits, Locate, LocateError, ProvideCredentials};
-pub use identity::{IamSource, Route, TunnelSpec};
+pub use identity::{IamSource, PodAuthority, PodIdentity, Route, TunnelSpec};
 pub use scale::Binding;
 pub use supervisor::{OpenError, Tunnel, TunnelLease, Tunnels};
 
