@@ -323,6 +323,15 @@ pub struct ServeFlags {
     /// How long a plain unmount may take.
     #[arg(long, default_value = "30s", value_parser = parse_go_duration, value_name = "DURATION", help_heading = "Node")]
     pub unmount_timeout: Duration,
+    /// The agent of EKS Pod Identity, for volumes with `authenticationSource: pod`: http://ADDRESS[:PORT]/PATH.
+    #[arg(
+        long,
+        default_value = "http://169.254.170.23/v1/credentials",
+        value_name = "URL",
+        env = "EKS_POD_IDENTITY_AGENT_CONTAINER_CREDENTIALS_FULL_URI",
+        help_heading = "Node"
+    )]
+    pub pod_identity_agent: String,
     /// Flags of the data plane.
     #[command(flatten)]
     pub tunnel: TunnelFlags,

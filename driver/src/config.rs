@@ -12,6 +12,7 @@ use crate::cli::{Mode, PlaneFlags, ServeFlags, UnknownParameters};
 use crate::fips;
 use crate::node::efs_utils::Settings;
 use crate::node::registration::Registration;
+use crate::pod_agent::{AgentUri, WrongAgent};
 use crate::volume::tags::parse_tags;
 
 /// A flag or variable that the driver can't start with. The message names it, its value and the rule.
@@ -136,6 +137,8 @@ pub struct NodeConfig {
     pub tunnels_trust_root: bool,
     /// What `--efs-utils-conf-overrides` comes to.
     pub efs_utils: Settings,
+    /// Where the agent of EKS Pod Identity is, for pods with an identity of their own.
+    pub pod_identity_agent: AgentUri,
 }
 
 /// The settings of volume statistics.
@@ -278,6 +281,11 @@ fn node_config(flags: &ServeFlags) -> Result<NodeConfig, ConfigError> {
         usage_soft_limit: usage_soft_limit(flags)?,
         max_inflight_mounts,
         volume_attach_limit,
+        pod_identity_agent: flags.pod_identity_agent.parse().map_err(|error: WrongAgent| ConfigError::Flag {
+            flag: "pod-identity-agent",
+            value: format!("{:?}", flags.pod_identity_agent),
+            reason: error.to_string(),
+        })?,
         unmount_timeout: flags.unmount_timeout,
         tunnels_trust_root: flags.tunnel.tunnels_trust_root,
         efs_utils,

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::admin::{self, Report};
 use crate::cli::DebugFlags;
 use crate::node::registration::KubeletAnswer;
-use crate::node::report::{MountReport, TunnelReport};
+use crate::node::report::{MountReport, PodIdentityReport, TunnelReport};
 use crate::node::usage::WalkState;
 
 /// The plug-in answers at once, or not at all.
@@ -95,6 +95,10 @@ impl fmt::Display for View<'_> {
                 node.walks.iter().map(walk),
             )?;
         }
+        if !node.pod_identities.is_empty() {
+            let heads = ["service account", "mounts", "credentials", "state"];
+            section(f, "pod identities", &heads, node.pod_identities.iter().map(pod_identity))?;
+        }
         writeln!(f, "\nrecent warnings and errors: {}", report.recent.len())?;
         for event in &report.recent {
             writeln!(f, "  {} ago  {}  {}", span(event.seconds_ago), event.level, event.text)?;
@@ -115,6 +119,12 @@ const TUNNELS: [&str; 10] = [
     "certificate",
     "state",
 ];
+
+fn pod_identity(it: &PodIdentityReport) -> Vec<String> {
+    let credentials = it.expires_in.map_or_else(|| "none yet".to_owned(), |left| format!("{} left", span(left)));
+    let state = it.trouble.as_ref().map_or_else(|| "ok".to_owned(), |trouble| format!("not renewed: {trouble}"));
+    vec![it.identity.clone(), it.mounts.to_string(), credentials, state]
+}
 
 fn tunnel(tunnel: &TunnelReport) -> Vec<String> {
     let absent = || "-".to_owned();
@@ -302,6 +312,21 @@ mod tests {
                 tunnels: vec![healthy, ill, stranger, busy],
                 mounts: vec![well, lost],
                 walks: vec![walked, walking],
+                pod_identities: vec![
+                    PodIdentityReport {
+                        identity: "service account team-a/app with role arn:aws:iam::123456789012:role/team-a"
+                            .to_owned(),
+                        mounts: 3,
+                        expires_in: Some(3000),
+                        trouble: None,
+                    },
+                    PodIdentityReport {
+                        identity: "service account team-b/app with EKS Pod Identity".to_owned(),
+                        mounts: 1,
+                        expires_in: None,
+                        trouble: Some("the EKS Pod Identity agent says: HTTP status 403".to_owned()),
+                    },
+                ],
             },
             recent: vec![
                 event(90, "WARN", "cannot reach the mount target port=20050"),

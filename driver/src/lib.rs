@@ -26,6 +26,7 @@ pub mod metrics;
 pub mod mount;
 pub mod node;
 pub mod orphans;
+pub mod pod_agent;
 pub mod probe;
 pub mod process;
 pub mod proxy;

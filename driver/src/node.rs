@@ -12,6 +12,7 @@
 //! - [`startup_taint`]: taking the start-up taint off
 //! - [`registration`]: making the kubelet know the driver
 //! - [`records`]: what survives a restart
+//! - [`pod`]: whose credentials a mount with the pod's identity has
 //! - `one_port`: the port of a tunnel, the same for every process
 //! - [`prerequisites`]: what pod and node must give
 //! - [`target`]: target directories
@@ -41,6 +42,7 @@ use crate::blocking::{Blocking, Dependency};
 use crate::config::NodeConfig;
 use crate::efs::metadata::{Given, Metadata, NodeObject};
 use crate::efs::mount_targets::{ListMountTargets, MountTargets};
+use crate::efs::pod_identity::{Exchange, PodIdentities, WithPods};
 use crate::metrics::Metrics;
 use crate::mount::Worker;
 use crate::mount::mountinfo::{self, MountEntry};
@@ -52,6 +54,7 @@ pub mod errors;
 mod health;
 pub mod metrics;
 mod one_port;
+pub mod pod;
 pub mod prerequisites;
 pub mod publish;
 pub mod records;
@@ -88,6 +91,8 @@ pub struct NodeDeps {
     pub efs: Arc<dyn ListMountTargets>,
     /// Credentials for mounts with IAM authorization.
     pub credentials: Arc<dyn ProvideCredentials>,
+    /// Gives credentials for the tokens of pods.
+    pub exchange: Arc<dyn Exchange>,
     /// Starts mount workers.
     pub worker: Worker,
     /// Local ports for tunnels.
@@ -160,6 +165,10 @@ struct State {
     volumes_by_files: Option<i64>,
     worker: Worker,
     prerequisites: Prerequisites,
+    /// The service accounts whose pods have mounts with an identity of their own.
+    pods: Arc<PodIdentities>,
+    /// This node's way to the API server.
+    cluster: Option<Arc<ThisNode>>,
     plane: DataPlane,
     ports: RangeInclusive<u16>,
     records: Records,
@@ -234,7 +243,9 @@ impl NodeService {
                 arguments: config.tunnel_arguments.clone(),
             })),
         });
-        let answers = Answers { locate: Arc::clone(&locate), credentials: deps.credentials };
+        let pods = Arc::new(PodIdentities::new(deps.exchange));
+        let credentials = Arc::new(WithPods { pods: Arc::clone(&pods), others: deps.credentials });
+        let answers = Answers { locate: Arc::clone(&locate), credentials };
         let plane = DataPlane::new(host, plane::directory(&config.state_dir), answers, deps.tunnels_end);
         if config.tunnel_sidecar {
             let keeper = plane.keeper().clone();
@@ -260,6 +271,8 @@ impl NodeService {
             volumes_by_files,
             worker: deps.worker,
             prerequisites: deps.prerequisites,
+            pods,
+            cluster: deps.kubernetes.clone(),
             plane,
             ports: deps.ports,
             records,
@@ -416,7 +429,11 @@ impl Node for NodeService {
     ) -> Result<Response<csi::NodePublishVolumeResponse>, Status> {
         let request = request.into_inner();
         let (volume, target) = (request.volume_id.clone(), request.target_path.clone());
-        let shown = csi::NodePublishVolumeRequest { secrets: rpc::blanked(&request.secrets), ..request.clone() };
+        let shown = csi::NodePublishVolumeRequest {
+            secrets: rpc::blanked(&request.secrets),
+            volume_context: pod::without_tokens(&request.volume_context),
+            ..request.clone()
+        };
         let node = Arc::clone(&self.node);
         let tasks = self.node.tasks.clone();
         let call = to_the_end(tasks, async move {

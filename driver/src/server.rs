@@ -26,6 +26,7 @@ use crate::controller::{Controller, ControllerService};
 use crate::efs::http_client;
 use crate::efs::metadata::NodeObject;
 use crate::efs::mount_credentials::AwsCredentials;
+use crate::efs::pod_identity::AwsExchange;
 use crate::efs::{AwsClients, EfsClients as _};
 use crate::health;
 use crate::identity::{IdentityService, PLUGIN_NAME, VERSION};
@@ -251,6 +252,7 @@ async fn start_node(
         remove_taint: variable("DISABLE_TAINT_WATCHER").is_none(),
         efs: clients,
         credentials: Arc::new(AwsCredentials),
+        exchange: Arc::new(AwsExchange::new(config.node.pod_identity_agent.clone())),
         worker: Worker::this_program().with_metrics(metrics.clone()).with_blocking(about.blocking.clone()),
         metrics,
         open_files: about.open_files,

@@ -14,10 +14,12 @@ use efs_csi_driver::cli;
 use efs_csi_driver::config::{Config, Environment, NodeConfig};
 use efs_csi_driver::efs::EfsError;
 use efs_csi_driver::efs::mount_targets::ListMountTargets;
+use efs_csi_driver::efs::pod_identity::AwsExchange;
 use efs_csi_driver::metrics::Metrics;
 use efs_csi_driver::mount::Worker;
 use efs_csi_driver::node::prerequisites::{Missing, Prerequisites};
 use efs_csi_driver::node::{NodeDeps, NodeService};
+use efs_csi_driver::pod_agent::AgentUri;
 use efs_csi_driver::volume::{AccessPointId, FileSystemId};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -69,6 +71,7 @@ async fn start_with(flags: &[&str], prerequisites: Prerequisites) -> Started {
         blocking: Blocking::default(),
         efs: Arc::new(Nowhere),
         credentials: Arc::new(support::NoCredentials),
+        exchange: Arc::new(AwsExchange::new(AgentUri::default())),
         worker: Worker::new(support::driver()),
         ports: 0..=0,
         metrics: Metrics::new(),

@@ -42,12 +42,24 @@ pub struct Role {
     /// What AssumeRole must bring along, if anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_id: Option<String>,
-    /// ARNs that may assume it; empty for all.
+    /// ARNs of principals that may assume it, and subjects of web identities (`system:serviceaccount:NAMESPACE:NAME`); empty for all.
     #[serde(default)]
     pub trusted: Vec<String>,
     /// Whether web identities (IRSA) may assume it.
     #[serde(default = "yes")]
     pub web_identity: bool,
+}
+
+/// A pod identity association: the role that EKS gives a service account's pods.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PodAssociation {
+    /// The namespace.
+    pub namespace: String,
+    /// The service account's name.
+    pub service_account: String,
+    /// ARN of the role.
+    pub role: String,
 }
 
 /// The default of [`Role::web_identity`].
@@ -76,6 +88,7 @@ pub struct Identities {
 struct Inner {
     keys: HashMap<String, Credential>,
     roles: BTreeMap<String, Role>,
+    associations: Vec<PodAssociation>,
     /// By the ARN of a user or role.
     policies: BTreeMap<String, Arc<IdentityPolicy>>,
     rng: StdRng,
@@ -87,6 +100,7 @@ impl Identities {
         let inner = Inner {
             keys: HashMap::new(),
             roles: BTreeMap::new(),
+            associations: Vec::new(),
             policies: BTreeMap::new(),
             rng: StdRng::seed_from_u64(seed),
         };
@@ -110,6 +124,27 @@ impl Identities {
     /// Adds or replaces a role.
     pub fn add_role(&self, role: Role) {
         self.lock().roles.insert(role.arn.clone(), role);
+    }
+
+    /// Takes a role away.
+    pub fn remove_role(&self, arn: &str) {
+        self.lock().roles.remove(arn);
+    }
+
+    /// Adds a pod identity association, in place of the one that the service account had.
+    pub fn associate(&self, association: PodAssociation) {
+        self.dissociate(&association.namespace, &association.service_account);
+        self.lock().associations.push(association);
+    }
+
+    /// Removes a service account's association.
+    pub fn dissociate(&self, namespace: &str, service_account: &str) {
+        self.lock().associations.retain(|it| it.namespace != namespace || it.service_account != service_account);
+    }
+
+    /// All associations.
+    pub fn associations(&self) -> Vec<PodAssociation> {
+        self.lock().associations.clone()
     }
 
     /// Attaches a policy to a user or role, in place of the one before. Principals without a policy may do everything.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::faults::{Faults, Rule, RuleError};
-use crate::identities::{Identities, Role};
+use crate::identities::{Identities, PodAssociation, Role};
 use crate::rest::imds::Machine;
 use crate::rest::{AttachedPolicy, NewKey};
 use crate::world::access_points::CreateAccessPoint;
@@ -31,6 +31,7 @@ pub struct Seed {
     security_groups: Option<Vec<SeedGroup>>,
     keys: Vec<NewKey>,
     roles: Vec<Role>,
+    pod_associations: Vec<PodAssociation>,
     policies: Vec<AttachedPolicy>,
     machine: Option<Machine>,
     limits: Option<Limits>,
@@ -211,6 +212,9 @@ impl Seed {
         }
         for role in &self.roles {
             identities.add_role(role.clone());
+        }
+        for association in &self.pod_associations {
+            identities.associate(association.clone());
         }
         for attached in &self.policies {
             let refused = |source| SeedError::Refused { what: format!("policy of {}", attached.principal), source };

@@ -30,6 +30,8 @@ impl ProvideCredentials for AwsCredentials {
         let region = Region::new(region.to_owned());
         let config = ProviderConfig::without_region().with_region(Some(region.clone())).with_http_client(http_client());
         let credentials = match source {
+            // Nothing of the driver's may take a pod's place.
+            IamSource::Pod(identity) => return Err(format!("{identity} has no credentials here")),
             IamSource::Default => {
                 let chain = DefaultCredentialsChain::builder().configure(config).region(region).build().await;
                 chain.provide_credentials().await

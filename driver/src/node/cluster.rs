@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use efs_common::causes::causes;
-use k8s_openapi::api::core::v1::{Node, Taint};
+use k8s_openapi::api::core::v1::{Node, ServiceAccount, Taint};
 use k8s_openapi::api::storage::v1::CSINode;
 use kube::{Api, Client};
 use serde_json::json;
 use tokio::sync::OnceCell;
 
+use super::pod::ROLE_ANNOTATION;
 use crate::efs::metadata::{NoFacts, NodeFacts, NodeObject};
 use crate::kubernetes::{self, Deadline, Unanswered};
 
@@ -79,6 +80,18 @@ impl ThisNode {
         let found = self.ask(what, "allow get on csinodes", read).await?;
         let drivers = found.map(|node| node.spec.drivers).unwrap_or_default();
         Ok(drivers.into_iter().map(|driver| (driver.name, driver.allocatable.and_then(|it| it.count))).collect())
+    }
+
+    /// The role that a service account is annotated with.
+    ///
+    /// # Errors
+    /// When the service account can't be read in time.
+    pub async fn role_of(&self, namespace: &str, account: &str) -> Result<Option<String>, ClusterError> {
+        let what = format!("service account {namespace}/{account}");
+        let read = async |client| Api::<ServiceAccount>::namespaced(client, namespace).get(account).await;
+        let found = self.ask(what, "allow get on serviceaccounts", read).await?;
+        let annotations = found.metadata.annotations.unwrap_or_default();
+        Ok(annotations.get(ROLE_ANNOTATION).filter(|role| !role.is_empty()).cloned())
     }
 
     /// Replaces the taints, provided that they are still `old`: a taint that somebody else changes meanwhile is not lost.

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use efs_common::open_files::OutOfFiles;
 use efs_tunnel::plane::{Failure, FailureKind};
-use efs_tunnel::{DialError, OpenError};
+use efs_tunnel::{DialError, IamSource, OpenError, PodIdentity};
 use rustix::io::Errno;
 use tonic::{Code, Status};
 
+use super::pod::PodError;
 use super::prerequisites::Missing;
 use crate::efs::metadata::UnknownError;
 use crate::mount::{JobError, WorkerError};
@@ -94,6 +95,17 @@ pub enum NodeError {
     /// Pod or node lack what a mount needs.
     #[error(transparent)]
     Missing(#[from] Missing),
+    /// A pod has no identity.
+    #[error(transparent)]
+    Pod(#[from] PodError),
+    /// Something failed for a mount that has a pod's identity.
+    #[error("{source} (as {identity})")]
+    AsPod {
+        /// Whose.
+        identity: PodIdentity,
+        /// What.
+        source: Box<NodeError>,
+    },
     /// The node doesn't know something about itself.
     #[error(transparent)]
     Unknown(#[from] UnknownError),
@@ -187,10 +199,20 @@ impl NodeError {
         Self::Mount { what, target, reason, hint }
     }
 
+    /// The same for a mount with this identity, which people need to know.
+    pub(super) fn of(self, source: Option<&IamSource>) -> Self {
+        match source {
+            Some(IamSource::Pod(identity)) => Self::AsPod { identity: identity.clone(), source: Box::new(self) },
+            _ => self,
+        }
+    }
+
     /// The gRPC code, by the CSI specification's tables.
     pub fn code(&self) -> Code {
         match self {
             Self::Request { .. } => Code::InvalidArgument,
+            Self::Pod(error) => error.code(),
+            Self::AsPod { source, .. } => source.code(),
             Self::InProgress(_) | Self::TooManyMounts(_) => Code::Aborted,
             Self::Incompatible { .. } | Self::OtherVolume { .. } => Code::AlreadyExists,
             Self::ForeignMount { .. } => Code::AlreadyExists,

@@ -98,7 +98,16 @@ fn encode(report: &NodeReport, now: SystemTime, encoder: &mut DescriptorEncoder<
     plain(encoder, "efs_csi_mounts", "Published targets", report.mounts.len())?;
     plain(encoder, "efs_csi_mounts_troubled", "Published targets that are not mounted or have no tunnel", troubled)?;
     plain(encoder, "efs_csi_volume_walks", "Volumes that are being walked for their statistics", walking)?;
-    plain(encoder, "efs_csi_volume_walks_failed", "Volumes whose last walk failed", failed)
+    plain(encoder, "efs_csi_volume_walks_failed", "Volumes whose last walk failed", failed)?;
+    let pods = &report.pod_identities;
+    let failing = pods.iter().filter(|it| it.trouble.is_some()).count();
+    plain(
+        encoder,
+        "efs_csi_pod_identities",
+        "Service accounts whose pods have mounts with an identity of their own",
+        pods.len(),
+    )?;
+    plain(encoder, "efs_csi_pod_identities_failing", "Those whose last exchange of a token has failed", failing)
 }
 
 fn plain(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: impl EncodeGaugeValue) -> fmt::Result {

@@ -79,7 +79,8 @@ mod tests {
     use efs_tunnel::plane::remote::Remote;
     use efs_tunnel::plane::{FailureKind, Host, Plane};
     use efs_tunnel::{
-        Admission, Binding, DialDeps, DialLimits, IamSource, IssuerSlot, ProvideCredentials, Route, Tunnels, roots,
+        Admission, Binding, DialDeps, DialLimits, IamSource, IssuerSlot, PodIdentity, ProvideCredentials, Route,
+        Tunnels, roots,
     };
     use rand::Rng as _;
     use tokio_util::sync::CancellationToken;
@@ -89,6 +90,7 @@ mod tests {
     use super::*;
     use crate::config::{Config, Environment};
     use crate::efs::mount_targets::ListMountTargets;
+    use crate::efs::pod_identity::{Exchange, ExchangeError, Token};
     use crate::efs::{EfsError, MountTarget};
     use crate::metrics::Metrics;
     use crate::mount::{MountOptions, Worker};
@@ -112,6 +114,13 @@ mod tests {
     impl ProvideCredentials for Nothing {
         async fn credentials(&self, _: &IamSource, _: &str) -> Result<Credentials, String> {
             Err("none".to_owned())
+        }
+    }
+
+    #[async_trait]
+    impl Exchange for Nothing {
+        async fn exchange(&self, _: &PodIdentity, _: &Token) -> Result<Credentials, ExchangeError> {
+            Err(ExchangeError::Away("nobody".to_owned()))
         }
     }
 
@@ -155,6 +164,7 @@ mod tests {
             let deps = NodeDeps {
                 efs: Arc::new(Nothing),
                 credentials: Arc::new(Nothing),
+                exchange: Arc::new(Nothing),
                 worker: Worker::new("/nonexistent".into()),
                 ports: port..=port,
                 open_files: None,

@@ -7,12 +7,13 @@ use std::time::Duration;
 use csi_proto::csi;
 use efs_tunnel::dial::check_plain;
 use efs_tunnel::plane::Lease;
-use efs_tunnel::{DialError, TunnelSpec};
+use efs_tunnel::{DialError, IamSource, TunnelSpec};
 use rustix::io::Errno;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::Code;
 
 use super::errors::NodeError;
+use super::pod::{PodError, Proven};
 use super::records::{MountRequest, Reached, Record};
 use super::recovery::let_go;
 use super::request::{Mode, PublishRequest};
@@ -37,26 +38,37 @@ const REFUSED_PAUSE: Duration = Duration::from_millis(500);
 /// Publishes a volume.
 pub(super) async fn publish(state: &State, request: &csi::NodePublishVolumeRequest) -> Result<(), NodeError> {
     let region = state.metadata.region().await;
-    let request = PublishRequest::parse(request, &region)?;
+    let mut request = PublishRequest::parse(request, &region)?;
+    let target = target::resolve(&request.target).await?;
+    let _claim = state.claim(&target, &request.volume)?;
+    let mounts = state.mounts().await.map_err(|source| mountinfo_error(&target, source))?;
+    state.adopt_at(&target, &mounts).await;
+    let proven = match request.pod.take() {
+        Some(pod) => Some(state.prove(pod, &target).await?),
+        None => None,
+    };
+    if let Some(Proven { identity, .. }) = &proven {
+        request.mount.spec.iam = Some(IamSource::Pod(identity.clone()));
+    }
+    if state.is_published(&request, &target, &mounts).await? {
+        // The kubelet repeats the call every minute or two, for each pod. It brings a token, and waits for nothing.
+        if let Some(Proven { identity, token }) = proven {
+            state.pods.put(&identity, &target, token);
+        }
+        return Ok(());
+    }
+    // What is mounted already costs nothing, so it doesn't count.
     let _permit = match &state.mounting {
         Some((permits, limit)) => {
             Some(permits.clone().try_acquire_owned().map_err(|_| NodeError::TooManyMounts(*limit))?)
         }
         None => None,
     };
-    let target = target::resolve(&request.target).await?;
-    let _claim = state.claim(&target, &request.volume)?;
-    let mounts = state.mounts().await.map_err(|source| mountinfo_error(&target, source))?;
-    state.adopt_at(&target, &mounts).await;
-    if state.is_published(&request, &target, &mounts).await? {
-        return Ok(());
-    }
     state.allow_second_target(&request, &target)?;
     state.check_prerequisites(&request, &target, &mounts)?;
-    let made = target::create(&target).await?;
-    let result = state.publish_at(&request, &target, &mounts).await;
+    let result = state.publish_as(&request, proven, &target, &mounts).await;
     if result.is_err() {
-        target::uncreate(&target, made).await;
+        state.pods.release(&target);
     }
     result
 }
@@ -131,6 +143,26 @@ impl State {
             Some(missing) => Err(missing.clone().into()),
             None => Ok(needed.seen_by_pods(target, mounts)?),
         }
+    }
+
+    /// Gets credentials for the pod first, if they are to be its own: a refusal must leave nothing behind.
+    async fn publish_as(
+        &self,
+        request: &PublishRequest,
+        proven: Option<Proven>,
+        target: &Path,
+        mounts: &[MountEntry],
+    ) -> Result<(), NodeError> {
+        if let Some(Proven { identity, token }) = proven {
+            self.pods.put(&identity, target, token);
+            self.pods.admit(&identity).await.map_err(PodError::from)?;
+        }
+        let made = target::create(target).await?;
+        let result = self.publish_at(request, target, mounts).await;
+        if result.is_err() {
+            target::uncreate(target, made).await;
+        }
+        result.map_err(|error| error.of(request.mount.spec.iam.as_ref()))
     }
 
     /// Mounts at an existing, unmounted directory.
@@ -282,6 +314,7 @@ impl State {
             source,
         })?;
         let removed = self.published().remove(target);
+        self.pods.release(target);
         match removed {
             Some(Published { lease: Some(lease), .. }) => let_go(&self.blocking, lease).await,
             // The record may have been of a driver that was killed, and the data plane still has its tunnel.
@@ -330,6 +363,13 @@ fn difference(record: &Record, request: &PublishRequest) -> Option<String> {
         Some(format!("access mode {name}"))
     } else if was.options != is.options {
         Some("other mount options".to_owned())
+    } else if was.spec.iam != is.spec.iam {
+        let whose = |source: &Option<IamSource>| match source {
+            Some(IamSource::Pod(identity)) => format!("the identity of {identity}"),
+            Some(_) => "an identity of the driver".to_owned(),
+            None => "no identity".to_owned(),
+        };
+        Some(whose(&was.spec.iam))
     } else if was != is {
         Some("other volume attributes".to_owned())
     } else {

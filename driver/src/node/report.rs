@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::State;
 use super::records::{Reached, Record};
 use super::usage::WalkState;
+use crate::efs::pod_identity::store::IdentityReport;
 use crate::mount::mountinfo::{self, MountEntry};
 
 /// The state of the node service.
@@ -17,6 +18,29 @@ pub struct NodeReport {
     pub mounts: Vec<MountReport>,
     /// Volumes that are or were walked for their statistics.
     pub walks: Vec<WalkState>,
+    /// Service accounts whose pods' mounts have their identity.
+    #[serde(default)]
+    pub pod_identities: Vec<PodIdentityReport>,
+}
+
+/// A service account whose pods' mounts have its identity. Holds no token and no credentials.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodIdentityReport {
+    /// The service account, with its role or the word for EKS Pod Identity.
+    pub identity: String,
+    /// Mounts that have brought a token since the driver has started.
+    pub mounts: usize,
+    /// Seconds until its credentials end, if it has some.
+    pub expires_in: Option<u64>,
+    /// Why there are no newer ones, if the last exchange has failed.
+    pub trouble: Option<String>,
+}
+
+impl From<IdentityReport> for PodIdentityReport {
+    fn from(it: IdentityReport) -> Self {
+        let IdentityReport { identity, mounts, expires_in, trouble } = it;
+        Self { identity: identity.to_string(), mounts, expires_in, trouble }
+    }
 }
 
 /// One published target.
@@ -70,6 +94,7 @@ impl State {
             tunnels: self.plane.last_report(),
             mounts: list,
             walks: self.walks.as_ref().map(super::usage::Walks::list).unwrap_or_default(),
+            pod_identities: self.pods.report().into_iter().map(PodIdentityReport::from).collect(),
         }
     }
 }

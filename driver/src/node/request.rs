@@ -9,6 +9,7 @@ use csi_proto::csi::{self, volume_capability};
 use efs_tunnel::{IamSource, Route, TunnelSpec};
 
 use super::errors::NodeError;
+use super::pod::{PodAttributes, PodRequest, is_role};
 use super::records::MountRequest;
 use crate::efs::endpoints;
 use crate::efs::metadata::UnknownError;
@@ -23,7 +24,7 @@ pub use csi::volume_capability::access_mode::Mode;
 const PATH_MAX: usize = 4096;
 
 /// What to publish where.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct PublishRequest {
     /// The handle as given.
     pub volume: String,
@@ -31,8 +32,10 @@ pub struct PublishRequest {
     pub target: PathBuf,
     /// The access mode.
     pub mode: Mode,
-    /// What to mount and how.
+    /// What to mount and how; a pod's identity is not in it yet.
     pub mount: MountRequest,
+    /// The pod, when the mount is to have its identity.
+    pub pod: Option<PodRequest>,
     /// The file id that the directory must have, where the controller has told it.
     pub directory_id: Option<u64>,
 }
@@ -43,6 +46,7 @@ struct Context {
     encrypted: bool,
     directory_id: Option<u64>,
     route: Route,
+    pod: PodAttributes,
 }
 
 impl PublishRequest {
@@ -67,6 +71,7 @@ impl PublishRequest {
             let reason = "needs encryption; remove encryptInTransit: \"false\", or use nconnect";
             return Err(NodeError::request("mountOptions maxconn", reason));
         }
+        check_pod(&context.pod, iam.as_ref(), encrypted)?;
         let mut options: MountOptions = parsed.kernel;
         if request.readonly || matches!(mode, Mode::SingleNodeReaderOnly | Mode::MultiNodeReaderOnly) {
             options.set_read_only();
@@ -79,6 +84,7 @@ impl PublishRequest {
             let field = if parsed.efs.region.is_some() { "mountOptions region" } else { "region of the node" };
             return Err(NodeError::request(field, format!("{region:?} is not the name of a region")));
         }
+        let pod = PodRequest::parse(request, context.pod, region)?;
         let spec = TunnelSpec {
             file_system: volume.file_system.to_string(),
             access_point: access_point.as_ref().map(ToString::to_string),
@@ -88,7 +94,7 @@ impl PublishRequest {
             route: route(context.route, &parsed.efs)?,
         };
         let mount = MountRequest { spec, encrypted, path: subdirectory(&volume)?, options };
-        Ok(Self { volume: request.volume_id.clone(), target, mode, mount, directory_id: context.directory_id })
+        Ok(Self { volume: request.volume_id.clone(), target, mode, mount, pod, directory_id: context.directory_id })
     }
 }
 
@@ -201,6 +207,29 @@ fn iam_source(options: &EfsOptions, encrypted: bool) -> Result<Option<IamSource>
     Ok(Some(source))
 }
 
+/// The pod's identity goes with nothing that names another one.
+fn check_pod(pod: &PodAttributes, iam: Option<&IamSource>, encrypted: bool) -> Result<(), NodeError> {
+    let field = |key: &str| format!("volume_context[{key:?}]");
+    if !pod.is_asked_for {
+        let given = [("roleArn", &pod.role), ("stsRegion", &pod.sts_region)];
+        return match given.iter().find(|(_, value)| value.is_some()) {
+            Some((key, _)) => Err(NodeError::request(field(key), "needs authenticationSource: pod")),
+            None => Ok(()),
+        };
+    }
+    if !encrypted {
+        let reason = "pod needs encryption; remove encryptInTransit: \"false\"";
+        return Err(NodeError::request(field("authenticationSource"), reason));
+    }
+    match iam {
+        None | Some(IamSource::Default) => Ok(()),
+        Some(_) => {
+            let reason = "contradicts authenticationSource: pod; remove one of them";
+            Err(NodeError::request("mountOptions awsprofile, rolearn or jwtpath", reason))
+        }
+    }
+}
+
 fn route(context: Route, options: &EfsOptions) -> Result<Route, NodeError> {
     let address = match (context.address, options.mount_target) {
         (Some(one), Some(other)) if one != other => {
@@ -226,7 +255,8 @@ fn route(context: Route, options: &EfsOptions) -> Result<Route, NodeError> {
 
 impl Context {
     fn parse(attributes: &HashMap<String, String>) -> Result<Self, NodeError> {
-        let mut context = Self { encrypted: true, directory_id: None, route: Route::default() };
+        let mut context =
+            Self { encrypted: true, directory_id: None, route: Route::default(), pod: PodAttributes::default() };
         for (key, value) in attributes {
             let field = || format!("volume_context[{key:?}]");
             match key.to_ascii_lowercase().as_str() {
@@ -241,6 +271,25 @@ impl Context {
                     context.directory_id = Some(id.map_err(|_| NodeError::request(field(), reason()))?);
                 }
                 "encryptintransit" => context.encrypted = boolean(value).ok_or_else(|| not_boolean(field(), value))?,
+                "authenticationsource" => {
+                    context.pod.is_asked_for = match value.as_str() {
+                        "" | "driver" => false,
+                        "pod" => true,
+                        _ => {
+                            let reason = format!("{:?} is neither \"driver\" nor \"pod\"", cut(value));
+                            return Err(NodeError::request(field(), reason));
+                        }
+                    }
+                }
+                "rolearn" if !is_role(value) => {
+                    let reason = format!("{:?} is not the ARN of a role", cut(value));
+                    return Err(NodeError::request(field(), reason));
+                }
+                "rolearn" => context.pod.role = Some(value.clone()),
+                "stsregion" if !endpoints::is_region(value) => {
+                    return Err(NodeError::request(field(), format!("{:?} is not the name of a region", cut(value))));
+                }
+                "stsregion" => context.pod.sts_region = Some(value.clone()),
                 "crossaccount" => {
                     context.route.cross_account = boolean(value).ok_or_else(|| not_boolean(field(), value))?;
                 }
@@ -297,6 +346,7 @@ mod tests {
 
     const TARGET: &str = "/var/lib/kubelet/pods/p/volumes/kubernetes.io~csi/v/mount";
     const POINT: &str = "fsap-0123456789abcdef0";
+    const ROLE: &str = "arn:aws:iam::123456789012:role/app";
 
     /// A request for `handle` with these mount options and attributes.
     fn request(handle: &str, flags: &[&str], context: &[(&str, &str)]) -> csi::NodePublishVolumeRequest {
@@ -442,7 +492,9 @@ mod tests {
     fn wrong_requests_are_refused_with_the_words_recorded() {
         let fs = "fs-12345678";
         let with_point = format!("{fs}::{POINT}");
-        let plain = ("encryptInTransit", "false");
+        let (plain, pod) = (("encryptInTransit", "false"), ("authenticationSource", "pod"));
+        let of_pod =
+            [("csi.storage.k8s.io/pod.namespace", "team-a"), ("csi.storage.k8s.io/serviceAccount.name", "app")];
         let cases: &[Case<'_>] = &[
             ("no handle", "", &[], &[]),
             ("a handle of nothing", "volume", &[], &[]),
@@ -468,6 +520,22 @@ mod tests {
             ("an attribute of the past", fs, &[], &[("path", "/x")]),
             ("an attribute of nobody", fs, &[], &[("encryptInTransitt", "true")]),
             ("an inline volume", fs, &[], &[("csi.storage.k8s.io/ephemeral", "true")]),
+            ("an authentication of nobody", fs, &[], &[("authenticationSource", "node")]),
+            ("a role without a pod", fs, &[], &[("roleArn", ROLE)]),
+            (
+                "a region of STS without a pod",
+                fs,
+                &[],
+                &[("authenticationSource", "driver"), ("stsRegion", "eu-west-1")],
+            ),
+            ("a role of nothing", fs, &[], &[pod, ("roleArn", "arn:aws:iam::1:role/x")]),
+            ("a region of STS that is a host", fs, &[], &[pod, ("stsRegion", "evil.example.com")]),
+            ("a pod without encryption", fs, &[], &[pod, plain]),
+            ("two identities", fs, &["iam", "awsprofile=dev"], &[pod]),
+            ("a pod that nobody names", fs, &[], &[pod]),
+            ("a pod without a service account", fs, &[], &[pod, ("csi.storage.k8s.io/pod.namespace", "team-a")]),
+            ("a pod without tokens", fs, &[], &[pod, of_pod[0], of_pod[1]]),
+            ("tokens that are none", fs, &[], &[pod, of_pod[0], of_pod[1], (super::super::pod::TOKENS_KEY, "secret")]),
         ];
         let mut text = String::new();
         for (name, handle, flags, context) in cases {

@@ -92,6 +92,11 @@ pub struct LocateError {
 pub trait ProvideCredentials: Send + Sync {
     /// Credentials from `source`, good for at least the next minutes.
     async fn credentials(&self, source: &IamSource, region: &str) -> Result<Credentials, String>;
+
+    /// Whether the reason for having none is that a pod's token is still to come. Who needs no tokens waits for none.
+    fn awaits_token(&self, _source: &IamSource) -> bool {
+        false
+    }
 }
 
 /// Addresses that don't answer within this time are doubted. A handshake of TCP in one region takes some milliseconds.
@@ -277,6 +282,8 @@ pub struct Dialer {
     deps: Arc<DialDeps>,
     binding: Binding,
     certificate: Mutex<Option<Presented>>,
+    /// A pod's certificate before that one. It serves when there are no credentials for another and it has not ended.
+    before: Mutex<Option<Presented>>,
     /// The certificate of the process before, until it is needed: its key may still be on its way from the disk.
     inherited: Mutex<Option<RememberedCertificate>>,
     handshakes: Handshakes,
@@ -323,6 +330,17 @@ impl Presented {
         self.made.elapsed() >= renew_after.mul_f64(RENEWED_AT)
             || self.ends.is_some_and(|ends| now + ENDS_SOON + RENEWED_BEFORE >= ends)
     }
+
+    /// Whether so much of its credentials' life has gone by as is left. A pod's are renewed then: whoever gives the next ones may be
+    /// away for the other half.
+    fn is_past_half(&self, now: SystemTime) -> bool {
+        self.ends.is_some_and(|ends| ends.duration_since(now).unwrap_or_default() <= self.made.elapsed())
+    }
+
+    /// Whether the server may still take it, when there is no other.
+    fn may_serve(&self, now: SystemTime) -> bool {
+        self.made.elapsed() + ENDS_SOON < LIFETIME && self.ends.is_none_or(|ends| now < ends)
+    }
 }
 
 impl Dialer {
@@ -334,6 +352,7 @@ impl Dialer {
             deps,
             binding,
             certificate: Mutex::new(None),
+            before: Mutex::new(None),
             inherited: Mutex::new(None),
             handshakes: Handshakes::default(),
             reached: Mutex::new(None),
@@ -423,7 +442,15 @@ impl Dialer {
 
     fn reset(&self) {
         self.deps.locate.forget(&self.spec);
-        *lock(&self.certificate) = None;
+        let last = lock(&self.certificate).take();
+        if self.is_pods() && last.is_some() {
+            *lock(&self.before) = last;
+        }
+    }
+
+    /// Whether a pod's own credentials sign.
+    fn is_pods(&self) -> bool {
+        matches!(self.spec.iam, Some(IamSource::Pod(_)))
     }
 
     async fn try_dial(&self) -> Result<Upstream, DialError> {
@@ -578,7 +605,22 @@ impl Dialer {
             *lock(&self.certificate) = Some(presented);
             return Ok(certificate);
         }
-        self.make_certificate(&issuer).await
+        match self.make_certificate(&issuer).await {
+            // The token or those who take it are away for the moment: better what may be good than nothing.
+            Err(DialError::Credentials { spec, reason }) => {
+                self.last_resort().ok_or(DialError::Credentials { spec, reason })
+            }
+            made => made,
+        }
+    }
+
+    /// A pod's certificate that is too old to be presented by choice.
+    fn last_resort(&self) -> Option<Arc<CertifiedKey>> {
+        let now = SystemTime::now();
+        let of = |slot: &Mutex<Option<Presented>>| {
+            lock(slot).as_ref().filter(|it| it.may_serve(now)).map(|it| Arc::clone(&it.certificate))
+        };
+        self.is_pods().then(|| of(&self.certificate).or_else(|| of(&self.before))).flatten()
     }
 
     /// Makes a new certificate before the one that there is ends, so that no connection waits for credentials.
@@ -586,9 +628,10 @@ impl Dialer {
     /// # Errors
     /// When there are no credentials. The one that there is goes on being used.
     pub async fn renew_ahead(&self) -> Result<(), DialError> {
-        let is_due = lock(&self.certificate)
-            .as_ref()
-            .is_some_and(|presented| presented.is_due(self.deps.limits.renew_after, SystemTime::now()));
+        let is_due = lock(&self.certificate).as_ref().is_some_and(|presented| {
+            let now = SystemTime::now();
+            presented.is_due(self.deps.limits.renew_after, now) || self.is_pods() && presented.is_past_half(now)
+        });
         if !is_due {
             return Ok(());
         }
@@ -612,6 +655,7 @@ impl Dialer {
         let ends = credentials.as_ref().and_then(Credentials::expiry);
         *lock(&self.certificate) =
             Some(Presented { made: Instant::now(), ends, certificate: Arc::clone(&certificate) });
+        *lock(&self.before) = None;
         self.deps.changed.notify_one();
         Ok(certificate)
     }

@@ -105,4 +105,43 @@ pub enum IamSource {
         /// The token's file.
         token_file: String,
     },
+    /// The pod's own: credentials for its service account, by a token that the kubelet gives for it.
+    Pod(PodIdentity),
+}
+
+/// Whose credentials a pod's mount is signed with, and how they are come by. Two mounts with different ones share nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PodIdentity {
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The name of its service account.
+    pub service_account: String,
+    /// Who gives credentials for its token.
+    pub by: PodAuthority,
+}
+
+/// Who gives credentials for a service account's token.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub enum PodAuthority {
+    /// AWS STS, which lets the token's owner assume a role (IRSA).
+    Sts {
+        /// ARN of the role.
+        role: String,
+        /// The region whose STS is asked.
+        region: String,
+    },
+    /// The agent of EKS Pod Identity on the node; EKS knows the role.
+    Agent,
+}
+
+impl fmt::Display for PodIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "service account {}/{}", self.namespace, self.service_account)?;
+        match &self.by {
+            PodAuthority::Sts { role, .. } => write!(f, " with role {role}"),
+            PodAuthority::Agent => write!(f, " with EKS Pod Identity"),
+        }
+    }
 }

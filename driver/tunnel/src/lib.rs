@@ -54,7 +54,7 @@ mod warm;
 
 pub use admission::Admission;
 pub use dial::{DialDeps, DialError, DialLimits, Locate, LocateError, ProvideCredentials};
-pub use identity::{IamSource, Route, TunnelSpec, ZoneAddresses};
+pub use identity::{IamSource, PodAuthority, PodIdentity, Route, TunnelSpec, ZoneAddresses};
 pub use scale::Binding;
 pub use supervisor::{OpenError, Tunnel, TunnelLease, Tunnels};
 

@@ -74,6 +74,7 @@ impl TunnelReport {
                 IamSource::Default => "default".to_owned(),
                 IamSource::Profile(name) => format!("profile {name}"),
                 IamSource::WebIdentity { role, .. } => format!("web identity {role}"),
+                IamSource::Pod(identity) => identity.to_string(),
             }),
             connections: tunnel.active(),
             connected: counters.connected.load(Relaxed),

@@ -6,7 +6,8 @@ use sha2::{Digest, Sha256};
 
 use super::inquiry::Inquiry;
 use super::reply::Reply;
-use crate::identities::{Credential, Identities};
+use super::sts;
+use crate::identities::{Credential, Identities, PodAssociation};
 use crate::world::scope::{self, Scope};
 
 /// Longest life of a session token, in seconds.
@@ -176,9 +177,23 @@ impl Metadata {
         Some(plain(200, text))
     }
 
-    /// Answers EKS Pod Identity's `GET /v1/credentials`.
+    /// Answers EKS Pod Identity's `GET /v1/credentials`: with the role of the token's service account where there are associations,
+    /// else with the machine's.
     pub(super) fn pod_identity(&self, inquiry: &Inquiry, identities: &Identities, now: Timestamp) -> Reply {
         let token = inquiry.header("authorization");
+        let associations = identities.associations();
+        if !associations.is_empty() {
+            return match associated(token.unwrap_or_default(), &associations, now) {
+                Ok(role) => {
+                    let account = role.split(':').nth(4).unwrap_or(&self.home.account);
+                    let name = role.rsplit('/').next().unwrap_or_default();
+                    let partition = scope::partition(&self.home.region);
+                    let principal = format!("arn:{partition}:sts::{account}:assumed-role/{name}/eks-pod");
+                    pod_credentials(&identities.new_session(account, &principal, now, CREDENTIAL_LIFETIME))
+                }
+                Err((status, text)) => plain(status, text),
+            };
+        }
         let wanted = self.machine.pod_token.as_str();
         match token {
             Some(token) if !token.is_empty() && (wanted.is_empty() || token == wanted) => {}
@@ -188,15 +203,7 @@ impl Metadata {
                 return reply;
             }
         }
-        let credential = self.credential(identities, "eks-pod", now);
-        let body = json!({
-            "AccessKeyId": credential.access_key_id,
-            "SecretAccessKey": credential.secret,
-            "Token": credential.session_token,
-            "Expiration": credential.expires.map(stamp),
-            "AccountId": self.home.account,
-        });
-        Reply::json(200, body.to_string().into_bytes())
+        pod_credentials(&self.credential(identities, "eks-pod", now))
     }
 
     fn credential(&self, identities: &Identities, session: &str, now: Timestamp) -> Credential {
@@ -205,6 +212,33 @@ impl Metadata {
         let principal = format!("arn:{partition}:sts::{account}:assumed-role/{}/{session}", self.machine.role);
         identities.new_session(account, &principal, now, CREDENTIAL_LIFETIME)
     }
+}
+
+/// The role of a token's service account, or status and words of the refusal, by the order of the agent's checks.
+fn associated(token: &str, associations: &[PodAssociation], now: Timestamp) -> Result<String, (u16, &'static str)> {
+    let claims = sts::claims(token).ok_or((400, "unable to parse token"))?;
+    if sts::is_over(&claims, now) {
+        return Err((400, "token is expired"));
+    }
+    if !sts::is_for(&claims, "pods.eks.amazonaws.com") {
+        return Err((400, "InvalidTokenException: wrong audience"));
+    }
+    let subject = claims.get("sub").and_then(serde_json::Value::as_str).unwrap_or_default();
+    let is_its =
+        |it: &&PodAssociation| subject == format!("system:serviceaccount:{}:{}", it.namespace, it.service_account);
+    let found = associations.iter().find(is_its).ok_or((404, "ResourceNotFoundException: no association"))?;
+    Ok(found.role.clone())
+}
+
+fn pod_credentials(credential: &Credential) -> Reply {
+    let body = json!({
+        "AccessKeyId": credential.access_key_id,
+        "SecretAccessKey": credential.secret,
+        "Token": credential.session_token,
+        "Expiration": credential.expires.map(stamp),
+        "AccountId": credential.account,
+    });
+    Reply::json(200, body.to_string().into_bytes())
 }
 
 fn stamp(at: Timestamp) -> String {

@@ -213,14 +213,19 @@ fn assume_role_with_web_identity(form: &Form, identities: &Identities, now: Time
         return Err(Refusal::new(400, "InvalidIdentityToken", "The ID Token provided is not a valid JWT."));
     }
     let claims = claims.unwrap_or_default();
-    if claims.get("exp").and_then(Value::as_i64).is_some_and(|exp| exp <= now.as_second()) {
+    if is_over(&claims, now) {
         return Err(Refusal::new(
             400,
             "ExpiredTokenException",
             "Token expired: current date/time must be before the expiration date/time.",
         ));
     }
-    find_role(identities, wanted.arn).filter(|role| role.web_identity).ok_or_else(denied)?;
+    if !is_for(&claims, "sts.amazonaws.com") {
+        return Err(Refusal::new(400, "InvalidIdentityToken", "Incorrect token audience"));
+    }
+    let subject = claims.get("sub").and_then(Value::as_str).unwrap_or_default();
+    let trusts = |role: &Role| role.trusted.is_empty() || role.trusted.iter().any(|trusted| trusted == subject);
+    find_role(identities, wanted.arn).filter(|role| role.web_identity && trusts(role)).ok_or_else(denied)?;
     let region = identities.home().region.clone();
     let anonymous = Requester::root(scope::Scope::new(wanted.account, region));
     let mut result = session(identities, &wanted, &anonymous, now);
@@ -235,8 +240,22 @@ fn assume_role_with_web_identity(form: &Form, identities: &Identities, now: Time
     Ok(result)
 }
 
+/// Whether a token is meant for `audience`. One that doesn't say is for everybody.
+pub(super) fn is_for(claims: &Map<String, Value>, audience: &str) -> bool {
+    match claims.get("aud") {
+        None => true,
+        Some(Value::Array(all)) => all.iter().any(|one| one == audience),
+        Some(one) => one == audience,
+    }
+}
+
+/// Whether a token has ended.
+pub(super) fn is_over(claims: &Map<String, Value>, now: Timestamp) -> bool {
+    claims.get("exp").and_then(Value::as_i64).is_some_and(|exp| exp <= now.as_second())
+}
+
 /// The payload of a JSON Web Token. Its signature isn't checked: there is no identity provider here.
-fn claims(token: &str) -> Option<Map<String, Value>> {
+pub(super) fn claims(token: &str) -> Option<Map<String, Value>> {
     let mut parts = token.split('.');
     let (_, payload, _) = (parts.next()?, parts.next()?, parts.next()?);
     let payload = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;

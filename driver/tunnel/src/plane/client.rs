@@ -537,6 +537,7 @@ async fn answer(answers: &Answers, question: Question) -> Answer {
         },
         Question::Credentials { source, region } => match answers.credentials.credentials(&source, &region).await {
             Ok(credentials) => Answer::Credentials((&credentials).into()),
+            Err(reason) if answers.credentials.awaits_token(&source) => Answer::NotYet { reason },
             Err(reason) => Answer::NoCredentials { reason },
         },
         Question::Forget { .. } | Question::Unknown => Answer::Unsupported,

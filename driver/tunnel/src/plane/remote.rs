@@ -24,8 +24,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_millis(9_500);
 /// Credentials that end within this time aren't used again.
 const ENDS_SOON: Duration = Duration::from_secs(60);
-/// Earlier credentials are kept for so many sources. There are two or three on a node.
-const SOURCES_MAX: usize = 256;
+/// Earlier credentials are kept for so many sources. A node has two or three of its own, and one for each service account of its pods.
+const SOURCES_MAX: usize = 1024;
 
 /// The drivers that are connected, and what they have answered.
 #[derive(Default)]
@@ -73,6 +73,7 @@ impl Remote {
     async fn ask(&self, question: &Question, within: Duration) -> Option<Answer> {
         let drivers: Vec<_> = lock(&self.drivers).values().rev().cloned().collect();
         let asked = async {
+            let mut not_yet = None;
             for driver in drivers {
                 let id = self.next.fetch_add(1, Ordering::Relaxed);
                 let (tell, answer) = oneshot::channel();
@@ -85,10 +86,12 @@ impl Remote {
                 }
                 match answer.await {
                     Ok(Answer::Unsupported) | Err(_) => {}
+                    // The driver before may still have what this one waits for.
+                    Ok(answer @ Answer::NotYet { .. }) => not_yet = Some(answer),
                     Ok(answer) => return Some(answer),
                 }
             }
-            None
+            not_yet
         };
         timeout(within, asked).await.ok().flatten()
     }
@@ -167,6 +170,7 @@ impl ProvideCredentials for Remote {
                 Ok(credentials)
             }
             Some(Answer::NoCredentials { reason }) => Err(reason),
+            Some(Answer::NotYet { reason }) => known.ok_or(reason),
             _ => known.ok_or_else(|| "the driver, which gets them, does not answer".to_owned()),
         }
     }
@@ -251,7 +255,16 @@ mod tests {
         assert_eq!(ask().await.expect("the earlier ones").access_key_id(), "AKID");
         driver(&remote, 2, Answer::NoCredentials { reason: "taken away".to_owned() });
         assert_eq!(ask().await.expect_err("refused"), "taken away");
+        remote.leave(2);
+        let waits = || Answer::NotYet { reason: "no token yet".to_owned() };
+        driver(&remote, 2, waits());
+        assert_eq!(ask().await.expect("the earlier ones").access_key_id(), "AKID");
         lock(&remote.credentials).clear();
+        assert_eq!(ask().await.expect_err("there are no earlier ones"), "no token yet");
+        driver(&remote, 1, give(ends(3600)));
+        assert_eq!(ask().await.expect("those of the driver before").access_key_id(), "AKID");
+        lock(&remote.credentials).clear();
+        remote.leave(1);
         remote.leave(2);
         driver(&remote, 3, give(ends(30)));
         ask().await.expect("credentials");

@@ -228,6 +228,12 @@ pub enum Answer {
         /// Why.
         reason: String,
     },
+    /// None yet: the kubelet hasn't brought a token since this driver began. Another driver may have one, and the last credentials
+    /// serve until they end. A data plane that doesn't know this answer takes it as the next one, and does the same.
+    NotYet {
+        /// What is waited for.
+        reason: String,
+    },
     /// The question isn't known here, or its answer isn't.
     #[serde(other)]
     Unsupported,

@@ -1,0 +1,377 @@
+//! The service accounts whose pods have volumes on this node: their latest tokens, and credentials that are renewed at half their life.
+//!
+//! All pods of one service account share its credentials, so AWS is asked once for each identity and half-life, however many pods there
+//! are. Everything is in memory: a driver that starts has no token until the kubelet comes by, and the data plane goes on with what it has.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use aws_credential_types::Credentials;
+use efs_tunnel::{IamSource, PodIdentity, ProvideCredentials};
+use rand::Rng as _;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::{Instant, sleep};
+
+use super::exchange::{Exchange, ExchangeError};
+use super::token::Token;
+
+/// Credentials that end within this time are as good as ended, as the data plane sees it, too.
+const ENDS_SOON: Duration = Duration::from_secs(60);
+/// Credentials are never renewed sooner than half of this, whatever the clocks say.
+const LIFE_MIN: Duration = Duration::from_secs(600);
+/// First and longest pause after a failed exchange.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
+/// The wall clock may jump, which no timer tells.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// Exchanges at a time: after a restart of the driver the kubelet brings the tokens of all pods within a minute.
+const EXCHANGES: usize = 8;
+
+/// Why an identity has no credentials now.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoCredentials {
+    /// The kubelet has brought no token yet.
+    #[error(
+        "no token of {0} since the driver has started; the kubelet brings it within two minutes (requiresRepublish of the CSIDriver)"
+    )]
+    NoToken(PodIdentity),
+    /// The exchange has failed.
+    #[error("no credentials for {identity}: {source}")]
+    Refused {
+        /// Whose.
+        identity: PodIdentity,
+        /// Why.
+        source: ExchangeError,
+    },
+}
+
+/// All identities.
+pub struct PodIdentities {
+    exchange: Arc<dyn Exchange>,
+    known: Mutex<HashMap<PodIdentity, Arc<Known>>>,
+    permits: Arc<Semaphore>,
+}
+
+impl std::fmt::Debug for PodIdentities {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PodIdentities").finish_non_exhaustive()
+    }
+}
+
+/// What is known of one identity.
+struct Known {
+    identity: PodIdentity,
+    exchange: Arc<dyn Exchange>,
+    permits: Arc<Semaphore>,
+    state: Mutex<KnownState>,
+    /// Something has changed that the renewer should look at.
+    wake: Arc<Notify>,
+    /// Held during an exchange. Who comes meanwhile waits for its result.
+    exchanging: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct KnownState {
+    /// By the target of the pod's mount: a pod that goes takes its token along.
+    tokens: HashMap<PathBuf, Arc<Token>>,
+    held: Option<Held>,
+    failed: Option<Failed>,
+}
+
+struct Held {
+    credentials: Credentials,
+    /// By both clocks: one stands still while the machine sleeps, the other may jump.
+    since: (Instant, SystemTime),
+}
+
+struct Failed {
+    error: ExchangeError,
+    with: Arc<Token>,
+    at: Instant,
+    pause: Duration,
+}
+
+/// How an identity is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityReport {
+    /// Whose credentials.
+    pub identity: PodIdentity,
+    /// Mounts that have brought a token since the driver has started.
+    pub mounts: usize,
+    /// Seconds until the credentials end; `None` without any.
+    pub expires_in: Option<u64>,
+    /// Why there are no newer ones, if the last exchange has failed.
+    pub trouble: Option<String>,
+}
+
+impl Held {
+    fn ends(&self) -> SystemTime {
+        // Both ways give credentials that end.
+        self.credentials.expiry().unwrap_or(self.since.1)
+    }
+
+    fn is_good(&self, now: SystemTime) -> bool {
+        now + ENDS_SOON < self.ends()
+    }
+
+    fn half_life(&self) -> Duration {
+        self.ends().duration_since(self.since.1).unwrap_or_default().max(LIFE_MIN) / 2
+    }
+
+    /// How long they need no renewal.
+    fn rests(&self, now: SystemTime) -> Duration {
+        let half = self.half_life();
+        let by_the_wall = match now.duration_since(self.since.1) {
+            Ok(passed) => half.saturating_sub(passed),
+            // It was set back, and says nothing.
+            Err(_) => half,
+        };
+        half.saturating_sub(self.since.0.elapsed()).min(by_the_wall)
+    }
+}
+
+impl KnownState {
+    /// The token that lasts longest.
+    fn token(&self) -> Option<Arc<Token>> {
+        self.tokens.values().max_by_key(|token| token.expires()).cloned()
+    }
+
+    /// In how long an exchange is due; `None` as long as there is no token.
+    fn due_in(&self, now: SystemTime) -> Option<Duration> {
+        let token = self.token()?;
+        let rests = self.held.as_ref().map_or(Duration::ZERO, |held| held.rests(now));
+        Some(match &self.failed {
+            // Another token may be better than the one that was not good.
+            Some(Failed { error: ExchangeError::Token(_), with, .. }) if *with != token => rests,
+            Some(failed) => rests.max(failed.pause.saturating_sub(failed.at.elapsed())),
+            None => rests,
+        })
+    }
+}
+
+impl Known {
+    fn state(&self) -> MutexGuard<'_, KnownState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refused(&self, source: ExchangeError) -> NoCredentials {
+        NoCredentials::Refused { identity: self.identity.clone(), source }
+    }
+
+    /// Exchanges the best token, unless `enough` says that somebody else just has.
+    async fn exchange_unless(
+        &self,
+        enough: impl Fn(&KnownState) -> Option<Result<Credentials, NoCredentials>>,
+    ) -> Result<Credentials, NoCredentials> {
+        let _one = self.exchanging.lock().await;
+        let token = {
+            let state = self.state();
+            if let Some(there) = enough(&state) {
+                return there;
+            }
+            state.token().ok_or_else(|| NoCredentials::NoToken(self.identity.clone()))?
+        };
+        // The semaphore is never closed.
+        let _permit = self.permits.acquire().await;
+        let given = self.exchange.exchange(&self.identity, &token).await;
+        let mut state = self.state();
+        match given {
+            Ok(credentials) => {
+                if state.failed.take().is_some() {
+                    tracing::info!(identity = %self.identity, "has credentials again");
+                }
+                state.held =
+                    Some(Held { credentials: credentials.clone(), since: (Instant::now(), SystemTime::now()) });
+                Ok(credentials)
+            }
+            Err(error) => {
+                let before = state.failed.as_ref();
+                let is_new = before.is_none_or(|before| before.error != error);
+                let pause = before.map_or(PAUSES.0, |before| (before.pause * 2).min(PAUSES.1));
+                // All identities fail together when AWS is away, and must not come back together.
+                let pause = pause.mul_f64(rand::rng().random_range(0.8..1.2));
+                if is_new {
+                    tracing::warn!(identity = %self.identity, %error, "no new credentials for a service account");
+                }
+                state.failed = Some(Failed { error: error.clone(), with: token, at: Instant::now(), pause });
+                Err(self.refused(error))
+            }
+        }
+    }
+
+    /// Credentials at once if there are good ones, else by an exchange, else why not.
+    async fn credentials(&self) -> Result<Credentials, NoCredentials> {
+        let good = |state: &KnownState| {
+            let held = state.held.as_ref().filter(|held| held.is_good(SystemTime::now()))?;
+            Some(Ok(held.credentials.clone()))
+        };
+        if let Some(there) = good(&self.state()) {
+            return there;
+        }
+        self.exchange_unless(|state| {
+            // Whoever asks again and again is told the last answer.
+            let resting = || {
+                let failed = state.failed.as_ref()?;
+                let due = state.due_in(SystemTime::now())?;
+                (!due.is_zero()).then(|| Err(self.refused(failed.error.clone())))
+            };
+            good(state).or_else(resting)
+        })
+        .await
+    }
+}
+
+impl PodIdentities {
+    /// None yet.
+    pub fn new(exchange: Arc<dyn Exchange>) -> Self {
+        Self { exchange, known: Mutex::default(), permits: Arc::new(Semaphore::new(EXCHANGES)) }
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<PodIdentity, Arc<Known>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find(&self, identity: &PodIdentity) -> Option<Arc<Known>> {
+        self.known().get(identity).cloned()
+    }
+
+    /// Notes the token of a pod that has a mount at `target`. Waits for nobody.
+    pub fn put(&self, identity: &PodIdentity, target: &Path, token: Token) {
+        let mut all = self.known();
+        let known = all.entry(identity.clone()).or_insert_with(|| {
+            let known = Arc::new(Known {
+                identity: identity.clone(),
+                exchange: Arc::clone(&self.exchange),
+                permits: Arc::clone(&self.permits),
+                state: Mutex::default(),
+                wake: Arc::default(),
+                exchanging: tokio::sync::Mutex::default(),
+            });
+            tokio::spawn(renew(Arc::downgrade(&known)));
+            known
+        });
+        let mut state = known.state();
+        // Mostly the kubelet brings the same one again.
+        if state.tokens.get(target).is_none_or(|there| **there != token) {
+            state.tokens.insert(target.to_owned(), Arc::new(token));
+            known.wake.notify_one();
+        }
+    }
+
+    /// Credentials for the first mount of a pod, which has brought a token just now ([`Self::put`]).
+    ///
+    /// # Errors
+    /// When AWS gives none, or didn't the last time: a role that was taken back lets no new pod in, though its earlier credentials haven't
+    /// ended.
+    pub async fn admit(&self, identity: &PodIdentity) -> Result<(), NoCredentials> {
+        let known = self.find(identity).ok_or_else(|| NoCredentials::NoToken(identity.clone()))?;
+        let begun = Instant::now();
+        let refused = matches!(known.state().failed, Some(Failed { error: ExchangeError::Denied(_), .. }));
+        if !refused && known.state().held.as_ref().is_some_and(|held| held.is_good(SystemTime::now())) {
+            return Ok(());
+        }
+        let after = |state: &KnownState| {
+            let held = state.held.as_ref().filter(|held| held.since.0 >= begun && state.failed.is_none());
+            let failed = state.failed.as_ref().filter(|failed| failed.at >= begun);
+            let failed = || failed.map(|failed| Err(known.refused(failed.error.clone())));
+            held.map(|held| Ok(held.credentials.clone())).or_else(failed)
+        };
+        known.exchange_unless(after).await.map(drop)
+    }
+
+    /// Forgets the token of the pod whose mount at `target` is gone; with its last mount all of an identity.
+    pub fn release(&self, target: &Path) {
+        self.known().retain(|_, known| {
+            let mut state = known.state();
+            let was = state.tokens.remove(target).is_some();
+            let goes = was && state.tokens.is_empty();
+            if goes {
+                // The renewer looks, and ends.
+                known.wake.notify_one();
+            }
+            !goes
+        });
+    }
+
+    /// What is wrong with an identity, if something is.
+    pub fn trouble(&self, identity: &PodIdentity) -> Option<String> {
+        let known = self.find(identity)?;
+        let state = known.state();
+        state.failed.as_ref().map(|failed| known.refused(failed.error.clone()).to_string())
+    }
+
+    /// All identities, by name.
+    pub fn report(&self) -> Vec<IdentityReport> {
+        let now = SystemTime::now();
+        let mut all: Vec<_> = self
+            .known()
+            .values()
+            .map(|known| {
+                let state = known.state();
+                let left = |held: &Held| held.ends().duration_since(now).unwrap_or_default().as_secs();
+                IdentityReport {
+                    identity: known.identity.clone(),
+                    mounts: state.tokens.len(),
+                    expires_in: state.held.as_ref().map(left),
+                    trouble: state.failed.as_ref().map(|failed| failed.error.to_string()),
+                }
+            })
+            .collect();
+        all.sort_by_key(|it| it.identity.to_string());
+        all
+    }
+}
+
+/// Renews an identity's credentials until it is forgotten.
+async fn renew(known: Weak<Known>) {
+    while let Some(there) = known.upgrade() {
+        let due = there.state().due_in(SystemTime::now());
+        if due.is_some_and(|due| due.is_zero()) {
+            let is_done = |state: &KnownState| {
+                let is_due = state.due_in(SystemTime::now()).is_some_and(|due| due.is_zero());
+                (!is_due).then(|| Err(NoCredentials::NoToken(there.identity.clone())))
+            };
+            // A failure is noted where it happens, and due again after a pause.
+            let _noted = there.exchange_unless(is_done).await;
+            continue;
+        }
+        let wake = Arc::clone(&there.wake);
+        drop(there);
+        tokio::select! {
+            () = sleep(due.unwrap_or(LOOK_EVERY).min(LOOK_EVERY)) => {}
+            () = wake.notified() => {}
+        }
+    }
+}
+
+/// Credentials of pods' service accounts from the store, and others from where they come.
+pub struct WithPods {
+    /// The service accounts.
+    pub pods: Arc<PodIdentities>,
+    /// The others.
+    pub others: Arc<dyn ProvideCredentials>,
+}
+
+#[async_trait]
+impl ProvideCredentials for WithPods {
+    async fn credentials(&self, source: &IamSource, region: &str) -> Result<Credentials, String> {
+        let IamSource::Pod(identity) = source else { return self.others.credentials(source, region).await };
+        let known = self.pods.find(identity).ok_or_else(|| NoCredentials::NoToken(identity.clone()).to_string())?;
+        known.credentials().await.map_err(|error| error.to_string())
+    }
+
+    fn awaits_token(&self, source: &IamSource) -> bool {
+        match source {
+            // Until this process has had some, those that the data plane has of the process before are better than none; unless AWS has
+            // taken the role back.
+            IamSource::Pod(identity) => self.pods.find(identity).is_none_or(|known| {
+                let state = known.state();
+                let denied = matches!(state.failed, Some(Failed { error: ExchangeError::Denied(_), .. }));
+                state.held.is_none() && !denied
+            }),
+            others => self.others.awaits_token(others),
+        }
+    }
+}

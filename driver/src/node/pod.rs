@@ -1,0 +1,311 @@
+//! The identity of a pod: what its volume and the kubelet say of it, and whose credentials that comes to.
+//!
+//! The order is the one of the S3 driver: a role that is named (by the volume, or by the service account's annotation) means IRSA, none
+//! means EKS Pod Identity. What the CSIDriver asks the kubelet for decides which of the two there are: without tokens for STS nobody's
+//! annotation is read, so that EKS Pod Identity needs no right to read service accounts. There is no second try with another identity.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use csi_proto::csi;
+use efs_tunnel::{IamSource, PodAuthority, PodIdentity};
+use tonic::Code;
+
+use super::State;
+use super::cluster::ClusterError;
+use super::errors::NodeError;
+use crate::efs::pod_identity::store::NoCredentials;
+use crate::efs::pod_identity::{Audience, ExchangeError, PodTokens, Token, TokenError};
+use crate::limits::cut;
+
+/// Where the kubelet puts the tokens.
+pub const TOKENS_KEY: &str = "csi.storage.k8s.io/serviceAccount.tokens";
+const NAMESPACE_KEY: &str = "csi.storage.k8s.io/pod.namespace";
+const ACCOUNT_KEY: &str = "csi.storage.k8s.io/serviceAccount.name";
+/// The annotation that names a service account's role.
+pub(super) const ROLE_ANNOTATION: &str = "eks.amazonaws.com/role-arn";
+
+/// Why a pod has no identity, with the fix.
+#[derive(Debug, thiserror::Error)]
+pub enum PodError {
+    /// The kubelet doesn't say whose pod it is.
+    #[error(
+        "volume_context[{0:?}] is missing: authenticationSource: pod needs the CSIDriver's podInfoOnMount: true (the chart's csiDriver.podInfoOnMount)"
+    )]
+    NoPodInfo(&'static str),
+    /// There are no tokens.
+    #[error(
+        "no service account token for {account}: authenticationSource: pod needs the CSIDriver's tokenRequests (the chart's csiDriver.tokenRequests)"
+    )]
+    NoTokens {
+        /// Whose.
+        account: String,
+    },
+    /// The tokens can't be used.
+    #[error("{account}: {source}")]
+    Tokens {
+        /// Whose.
+        account: String,
+        /// What is wrong with them.
+        source: TokenError,
+    },
+    /// There are tokens, but for others.
+    #[error("no token for audience {wanted} of {account}, only for [{}]: add it to the CSIDriver's tokenRequests (the chart's csiDriver.tokenRequests)", .there.join(", "))]
+    OtherAudience {
+        /// For whom it must be.
+        wanted: &'static str,
+        /// Whose.
+        account: String,
+        /// For whom there are.
+        there: Vec<String>,
+    },
+    /// Nobody says which role.
+    #[error(
+        "no role for {account}: annotate the service account with {ROLE_ANNOTATION}, or name roleArn in the volume's attributes, or have the CSIDriver ask for tokens for pods.eks.amazonaws.com (EKS Pod Identity)"
+    )]
+    NoRole {
+        /// Whose.
+        account: String,
+    },
+    /// The annotation is no role.
+    #[error("the annotation {ROLE_ANNOTATION} of {account} is {value:?}, which is not the ARN of a role")]
+    WrongRole {
+        /// Whose.
+        account: String,
+        /// What it says.
+        value: String,
+    },
+    /// The service account can't be read.
+    #[error(
+        "cannot read the role of {account}: {source}; the chart grants it with node.serviceAccount.readServiceAccounts, and a volume with roleArn doesn't need it"
+    )]
+    Unread {
+        /// Whose.
+        account: String,
+        /// Why.
+        source: ClusterError,
+    },
+    /// The driver runs outside of a cluster.
+    #[error(
+        "the role of {account} is unknown: this driver has no way to the API server; name roleArn in the volume's attributes"
+    )]
+    NoCluster {
+        /// Whose.
+        account: String,
+    },
+    /// AWS gives no credentials.
+    #[error(transparent)]
+    NoCredentials(#[from] NoCredentials),
+}
+
+impl PodError {
+    /// The gRPC code.
+    pub(super) fn code(&self) -> Code {
+        match self {
+            Self::NoPodInfo(_)
+            | Self::NoTokens { .. }
+            | Self::OtherAudience { .. }
+            | Self::NoRole { .. }
+            | Self::WrongRole { .. }
+            | Self::NoCluster { .. } => Code::FailedPrecondition,
+            Self::Tokens { .. } => Code::InvalidArgument,
+            Self::Unread { source, .. } if source.is_away => Code::Unavailable,
+            Self::Unread { .. } => Code::FailedPrecondition,
+            Self::NoCredentials(NoCredentials::NoToken(_)) => Code::Unavailable,
+            Self::NoCredentials(NoCredentials::Refused { source, .. }) => match source {
+                ExchangeError::Denied(_) => Code::PermissionDenied,
+                ExchangeError::Token(_) => Code::Unauthenticated,
+                ExchangeError::Away(_) => Code::Unavailable,
+            },
+        }
+    }
+}
+
+/// What the volume's attributes say of identities.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct PodAttributes {
+    /// `authenticationSource: pod`.
+    pub(super) is_asked_for: bool,
+    /// `roleArn`.
+    pub(super) role: Option<String>,
+    /// `stsRegion`.
+    pub(super) sts_region: Option<String>,
+}
+
+/// A pod whose own identity a mount is to have.
+#[derive(Debug)]
+pub struct PodRequest {
+    namespace: String,
+    account: String,
+    role: Option<String>,
+    /// The region whose STS is asked, if any is.
+    region: String,
+    tokens: PodTokens,
+}
+
+impl PodRequest {
+    /// What a request says; nothing when the volume doesn't ask for the pod's identity. `region` is the file system's.
+    pub(super) fn parse(
+        request: &csi::NodePublishVolumeRequest,
+        attributes: PodAttributes,
+        region: &str,
+    ) -> Result<Option<Self>, NodeError> {
+        if !attributes.is_asked_for {
+            return Ok(None);
+        }
+        let context = &request.volume_context;
+        let said = |key: &'static str| {
+            let value = context.get(key).filter(|value| !value.is_empty());
+            value.map(|value| cut(value)).ok_or(PodError::NoPodInfo(key))
+        };
+        let (namespace, account) = (said(NAMESPACE_KEY)?, said(ACCOUNT_KEY)?);
+        let name = format!("service account {namespace}/{account}");
+        // Where the CSIDriver has serviceAccountTokenInSecrets, they come as a secret.
+        let tokens = request.secrets.get(TOKENS_KEY).or_else(|| context.get(TOKENS_KEY));
+        let tokens =
+            tokens.filter(|text| !text.is_empty()).ok_or_else(|| PodError::NoTokens { account: name.clone() })?;
+        let tokens = PodTokens::parse(tokens, (&namespace, &account))
+            .map_err(|source| PodError::Tokens { account: name, source })?;
+        let PodAttributes { role, sts_region, .. } = attributes;
+        let region = sts_region.unwrap_or_else(|| region.to_owned());
+        Ok(Some(Self { namespace, account, role, region, tokens }))
+    }
+
+    fn name(&self) -> String {
+        format!("service account {}/{}", self.namespace, self.account)
+    }
+
+    fn identity(&self, by: PodAuthority) -> PodIdentity {
+        PodIdentity { namespace: self.namespace.clone(), service_account: self.account.clone(), by }
+    }
+
+    fn with_role(&self, role: String) -> PodIdentity {
+        self.identity(PodAuthority::Sts { role, region: self.region.clone() })
+    }
+
+    /// Whether this may be the pod of a mount with such an identity. Which role an annotation names isn't asked again: it was when the
+    /// mount was made.
+    fn may_be(&self, identity: &PodIdentity) -> bool {
+        let same = self.namespace == identity.namespace && self.account == identity.service_account;
+        same && match &identity.by {
+            PodAuthority::Sts { role, region } => {
+                self.region == *region && self.role.as_ref().is_none_or(|own| own == role)
+            }
+            PodAuthority::Agent => self.role.is_none(),
+        }
+    }
+
+    /// The token that proves `identity`; the others are dropped.
+    fn token_for(self, identity: &PodIdentity) -> Result<Token, PodError> {
+        let audience = match identity.by {
+            PodAuthority::Sts { .. } => Audience::Sts,
+            PodAuthority::Agent => Audience::Agent,
+        };
+        let (account, there) = (self.name(), self.tokens.audiences().to_vec());
+        let missing = || PodError::OtherAudience { wanted: audience.name(), account, there };
+        self.tokens.take(audience).ok_or_else(missing)
+    }
+}
+
+/// A pod's identity and the token that proves it.
+#[derive(Debug)]
+pub(super) struct Proven {
+    pub(super) identity: PodIdentity,
+    pub(super) token: Token,
+}
+
+impl State {
+    /// Who the pod is, asking nobody about a mount that there is.
+    pub(super) async fn prove(&self, pod: PodRequest, target: &Path) -> Result<Proven, PodError> {
+        let identity = match self.identity_at(target).filter(|there| pod.may_be(there)) {
+            Some(there) => there,
+            None => self.identity_of(&pod).await?,
+        };
+        let token = pod.token_for(&identity)?;
+        Ok(Proven { identity, token })
+    }
+
+    fn identity_at(&self, target: &Path) -> Option<PodIdentity> {
+        match &self.published().get(target)?.record.mount.spec.iam {
+            Some(IamSource::Pod(identity)) => Some(identity.clone()),
+            _ => None,
+        }
+    }
+
+    async fn identity_of(&self, pod: &PodRequest) -> Result<PodIdentity, PodError> {
+        if let Some(role) = &pod.role {
+            return Ok(pod.with_role(role.clone()));
+        }
+        if !pod.tokens.has(Audience::Sts) {
+            return Ok(pod.identity(PodAuthority::Agent));
+        }
+        let account = pod.name();
+        let cluster = self.cluster.as_ref().ok_or_else(|| PodError::NoCluster { account: account.clone() })?;
+        match cluster.role_of(&pod.namespace, &pod.account).await {
+            Ok(Some(role)) if is_role(&role) => Ok(pod.with_role(role)),
+            Ok(Some(value)) => Err(PodError::WrongRole { account, value: cut(&value) }),
+            Ok(None) if pod.tokens.has(Audience::Agent) => Ok(pod.identity(PodAuthority::Agent)),
+            Ok(None) => Err(PodError::NoRole { account }),
+            Err(source) => Err(PodError::Unread { account, source }),
+        }
+    }
+}
+
+/// Whether it is the ARN of a role: `arn:aws:iam::123456789012:role/name`.
+pub(super) fn is_role(arn: &str) -> bool {
+    let parts: Vec<&str> = arn.splitn(6, ':').collect();
+    let ["arn", partition, "iam", "", account, resource] = parts[..] else { return false };
+    let visible = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+    (20..=2048).contains(&arn.len())
+        && (partition == "aws" || partition.starts_with("aws-"))
+        && account.len() == 12
+        && account.bytes().all(|byte| byte.is_ascii_digit())
+        && resource.strip_prefix("role/").is_some_and(|name| !name.is_empty() && visible(name))
+}
+
+/// A request's volume context for the log: without tokens.
+pub(super) fn without_tokens(context: &HashMap<String, String>) -> HashMap<String, String> {
+    let mut shown = HashMap::with_capacity(context.len());
+    for (key, value) in context {
+        let value = if key.eq_ignore_ascii_case(TOKENS_KEY) { crate::rpc::STRIPPED } else { value };
+        shown.insert(key.clone(), value.to_owned());
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_is_told_from_what_is_none() {
+        for well in [
+            "arn:aws:iam::123456789012:role/app",
+            "arn:aws-cn:iam::123456789012:role/path/app",
+            "arn:aws-us-gov:iam::123456789012:role/app",
+        ] {
+            assert!(is_role(well), "{well}");
+        }
+        for wrong in [
+            "",
+            "app",
+            "arn:aws:iam::123456789012:user/app",
+            "arn:aws:iam::12345:role/app",
+            "arn:aws:iam::123456789012:role/",
+            "arn:aws:iam::123456789012:role/a b",
+            "arn:gcp:iam::123456789012:role/app",
+            "arn:aws:sts::123456789012:assumed-role/app/x",
+        ] {
+            assert!(!is_role(wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_blanked_for_the_log_however_the_key_is_written() {
+        let context = [(TOKENS_KEY, "x"), ("CSI.storage.k8s.io/serviceaccount.TOKENS", "y"), ("path", "z")];
+        let context = context.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let shown = without_tokens(&context);
+        assert_eq!(shown["path"], "z");
+        assert_eq!(shown.values().filter(|value| *value == crate::rpc::STRIPPED).count(), 2, "{shown:?}");
+    }
+}
