@@ -40,6 +40,15 @@ const RSS_MAY_GROW: u64 = 6 << 20;
 /// The same for open files: connections to the EFS API that are kept for a while.
 const FILES_MAY_GROW: usize = 4;
 
+/// A server with partitions that soon wants more connections and lets little over each, so that there are several and they come and go.
+const SERVER: &[&str] = &[
+    "--partitions=3",
+    "--bind-max-connections=5",
+    "--bind-threshold-bytes-per-second=200000",
+    "--connection-bytes-per-second=8000000",
+];
+const DRIVER: [&str; 2] = ["--unmount-timeout=10s", "--max-connections-per-mount=5"];
+
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -89,11 +98,11 @@ impl Run {
         let data = data.to_str().context("the folder's name is not UTF-8")?;
         // Below the ports that the kernel gives to connections, and beside those of tunnels.
         let first = rng.random_range(22_000..30_000);
-        let fake =
-            Fake::start_at(&options.bin_dir.join("fake-efs"), dir, (first, first + 1), &["--data", data]).await?;
+        let arguments = [&["--data", data], SERVER].concat();
+        let fake = Fake::start_at(&options.bin_dir.join("fake-efs"), dir, (first, first + 1), &arguments).await?;
         let (file_system, _) = fake.create_file_system("soak").await?;
         let mut how = DriverOptions::new(&options.bin_dir.join("efs-csi-driver"), dir, &fake);
-        how.arguments.push("--unmount-timeout=10s".to_owned());
+        how.arguments.extend(DRIVER.map(str::to_owned));
         let driver = Driver::start(how).await?;
         let mut tenants = Vec::new();
         for index in 0..options.volumes {

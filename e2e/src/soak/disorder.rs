@@ -76,11 +76,12 @@ impl Disorder {
                 self.tell("kill the driver");
                 self.driver.replace().await
             }
-            80..95 => {
+            80..90 => {
                 self.tell("hand the driver over");
                 self.driver.hand_over().await
             }
-            _ => self.kill_data_plane(),
+            90..95 => self.kill("data plane", |words| words.contains(&"--serve")),
+            _ => self.kill("keeper", |words| words.contains(&"tunnel") && !words.contains(&"--serve")),
         }
     }
 
@@ -107,11 +108,12 @@ impl Disorder {
         self.fake.add_wire_fault(&fault).await
     }
 
-    /// Its keeper starts another, which goes on with all tunnels.
-    fn kill_data_plane(&self) -> anyhow::Result<()> {
-        for pid in residue::processes(&self.driver.options.binary, Some("--serve"))? {
+    /// The driver's processes whose arguments are such. A keeper starts the next data plane, which goes on with all tunnels; a data plane
+    /// whose keeper has gone goes on, too.
+    fn kill(&self, what: &str, which: impl Fn(&[&str]) -> bool) -> anyhow::Result<()> {
+        for pid in residue::processes(&self.driver.options.binary, which)? {
             if let Some(pid) = Pid::from_raw(pid) {
-                self.tell("kill the data plane");
+                self.tell(&format!("kill the {what}"));
                 // It may have ended by itself.
                 let _ = kill_process(pid, Signal::KILL);
             }

@@ -44,8 +44,8 @@ impl fmt::Display for Usage {
     }
 }
 
-/// The processes that run `program`; with `word` on their command line if it is given.
-pub(super) fn processes(program: &Path, word: Option<&str>) -> anyhow::Result<Vec<i32>> {
+/// The processes that run `program` and whose command line has such words.
+pub(super) fn processes(program: &Path, which: impl Fn(&[&str]) -> bool) -> anyhow::Result<Vec<i32>> {
     let program = program.canonicalize()?;
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")?.flatten() {
@@ -53,8 +53,9 @@ pub(super) fn processes(program: &Path, word: Option<&str>) -> anyhow::Result<Ve
         // Whoever ends meanwhile has no files to read.
         let runs = fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe == program);
         let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let says = |word: &str| line.split(|byte| *byte == 0).any(|part| part == word.as_bytes());
-        if runs && word.is_none_or(says) {
+        let line = String::from_utf8_lossy(&line);
+        let words: Vec<&str> = line.split('\0').collect();
+        if runs && which(&words) {
             found.push(pid);
         }
     }
@@ -94,8 +95,8 @@ pub(super) async fn nothing_is_mounted(
         let ours = ports.filter(|port| PORTS.contains(port) && !ports_before.contains(port));
         left.extend(ours.map(|port| format!("port {port}")));
         // The data plane stays as long as the driver.
-        let planes = processes(&options.binary, Some("tunnel"))?;
-        let others = processes(&options.binary, None)?.into_iter();
+        let planes = processes(&options.binary, |words| words.contains(&"tunnel"))?;
+        let others = processes(&options.binary, |_| true)?.into_iter();
         let others = others.filter(|pid| u32::try_from(*pid) != Ok(driver) && !planes.contains(pid));
         left.extend(others.map(|pid| {
             let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default().replace('\0', " ");
@@ -127,7 +128,7 @@ fn state_files(options: &DriverOptions) -> anyhow::Result<Vec<String>> {
 /// After the driver's end: no process of it, no socket.
 pub(super) async fn no_driver_is_left(options: &DriverOptions) -> anyhow::Result<()> {
     nothing(|| {
-        let pids = processes(&options.binary, None)?;
+        let pids = processes(&options.binary, |_| true)?;
         let mut left: Vec<String> = pids.into_iter().map(|pid| format!("process {pid}")).collect();
         let sockets = [options.socket(), options.dir.join("state/admin.sock")];
         left.extend(sockets.iter().filter(|path| path.exists()).map(|path| format!("socket {}", path.display())));
