@@ -7,6 +7,7 @@
   (list $v "endpointUrls" list)
   (list $v "tlsCa" list)
   (list $v "networkPolicy" (list "enabled"))
+  (list $v "csiDriver" list)
   (list $v "fake-efs" (list "enabled"))
   (list $v.sidecars "livenessProbe" (list "enabled"))
   (list $v.sidecars "nodeDriverRegistrar" (list "enabled"))
@@ -15,7 +16,7 @@
   (list $v.controller "serviceAccount" (list "create"))
   (list $v.controller "podDisruptionBudget" (list "enabled"))
   (list $v.controller "fileSystemIdRefs" (list "enabled"))
-  (list $v.node "serviceAccount" (list "create" "disableMutation"))
+  (list $v.node "serviceAccount" (list "create" "disableMutation" "readServiceAccounts"))
   (list $v.node "podMonitor" (list "enabled"))
   (list $v.node "tunnel" (list "enabled"))
   (list $v "controller" (list "create" "enableMetrics" "enablePrometheusAnnotations" "extraCreateMetadata"

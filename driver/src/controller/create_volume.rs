@@ -199,6 +199,8 @@ impl Controller {
         if !request.parameters.encrypted {
             context.insert("encryptInTransit".to_owned(), "false".to_owned());
         }
+        let attributes = &request.parameters.pod_identity;
+        context.extend(attributes.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
         Ok(context)
     }
 

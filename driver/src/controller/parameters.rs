@@ -1,10 +1,12 @@
 //! StorageClass parameters, parsed once into [`CreateParameters`]; all problems are told at once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::ops::RangeInclusive;
 
 use crate::cli::{UnknownParameters, parse_go_bool};
+use crate::efs::endpoints::is_region;
+use crate::node::pod::is_role;
 use crate::volume::FileSystemId;
 
 use super::paths::{BasePath, Naming, PathError, Pattern};
@@ -35,7 +37,7 @@ pub struct Documented {
 }
 
 /// The parameters that StorageClasses may have.
-pub const KNOWN: [Documented; 18] = [
+pub const KNOWN: [Documented; 21] = [
     Documented {
         name: "provisioningMode",
         values: "`efs-ap`, `efs-dir`",
@@ -151,6 +153,25 @@ pub const KNOWN: [Documented; 18] = [
         rule: "ours. `false`: nodes mount without TLS (the volumes carry the volume attribute of this name). `efs-dir` only; an \
                access point needs encryption",
     },
+    Documented {
+        name: "authenticationSource",
+        values: "`driver`, `pod`",
+        default: "`driver`",
+        rule: "ours. `pod`: nodes mount with the role of the pod's service account, see [pod-identity.md](pod-identity.md) (the volumes \
+               carry the volume attribute of this name). Not with `encryptInTransit=false`",
+    },
+    Documented {
+        name: "roleArn",
+        values: "ARN of a role",
+        default: "the service account's",
+        rule: "ours, only with `authenticationSource=pod`: the role, instead of the service account's annotation",
+    },
+    Documented {
+        name: "stsRegion",
+        values: "name of a region",
+        default: "the file system's",
+        rule: "ours, only with `authenticationSource=pod`: the region whose STS is asked",
+    },
 ];
 
 /// Whether volumes of a One Zone file system are bound to its zone.
@@ -245,6 +266,8 @@ pub struct CreateParameters {
     pub zone_affinity: ZoneAffinity,
     /// Let nodes encrypt what they send (directories only; access points are always reached over TLS).
     pub encrypted: bool,
+    /// The volume attributes that give nodes the pod's identity; empty for the driver's.
+    pub pod_identity: BTreeMap<&'static str, String>,
     /// For whom.
     pub claim: Claim,
 }
@@ -309,6 +332,40 @@ impl<'a> Reader<'a> {
                 default
             }
         }
+    }
+
+    /// The rules are the node's, which would refuse the volume later.
+    fn pod_identity(&mut self, encrypted: bool) -> BTreeMap<&'static str, String> {
+        const KEY: &str = "authenticationSource";
+        let is_pods = match self.filled(KEY) {
+            None | Some("driver") => false,
+            Some("pod") => true,
+            Some(_) => {
+                self.problem(KEY, "must be driver or pod");
+                return BTreeMap::new();
+            }
+        };
+        if is_pods && !encrypted {
+            self.problem(KEY, "pod needs encryption, not encryptInTransit=false");
+        }
+        let mut attributes = BTreeMap::new();
+        if is_pods {
+            attributes.insert(KEY, "pod".to_owned());
+        }
+        type Rule = fn(&str) -> bool;
+        let rules: [(&'static str, Rule, &str); 2] = [
+            ("roleArn", is_role, "must be the ARN of a role"),
+            ("stsRegion", is_region, "must be the name of a region"),
+        ];
+        for (key, fits, rule) in rules {
+            match self.filled(key) {
+                None => {}
+                Some(_) if !is_pods => self.problem(key, "needs authenticationSource=pod"),
+                Some(value) if !fits(value) => self.problem(key, rule),
+                Some(value) => drop(attributes.insert(key, value.to_owned())),
+            }
+        }
+        attributes
     }
 
     fn id(&mut self, key: &str, least: u32) -> Option<u32> {
@@ -543,6 +600,7 @@ impl CreateParameters {
             reader.unknown();
         }
         let az = reader.filled("az").map(str::to_owned);
+        let pod_identity = reader.pod_identity(encrypted);
         match (file_system, reader.problems) {
             (Some(file_system), problems) if problems.is_empty() => Ok(Self {
                 mode,
@@ -558,6 +616,7 @@ impl CreateParameters {
                 tagging,
                 zone_affinity,
                 encrypted,
+                pod_identity,
                 claim,
             }),
             (_, problems) => Err(Problems(problems)),
@@ -636,6 +695,14 @@ mod tests {
             (&[("reuseAccessPoint", "true")], &["reuseAccessPoint", "--extra-create-metadata"]),
             (&[("enableTagging", "maybe")], &["enableTagging=\"maybe\"", "boolean"]),
             (&[("enforceZoneAffinity", "maybe")], &["enforceZoneAffinity=\"maybe\"", "boolean"]),
+            (&[("authenticationSource", "node")], &["authenticationSource=\"node\"", "driver or pod"]),
+            (&[("roleArn", "arn:aws:iam::123456789012:role/a")], &["roleArn", "needs authenticationSource=pod"]),
+            (&[("authenticationSource", "pod"), ("roleArn", "a")], &["roleArn=\"a\"", "the ARN of a role"]),
+            (&[("authenticationSource", "pod"), ("stsRegion", "A.b")], &["stsRegion=\"A.b\"", "name of a region"]),
+            (
+                &[("authenticationSource", "pod"), ("provisioningMode", "efs-dir"), ("encryptInTransit", "false")],
+                &["authenticationSource=\"pod\"", "needs encryption"],
+            ),
         ];
         for (changes, words) in cases {
             let mut all: HashMap<String, String> =
@@ -646,6 +713,20 @@ mod tests {
                 assert!(message.contains(word), "{changes:?}: {word:?} is not in {message:?}");
             }
         }
+    }
+
+    #[test]
+    fn the_pods_identity_is_passed_on_to_nodes() {
+        let parse = |extra: &[(&str, &str)]| {
+            let usual = [("provisioningMode", "efs-ap"), ("fileSystemId", "fs-01234567"), ("directoryPerms", "700")];
+            let all = usual.iter().chain(extra).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            CreateParameters::parse(&all, UnknownParameters::Refuse, false).unwrap().pod_identity
+        };
+        assert!(parse(&[]).is_empty() && parse(&[("authenticationSource", "driver")]).is_empty());
+        let role = "arn:aws:iam::123456789012:role/a";
+        let all = parse(&[("authenticationSource", "pod"), ("roleArn", role), ("stsRegion", "eu-west-1")]);
+        let all: Vec<_> = all.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        assert_eq!(all, [("authenticationSource", "pod"), ("roleArn", role), ("stsRegion", "eu-west-1")]);
     }
 
     #[test]

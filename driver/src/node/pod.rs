@@ -252,7 +252,7 @@ impl State {
 }
 
 /// Whether it is the ARN of a role: `arn:aws:iam::123456789012:role/name`.
-pub(super) fn is_role(arn: &str) -> bool {
+pub(crate) fn is_role(arn: &str) -> bool {
     let parts: Vec<&str> = arn.splitn(6, ':').collect();
     let ["arn", partition, "iam", "", account, resource] = parts[..] else { return false };
     let visible = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());

@@ -270,6 +270,20 @@ fn every_supported_kubernetes_gets_the_same_manifests_of_apis_that_it_serves() {
     assert!(refused.contains("1.20"), "{refused}");
 }
 
+/// An older API server would refuse or drop the field.
+#[test]
+fn tokens_come_as_secrets_only_where_the_cluster_knows_it_and_nothing_is_said_by_default() {
+    let Some(helm) = Helm::find() else { return };
+    let values = json!({"csiDriver": {"serviceAccountTokenInSecrets": true}}).to_string();
+    for (version, expected) in [("1.34.9", Value::Null), ("1.35.0", json!(true))] {
+        let documents = helm.documents_for(&format!("--kube-version={version}"), &values);
+        let driver = find(&documents, "CSIDriver", "efs.csi.aws.com");
+        assert_eq!(driver["spec"]["serviceAccountTokenInSecrets"], expected, "{version}");
+    }
+    let documents = helm.documents("");
+    assert_eq!(find(&documents, "CSIDriver", "efs.csi.aws.com")["spec"], json!({"attachRequired": false}));
+}
+
 /// Numbers as people write them; the API server takes text in parameters, and Helm reads whole numbers as floating-point ones.
 #[test]
 fn numbers_are_printed_whole_and_what_is_null_is_left_out() {

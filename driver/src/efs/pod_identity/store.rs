@@ -273,8 +273,8 @@ impl PodIdentities {
             return Ok(());
         }
         let after = |state: &KnownState| {
-            let held = state.held.as_ref().filter(|held| held.since.0 >= begun && state.failed.is_none());
-            let failed = state.failed.as_ref().filter(|failed| failed.at >= begun);
+            let held = state.held.as_ref().filter(|held| held.since.0 > begun && state.failed.is_none());
+            let failed = state.failed.as_ref().filter(|failed| failed.at > begun);
             let failed = || failed.map(|failed| Err(known.refused(failed.error.clone())));
             held.map(|held| Ok(held.credentials.clone())).or_else(failed)
         };
@@ -373,5 +373,191 @@ impl ProvideCredentials for WithPods {
             }),
             others => self.others.awaits_token(others),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use efs_tunnel::PodAuthority;
+    use zeroize::Zeroizing;
+
+    use super::super::token::tests::jwt;
+    use super::*;
+
+    /// STS: counts its calls, and says what the test wants.
+    #[derive(Default)]
+    struct Sts {
+        calls: AtomicUsize,
+        refuses: Mutex<Option<ExchangeError>>,
+    }
+
+    #[async_trait]
+    impl Exchange for Sts {
+        async fn exchange(&self, _: &PodIdentity, token: &Token) -> Result<Credentials, ExchangeError> {
+            sleep(Duration::from_millis(100)).await;
+            let call = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
+            if let Some(error) = self.refuses.lock().unwrap().clone() {
+                return Err(error);
+            }
+            let ends = SystemTime::now() + Duration::from_secs(3600);
+            let name =
+                format!("{call} by {}", token.expires().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs());
+            Ok(Credentials::new(name, "secret", Some("session".to_owned()), Some(ends), "test"))
+        }
+    }
+
+    impl Sts {
+        fn calls(&self) -> usize {
+            self.calls.load(Ordering::SeqCst)
+        }
+
+        fn refuse(&self, error: Option<ExchangeError>) {
+            *self.refuses.lock().unwrap() = error;
+        }
+    }
+
+    fn identity(namespace: &str) -> PodIdentity {
+        PodIdentity { namespace: namespace.to_owned(), service_account: "app".to_owned(), by: PodAuthority::Agent }
+    }
+
+    fn token(namespace: &str, serial: &str, ends: u64) -> Token {
+        let ends = SystemTime::UNIX_EPOCH + Duration::from_secs(ends);
+        Token::new(Zeroizing::new(jwt(namespace, "app", serial)), ends, "x", (namespace, "app")).unwrap()
+    }
+
+    fn start() -> (Arc<Sts>, PodIdentities) {
+        let sts = Arc::new(Sts::default());
+        (Arc::clone(&sts), PodIdentities::new(sts))
+    }
+
+    async fn key(pods: &PodIdentities, namespace: &str) -> Result<String, NoCredentials> {
+        let known = pods.find(&identity(namespace)).ok_or_else(|| NoCredentials::NoToken(identity(namespace)))?;
+        known.credentials().await.map(|it| it.access_key_id().to_owned())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn aws_is_asked_once_for_each_identity_and_half_life_however_many_pods_there_are() {
+        let (sts, pods) = start();
+        let (a, b) = (identity("a"), identity("b"));
+        let admitted = (0..100).map(async |pod| {
+            pods.put(&a, Path::new(&format!("/pods/{pod}")), token("a", &pod.to_string(), 100 + pod));
+            pods.admit(&a).await
+        });
+        futures::future::try_join_all(admitted).await.expect("all of them");
+        pods.put(&b, Path::new("/pods/b"), token("b", "1", 1));
+        pods.admit(&b).await.expect("the other");
+        assert_eq!(sts.calls(), 2);
+        for minute in 0..29 {
+            for pod in 0..100 {
+                pods.put(&a, Path::new(&format!("/pods/{pod}")), token("a", &format!("{pod} {minute}"), 1000 + minute));
+            }
+            sleep(Duration::from_secs(60)).await;
+        }
+        assert_eq!(sts.calls(), 2, "republishing asks nobody");
+        sleep(Duration::from_secs(120)).await;
+        assert_eq!(sts.calls(), 4, "at half their life");
+        assert!(key(&pods, "a").await.expect("credentials").ends_with("by 1028"), "by the token that lasts longest");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_sts_that_is_away_is_asked_with_growing_pauses_while_the_credentials_serve() {
+        let (sts, pods) = start();
+        pods.put(&identity("a"), Path::new("/pods/a"), token("a", "1", 1));
+        pods.admit(&identity("a")).await.expect("credentials");
+        let first = key(&pods, "a").await.expect("credentials");
+        sts.refuse(Some(ExchangeError::Away("no answer".to_owned())));
+        sleep(Duration::from_secs(1790 + 600)).await;
+        assert!((5..15).contains(&sts.calls()), "{} calls", sts.calls());
+        assert_eq!(key(&pods, "a").await.expect("the earlier ones"), first);
+        assert!(pods.trouble(&identity("a")).expect("told").contains("service account a/app"));
+        sts.refuse(None);
+        sleep(Duration::from_secs(400)).await;
+        assert_ne!(key(&pods, "a").await.expect("new ones"), first);
+        assert_eq!(pods.trouble(&identity("a")), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_role_that_was_taken_back_lets_no_new_pod_in() {
+        let (sts, pods) = start();
+        pods.put(&identity("a"), Path::new("/pods/1"), token("a", "1", 1));
+        pods.admit(&identity("a")).await.expect("credentials");
+        sts.refuse(Some(ExchangeError::Denied("AccessDenied".to_owned())));
+        sleep(Duration::from_secs(1900)).await;
+        pods.put(&identity("a"), Path::new("/pods/2"), token("a", "2", 2));
+        let refused = pods.admit(&identity("a")).await.expect_err("taken back");
+        assert!(matches!(refused, NoCredentials::Refused { source: ExchangeError::Denied(_), .. }), "{refused}");
+        assert!(key(&pods, "a").await.is_ok(), "what was given serves those that are there until it ends");
+        sts.refuse(None);
+        pods.admit(&identity("a")).await.expect("given again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_goes_with_its_pod_and_all_of_an_identity_with_the_last() {
+        let (sts, pods) = start();
+        let a = identity("a");
+        pods.put(&a, Path::new("/pods/1"), token("a", "1", 1));
+        pods.put(&a, Path::new("/pods/2"), token("a", "2", 2));
+        pods.admit(&a).await.expect("credentials");
+        assert!(key(&pods, "a").await.expect("credentials").ends_with("by 2"));
+        pods.release(Path::new("/pods/2"));
+        sleep(Duration::from_secs(1900)).await;
+        assert!(key(&pods, "a").await.expect("credentials").ends_with("by 1"), "the dead pod's token isn't used");
+        pods.release(Path::new("/pods/1"));
+        assert_eq!(pods.report(), []);
+        let calls = sts.calls();
+        sleep(Duration::from_secs(7200)).await;
+        assert_eq!(sts.calls(), calls, "nobody renews what nobody needs");
+        assert_eq!(key(&pods, "a").await, Err(NoCredentials::NoToken(a)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fresh_token_takes_the_place_of_one_that_had_ended_at_once() {
+        let (sts, pods) = start();
+        sts.refuse(Some(ExchangeError::Token("ExpiredToken".to_owned())));
+        pods.put(&identity("a"), Path::new("/pods/1"), token("a", "1", 1));
+        pods.admit(&identity("a")).await.expect_err("it has ended");
+        let calls = sts.calls();
+        sts.refuse(None);
+        pods.put(&identity("a"), Path::new("/pods/1"), token("a", "2", 2));
+        sleep(Duration::from_millis(500)).await;
+        assert_eq!(sts.calls(), calls + 1, "without the pause after a failure");
+        assert!(key(&pods, "a").await.is_ok());
+    }
+
+    /// The driver begins, and the kubelet hasn't come by.
+    #[tokio::test(start_paused = true)]
+    async fn without_a_token_the_data_plane_is_told_to_go_on_with_what_it_has() {
+        struct Nobody;
+        #[async_trait]
+        impl ProvideCredentials for Nobody {
+            async fn credentials(&self, _: &IamSource, _: &str) -> Result<Credentials, String> {
+                Ok(Credentials::new("the driver's own", "secret", None, None, "test"))
+            }
+        }
+        let (sts, pods) = start();
+        let with = WithPods { pods: Arc::new(pods), others: Arc::new(Nobody) };
+        let source = IamSource::Pod(identity("a"));
+        let refused = with.credentials(&source, "us-east-1").await.expect_err("never another identity");
+        assert!(refused.contains("no token of service account a/app"), "{refused}");
+        assert!(with.awaits_token(&source) && !with.awaits_token(&IamSource::Default));
+        sts.refuse(Some(ExchangeError::Denied("AccessDenied".to_owned())));
+        with.pods.put(&identity("a"), Path::new("/pods/1"), token("a", "1", 1));
+        with.credentials(&source, "us-east-1").await.expect_err("denied");
+        assert!(!with.awaits_token(&source), "a role that was taken back isn't waited for");
+    }
+
+    #[test]
+    fn a_wall_clock_that_jumps_makes_renewals_early_and_never_late() {
+        let rests = |since: SystemTime, now: SystemTime| {
+            let ends = since + Duration::from_secs(3600);
+            let credentials = Credentials::new("a", "b", None, Some(ends), "test");
+            Held { credentials, since: (Instant::now(), since) }.rests(now).as_secs()
+        };
+        let (now, hour) = (SystemTime::now(), Duration::from_secs(3600));
+        assert!((1799..=1800).contains(&rests(now, now)));
+        assert_eq!(rests(now, now + hour), 0, "forward: they look ended");
+        assert!((1799..=1800).contains(&rests(now, now - 2 * hour)), "back: the other clock counts");
     }
 }

@@ -32,6 +32,7 @@ pub const TO_DRIVER_MAX: usize = 8 * 1024 * 1024;
 /// What the driver sends.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant, reason = "a message lives as long as it takes to be sent")]
 pub enum ToPlane {
     /// Do something. The reply has the same number.
     Order {
@@ -52,6 +53,7 @@ pub enum ToPlane {
 /// What the data plane sends.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant, reason = "a message lives as long as it takes to be sent")]
 pub enum ToDriver {
     /// What became of an order.
     Reply {
