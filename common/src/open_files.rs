@@ -39,10 +39,15 @@ impl OutOfFiles {
     /// The same of an error number.
     pub fn of_errno(errno: Errno) -> Option<Self> {
         match errno {
-            Errno::MFILE => Some(Self::Process { limit: limit().current.unwrap_or(u64::MAX) }),
+            Errno::MFILE => Some(Self::of_this_process()),
             Errno::NFILE => Some(Self::System),
             _ => None,
         }
+    }
+
+    /// What to say where there would be too few for what is wanted.
+    pub fn of_this_process() -> Self {
+        Self::Process { limit: current() }
     }
 
     /// The same of an error or one of its causes.
@@ -81,6 +86,11 @@ pub fn raise_limit() -> Option<u64> {
 /// How many volumes with a tunnel each fit in a limit of open files.
 pub fn most_volumes(limit: u64) -> u64 {
     limit.saturating_sub(OWN) / PER_VOLUME
+}
+
+/// The limit that holds now.
+pub fn current() -> u64 {
+    limit().current.unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

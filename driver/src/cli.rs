@@ -372,7 +372,8 @@ impl TunnelFlags {
         ];
         if let Some(path) = &self.tls_ca_file {
             let mut argument = OsString::from("--tls-ca-file=");
-            argument.push(path);
+            // The data plane runs in another directory.
+            argument.push(std::path::absolute(path).unwrap_or_else(|_| path.clone()));
             arguments.push(argument);
         }
         arguments
@@ -423,7 +424,8 @@ pub struct PlaneFlags {
     #[arg(long, conflicts_with_all = ["stay", "serve"])]
     pub check: bool,
     /// Give the folder to this user, as an init container of root's, and end.
-    #[arg(long, value_name = "UID", conflicts_with_all = ["stay", "serve", "check"])]
+    #[arg(long, value_name = "UID", conflicts_with_all = ["stay", "serve", "check"],
+          value_parser = clap::value_parser!(u32).range(1..i64::from(u32::MAX)))]
     pub prepare: Option<u32>,
     /// Be the child that carries the bytes.
     #[arg(long, hide = true)]

@@ -63,7 +63,9 @@ pub async fn serve(tunnel: Arc<Tunnel>, listener: TcpListener, admission: Admiss
             continue;
         }
         let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
-            tracing::warn!(tunnel = %tunnel.spec(), port = tunnel.port(), "more than {CONNECTIONS} connections at once");
+            if let Some(untold) = refusals.tell(Instant::now()) {
+                tracing::warn!(tunnel = %tunnel.spec(), port = tunnel.port(), untold, "more than {CONNECTIONS} connections at once");
+            }
             continue;
         };
         let (tunnel, stop) = (Arc::clone(&tunnel), stop.clone());

@@ -74,10 +74,15 @@ pub fn give_directory(directory: &Path, user: u32) -> io::Result<()> {
     let opened = rustix::fs::open(directory, open, Mode::empty())?;
     let (owner, group) = (Some(Uid::from_raw(user)), Some(Gid::from_raw(user)));
     for name in FILES {
-        // What the user before has put in their place, be it a link, is that user's and is not followed.
-        match rustix::fs::chownat(&opened, name, owner, group, AtFlags::SYMLINK_NOFOLLOW) {
-            Err(Errno::NOENT) | Ok(()) => {}
-            Err(error) => return Err(error.into()),
+        // What the user before has put in their place, be it a link, is that user's and is not followed. A file that has another name, too,
+        // may be anybody's: it is left as it is, and who can't use it says so.
+        let open = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let found = match rustix::fs::openat(&opened, name, open, Mode::empty()) {
+            Err(Errno::NOENT) => continue,
+            found => found?,
+        };
+        if rustix::fs::fstat(&found)?.st_nlink == 1 {
+            rustix::fs::chownat(&found, "", owner, group, AtFlags::EMPTY_PATH)?;
         }
     }
     rustix::fs::fchmod(&opened, Mode::RWXU)?;
@@ -105,10 +110,14 @@ mod tests {
         give_directory(&own, user).expect("made");
         fs::write(own.join("client-key.pem"), "key").expect("write");
         symlink(&foreign, own.join("orders")).expect("link");
+        let linked = dir.path().join("linked");
+        fs::write(&linked, "x").expect("write");
+        fs::hard_link(&linked, own.join("socket")).expect("link");
         give_directory(&own, user).expect("again");
         let metadata = fs::metadata(&own).expect("metadata");
         assert_eq!((metadata.uid(), metadata.permissions().mode() & 0o777), (user, 0o700));
         assert_eq!(fs::metadata(own.join("client-key.pem")).expect("metadata").uid(), user);
         assert_eq!(fs::metadata(&foreign).expect("metadata").uid(), owner, "a link is not followed");
+        assert_eq!(fs::metadata(&linked).expect("metadata").uid(), owner, "a hard link is not followed");
     }
 }

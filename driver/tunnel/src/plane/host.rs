@@ -20,6 +20,9 @@ const START_WITHIN: Duration = Duration::from_secs(5);
 /// Pause between two attempts to connect to one that starts.
 const START_PAUSE: Duration = Duration::from_millis(2);
 
+/// What the data plane reads of its environment: how much is logged, and whether FIPS is insisted on.
+const INHERITED: [&str; 4] = ["RUST_LOG", "RUST_BACKTRACE", "FIPS_ENABLED", "PATH"];
+
 /// Where the data plane runs.
 #[derive(Clone)]
 pub enum Host {
@@ -61,6 +64,9 @@ impl Host {
             .args(&start.arguments)
             .arg(directory)
             .current_dir("/")
+            // It outlives the driver, parses what the network sends, and needs none of the driver's credentials.
+            .env_clear()
+            .envs(std::env::vars_os().filter(|(name, _)| INHERITED.iter().any(|kept| name == kept)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             // A signal for the driver's process group is not meant for it.

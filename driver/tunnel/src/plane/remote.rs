@@ -122,6 +122,9 @@ impl Locate for Remote {
                 lock(&self.addresses).insert(spec.clone(), Known { addresses: addresses.clone(), failed: false });
                 Ok(addresses)
             }
+            Some(Answer::Addresses { .. }) => {
+                Err(LocateError { message: "the driver knows no address".to_owned(), missing: false })
+            }
             Some(Answer::NoAddress { message, missing }) => Err(LocateError { message, missing }),
             _ => match known {
                 // They may work again, and nobody knows others.

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use std::future::ready;
 
+use efs_common::open_files::{self, OutOfFiles};
 use futures::{SinkExt as _, StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
@@ -72,6 +73,8 @@ struct Inner {
     /// By port. Locked while something is opened or closed, the keeper's part included: one after the other.
     held: tokio::sync::Mutex<HashMap<u16, Holding>>,
     checks: Arc<Semaphore>,
+    /// Tunnels for which there are files enough. One more would take those that the others need when they connect again.
+    room: u64,
     numbers: AtomicU64,
     drivers: AtomicUsize,
     /// Since when no driver is connected.
@@ -123,6 +126,7 @@ impl Plane {
             changed,
             held: tokio::sync::Mutex::default(),
             checks: Arc::new(Semaphore::new(CHECKS)),
+            room: open_files::most_volumes(open_files::current()),
             numbers: AtomicU64::new(1),
             drivers: AtomicUsize::new(0),
             alone_since: Mutex::new(Instant::now()),
@@ -391,6 +395,9 @@ impl Plane {
         check(spec)?;
         let mut held = self.inner.held.lock().await;
         let avoid = avoid.iter().copied().collect();
+        if held.len() as u64 >= self.inner.room && self.inner.tunnels.find(spec).is_none() {
+            return Err(Failure::new(FailureKind::Files, OutOfFiles::of_this_process().to_string()));
+        }
         let lease = self.inner.tunnels.open_within(spec, ports, &avoid)?;
         Ok(self.hold(&mut held, driver, lease).await)
     }
@@ -434,6 +441,10 @@ impl Plane {
         let lease =
             lease.ok_or_else(|| Failure::new(FailureKind::Internal, format!("no tunnel is open at port {port}")))?;
         lease.check().await?;
+        // Known to the next data plane before anybody mounts: there may be no driver to ask.
+        if let Some(holding) = self.inner.held.lock().await.get_mut(&port) {
+            self.keep(holding).await;
+        }
         Ok(Reply::Reached { address: lease.mount_target() })
     }
 
