@@ -102,7 +102,7 @@ pub enum NodeError {
     #[error("{source} (as {identity})")]
     AsPod {
         /// Whose.
-        identity: PodIdentity,
+        identity: Box<PodIdentity>,
         /// What.
         source: Box<NodeError>,
     },
@@ -202,7 +202,9 @@ impl NodeError {
     /// The same for a mount with this identity, which people need to know.
     pub(super) fn of(self, source: Option<&IamSource>) -> Self {
         match source {
-            Some(IamSource::Pod(identity)) => Self::AsPod { identity: identity.clone(), source: Box::new(self) },
+            Some(IamSource::Pod(identity)) => {
+                Self::AsPod { identity: Box::new(identity.clone()), source: Box::new(self) }
+            }
             _ => self,
         }
     }

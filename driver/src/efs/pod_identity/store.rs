@@ -36,12 +36,12 @@ pub enum NoCredentials {
     #[error(
         "no token of {0} since the driver has started; the kubelet brings it within two minutes (requiresRepublish of the CSIDriver)"
     )]
-    NoToken(PodIdentity),
+    NoToken(Box<PodIdentity>),
     /// The exchange has failed.
     #[error("no credentials for {identity}: {source}")]
     Refused {
         /// Whose.
-        identity: PodIdentity,
+        identity: Box<PodIdentity>,
         /// Why.
         source: ExchangeError,
     },
@@ -157,7 +157,7 @@ impl Known {
     }
 
     fn refused(&self, source: ExchangeError) -> NoCredentials {
-        NoCredentials::Refused { identity: self.identity.clone(), source }
+        NoCredentials::Refused { identity: Box::new(self.identity.clone()), source }
     }
 
     /// Exchanges the best token, unless `enough` says that somebody else just has.
@@ -171,7 +171,7 @@ impl Known {
             if let Some(there) = enough(&state) {
                 return there;
             }
-            state.token().ok_or_else(|| NoCredentials::NoToken(self.identity.clone()))?
+            state.token().ok_or_else(|| NoCredentials::NoToken(Box::new(self.identity.clone())))?
         };
         // The semaphore is never closed.
         let _permit = self.permits.acquire().await;
@@ -266,7 +266,7 @@ impl PodIdentities {
     /// When AWS gives none, or didn't the last time: a role that was taken back lets no new pod in, though its earlier credentials haven't
     /// ended.
     pub async fn admit(&self, identity: &PodIdentity) -> Result<(), NoCredentials> {
-        let known = self.find(identity).ok_or_else(|| NoCredentials::NoToken(identity.clone()))?;
+        let known = self.find(identity).ok_or_else(|| NoCredentials::NoToken(Box::new(identity.clone())))?;
         let begun = Instant::now();
         let refused = matches!(known.state().failed, Some(Failed { error: ExchangeError::Denied(_), .. }));
         if !refused && known.state().held.as_ref().is_some_and(|held| held.is_good(SystemTime::now())) {
@@ -331,7 +331,7 @@ async fn renew(known: Weak<Known>) {
         if due.is_some_and(|due| due.is_zero()) {
             let is_done = |state: &KnownState| {
                 let is_due = state.due_in(SystemTime::now()).is_some_and(|due| due.is_zero());
-                (!is_due).then(|| Err(NoCredentials::NoToken(there.identity.clone())))
+                (!is_due).then(|| Err(NoCredentials::NoToken(Box::new(there.identity.clone()))))
             };
             // A failure is noted where it happens, and due again after a pause.
             let _noted = there.exchange_unless(is_done).await;
@@ -358,7 +358,8 @@ pub struct WithPods {
 impl ProvideCredentials for WithPods {
     async fn credentials(&self, source: &IamSource, region: &str) -> Result<Credentials, String> {
         let IamSource::Pod(identity) = source else { return self.others.credentials(source, region).await };
-        let known = self.pods.find(identity).ok_or_else(|| NoCredentials::NoToken(identity.clone()).to_string())?;
+        let known =
+            self.pods.find(identity).ok_or_else(|| NoCredentials::NoToken(Box::new(identity.clone())).to_string())?;
         known.credentials().await.map_err(|error| error.to_string())
     }
 
@@ -433,7 +434,8 @@ mod tests {
     }
 
     async fn key(pods: &PodIdentities, namespace: &str) -> Result<String, NoCredentials> {
-        let known = pods.find(&identity(namespace)).ok_or_else(|| NoCredentials::NoToken(identity(namespace)))?;
+        let known =
+            pods.find(&identity(namespace)).ok_or_else(|| NoCredentials::NoToken(Box::new(identity(namespace))))?;
         known.credentials().await.map(|it| it.access_key_id().to_owned())
     }
 
@@ -509,7 +511,7 @@ mod tests {
         let calls = sts.calls();
         sleep(Duration::from_secs(7200)).await;
         assert_eq!(sts.calls(), calls, "nobody renews what nobody needs");
-        assert_eq!(key(&pods, "a").await, Err(NoCredentials::NoToken(a)));
+        assert_eq!(key(&pods, "a").await, Err(NoCredentials::NoToken(Box::new(a))));
     }
 
     #[tokio::test(start_paused = true)]
