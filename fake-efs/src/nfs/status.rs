@@ -78,6 +78,7 @@ statuses! {
     BadSession = 10052,
     BadSlot = 10053,
     CompleteAlready = 10054,
+    ConnNotBoundToSession = 10055,
     SeqMisordered = 10063,
     SequencePos = 10064,
     ReqTooBig = 10065,

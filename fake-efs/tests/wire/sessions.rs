@@ -103,6 +103,9 @@ fn a_client_belongs_to_who_introduced_it() {
     for sequence in [1, 2] {
         assert_eq!(as_user(7, create_session(client, sequence)).status, in_use);
     }
+    // What is a client's, others don't end.
+    assert_eq!(as_user(7, destroy_session(session)).status, Status::ConnNotBoundToSession as u32);
+    assert_eq!(as_user(7, destroy_clientid(client)).status, Status::StaleClientId as u32);
     // A client that holds nothing loses its name (case 3), and so does its client id.
     assert_eq!(as_user(8, destroy_session(session)).status, OK);
     let other = as_user(7, exchange_id("name", 1, 0)).op(42).u64();

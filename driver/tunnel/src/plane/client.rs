@@ -547,7 +547,7 @@ async fn answer(answers: &Answers, question: Question) -> Answer {
 fn away() -> Failure {
     Failure::new(
         FailureKind::Away,
-        "the data plane, which holds the tunnels, does not answer; it is started again by itself, see the log of the container `tunnel`",
+        "the data plane, which holds the tunnels, does not answer; it is started again by itself, see its log (in the chart that of the container `tunnel`)",
     )
 }
 

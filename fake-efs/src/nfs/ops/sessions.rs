@@ -222,7 +222,8 @@ pub(super) fn destroy_session(compound: &mut Compound<'_>, arguments: &mut Decod
     if compound.session() == Some(session) && index + 1 != count {
         return Err(Status::NotOnlyOp);
     }
-    compound.peer.volume.state().destroy_session(&session, compound.peer.origin())
+    let principal = compound.claimant().principal;
+    compound.peer.volume.state().destroy_session(&session, compound.peer.origin(), principal)
 }
 
 pub(super) fn bind_connection(
@@ -247,7 +248,8 @@ pub(super) fn bind_connection(
 
 pub(super) fn destroy_client(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>) -> OpResult {
     let client = arguments.u64()?;
-    compound.peer.volume.state().destroy_client(client, compound.peer.origin())
+    let principal = compound.claimant().principal;
+    compound.peer.volume.state().destroy_client(client, compound.peer.origin(), principal)
 }
 
 pub(super) fn reclaim_complete(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>) -> OpResult {

@@ -184,8 +184,14 @@ impl State {
     /// DESTROY_CLIENTID: only a client that holds nothing can be destroyed. Sessions on other partitions, and
     /// those that the client has left for them, don't count: Linux does not destroy them, and would ask in vain for ten seconds
     /// when it unmounts.
-    pub(in super::super) fn destroy_client(&mut self, id: u64, origin: Origin<'_>) -> Result<(), Status> {
-        let client = self.clients.get(&id).filter(|client| client.owner.identity == origin.identity);
+    pub(in super::super) fn destroy_client(
+        &mut self,
+        id: u64,
+        origin: Origin<'_>,
+        principal: Principal,
+    ) -> Result<(), Status> {
+        let is_theirs = |client: &&Client| client.owner.identity == origin.identity && client.principal == principal;
+        let client = self.clients.get(&id).filter(is_theirs);
         let client = client.ok_or(Status::StaleClientId)?;
         if client.has_state() || self.has_session_on(client, origin.partition) {
             return Err(Status::ClientIdBusy);

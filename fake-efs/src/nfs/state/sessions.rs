@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::super::rpc::Principal;
 use super::super::status::Status;
 use super::clients::Client;
 use super::{Claimant, State};
@@ -143,8 +144,18 @@ impl State {
         if same { Ok(client) } else { Err(Status::BadSession) }
     }
 
-    pub(in super::super) fn destroy_session(&mut self, session: &SessionId, origin: Origin<'_>) -> Result<(), Status> {
+    pub(in super::super) fn destroy_session(
+        &mut self,
+        session: &SessionId,
+        origin: Origin<'_>,
+        principal: Principal,
+    ) -> Result<(), Status> {
         let client = self.session_client(session, origin)?;
+        // It takes a connection that is bound to the session (RFC 8881 §18.37.3). Connections are bound by being used, so what tells a
+        // stranger's is who is at its other end.
+        if self.clients.get(&client).is_some_and(|client| client.principal != principal) {
+            return Err(Status::ConnNotBoundToSession);
+        }
         self.forget_session(client, session);
         Ok(())
     }

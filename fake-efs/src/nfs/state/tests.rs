@@ -103,7 +103,7 @@ fn a_confirmed_client_is_found_again_and_a_restarted_one_loses_its_state_only_wh
     assert!(setup.state.check_io(open, Some(client), file, Access::READ, USER).is_ok());
     setup.session(restarted, 1);
     assert_eq!(setup.state.check_io(open, Some(client), file, Access::READ, USER), Err(Status::BadStateId));
-    assert_eq!(setup.state.destroy_client(client, origin("fs", 0)), Err(Status::StaleClientId));
+    assert_eq!(setup.state.destroy_client(client, origin("fs", 0), Some(USER)), Err(Status::StaleClientId));
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn create_session_is_repeated_and_ordered() {
         let made = setup.state.create_session(client, claimant("fs"), 0, wrong, CHANNEL, |id| id.to_vec());
         assert_eq!(made, Err(Status::SeqMisordered));
     }
-    assert_eq!(setup.state.destroy_client(client, origin("fs", 0)), Err(Status::ClientIdBusy));
+    assert_eq!(setup.state.destroy_client(client, origin("fs", 0), Some(USER)), Err(Status::ClientIdBusy));
 }
 
 #[test]
