@@ -11,6 +11,10 @@ use crate::monitoring;
 
 /// Flags of other programs that the documents call.
 const FOREIGN_FLAGS: &[&str] = &[
+    // the AWS CLI
+    "--cluster-name",
+    "--role-arn",
+    "--service-account",
     // kind
     "--config",
     // helm
