@@ -107,6 +107,6 @@ async fn a_volume_shows_in_statistics_metrics_and_debug_until_it_is_unpublished(
     let page = metrics(port).await;
     assert!(!page.contains(&series) && page.contains("\nefs_csi_mounts 0\n"), "{page}");
     let report = debug(&fixture).await;
-    assert_eq!(report["node"], serde_json::json!({"tunnels": [], "mounts": [], "walks": []}));
+    assert_eq!(report["node"], serde_json::json!({"tunnels": [], "mounts": [], "walks": [], "pod_identities": []}));
     fixture.stop().await;
 }
