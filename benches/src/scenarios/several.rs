@@ -62,15 +62,21 @@ struct Subject {
 }
 
 impl Subject {
-    async fn start(setting: &Setting, fake: &Fake, name: &'static str, connections: usize) -> anyhow::Result<Self> {
-        let (file_system, _) = fake.create_file_system(&format!("bench-{connections}")).await?;
+    async fn start(
+        setting: &Setting,
+        fake: &Fake,
+        name: &'static str,
+        connections: usize,
+        round: usize,
+    ) -> anyhow::Result<Self> {
+        let (file_system, _) = fake.create_file_system(&format!("bench-{connections}-{round}")).await?;
         let dir = setting.dir.join(format!("driver-{connections}"));
         let mut options = DriverOptions::new(&setting.bin_dir.join("efs-csi-driver"), &dir, fake);
         options.arguments.push(format!("--max-connections-per-mount={connections}"));
         let driver = Driver::start(options).await?;
         let parameters =
             [("provisioningMode", "efs-ap"), ("fileSystemId", file_system.as_str()), ("directoryPerms", "0700")];
-        let volume = driver.create_volume("pvc-several", &parameters).await?;
+        let volume = driver.create_volume(&format!("pvc-several-{connections}-{round}"), &parameters).await?;
         let parent = setting.dir.join("pods").join(connections.to_string());
         std::fs::create_dir_all(&parent)?;
         let target = parent.join("mount");
@@ -90,8 +96,8 @@ pub async fn run(setting: &Setting, board: &mut Board) -> anyhow::Result<()> {
         Fake::start(&setting.bin_dir.join("fake-efs"), &setting.dir, &["--partitions=3", CAP, THRESHOLD]).await?;
     let mib = setting.amount(96, 2);
     for round in setting.rounds(6, 1) {
-        let one = Subject::start(setting, &fake, ONE, 1).await?;
-        let several = Subject::start(setting, &fake, NAME, SEVERAL).await?;
+        let one = Subject::start(setting, &fake, ONE, 1, round).await?;
+        let several = Subject::start(setting, &fake, NAME, SEVERAL, round).await?;
         let path = several.target.join("sequential");
         scale_up(setting, board, &fake, path).await?;
         let mut subjects = [one, several];
