@@ -73,6 +73,16 @@ fn takes_connections(port: u16) -> bool {
     TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
+/// Whether this is root; where it must be and isn't, the test can't be left out.
+fn is_root(why: &str) -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        println!("SKIP {why}");
+        assert!(std::env::var_os("REQUIRE_ALL").is_none(), "REQUIRE_ALL is set");
+    }
+    is_root
+}
+
 async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
     for _ in 0..2000 {
         if done().await {
@@ -169,9 +179,7 @@ async fn a_new_program_starts_a_data_plane_of_its_own_which_takes_everything_ove
 /// What the older process still carries is ready in the newer one before it ends: the kernel waits for no handshake.
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_of_the_process_before_are_made_ahead() {
-    if !rustix::process::geteuid().is_root() {
-        println!("SKIP a data plane admits root alone");
-        assert!(std::env::var_os("REQUIRE_ALL").is_none(), "REQUIRE_ALL is set");
+    if !is_root("a data plane admits root alone") {
         return;
     }
     let dir = tempfile::tempdir().expect("temp dir");
@@ -300,9 +308,7 @@ async fn what_is_in_the_way_is_told_and_tunnels_go_on() {
 /// Nobody but root and its own user may give orders.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_user_is_refused() {
-    if !rustix::process::geteuid().is_root() {
-        println!("SKIP only root can be somebody else");
-        assert!(std::env::var_os("REQUIRE_ALL").is_none(), "REQUIRE_ALL is set");
+    if !is_root("only root can be somebody else") {
         return;
     }
     let dir = tempfile::tempdir().expect("temp dir");

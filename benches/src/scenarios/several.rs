@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use efs_csi_e2e::stack::{Driver, DriverOptions, Fake, Volume};
-use serde_json::Value;
 
 use super::{Board, Declaration, Setting};
 use crate::peers::own_tunnel::NAME;
@@ -150,9 +149,6 @@ async fn scale_up(setting: &Setting, board: &mut Board, fake: &Fake, path: PathB
 
 /// The connections that the fake knows as bound to one partition, where there are most.
 async fn most_bound(fake: &Fake) -> anyhow::Result<usize> {
-    let answer = fake.admin("/_fake/connections").await?;
-    let list = answer.as_array().or_else(|| answer.get("Connections").and_then(Value::as_array)).context("a list")?;
-    let bound: Vec<u64> =
-        list.iter().filter(|it| !it["Binding"].is_null()).filter_map(|it| it["Partition"].as_u64()).collect();
+    let bound = fake.bound_partitions().await?;
     Ok(bound.iter().map(|partition| bound.iter().filter(|it| *it == partition).count()).max().unwrap_or(0))
 }

@@ -510,14 +510,8 @@ impl Dialer {
 
     async fn connect_to(&self, addresses: &[SocketAddr]) -> Result<TcpStream, DialError> {
         let spec = self.spec.to_string();
-        let failed = |address, error: &io::Error| match OutOfFiles::of(error) {
-            Some(reason) => DialError::Files { spec: spec.clone(), reason },
-            None => DialError::Connect { spec: spec.clone(), address, reason: error.to_string() },
-        };
-        let raced = race::connect(addresses, self.deps.limits.connect).await.ok_or_else(|| no_addresses(&spec))?;
-        let stream = raced.map_err(|Lost { address, error }| failed(address, &error))?;
-        let address = addresses.first().copied().unwrap_or_else(|| ([0, 0, 0, 0], 0).into());
-        tune(&stream).map_err(|error| failed(stream.peer_addr().unwrap_or(address), &error))?;
+        let (address, stream) = reach(&spec, addresses, self.deps.limits.connect).await?;
+        tune(&stream).map_err(|error| unreached(&spec, Lost { address, error }))?;
         Ok(stream)
     }
 
@@ -684,15 +678,24 @@ impl Dialer {
 
 /// Whether an NFS server without TLS answers at one of `addresses`: the first that does.
 pub async fn check_plain(what: &str, addresses: &[SocketAddr], limits: DialLimits) -> Result<SocketAddr, DialError> {
-    let raced = race::connect(addresses, limits.connect).await.ok_or_else(|| no_addresses(what))?;
-    let mut stream = raced.map_err(|Lost { address, error }| match OutOfFiles::of(&error) {
-        Some(reason) => DialError::Files { spec: what.to_owned(), reason },
-        None => DialError::Connect { spec: what.to_owned(), address, reason: error.to_string() },
-    })?;
-    let not_nfs = |address| move |error: io::Error| DialError::NotNfs { address, reason: error.to_string() };
-    let address = stream.peer_addr().map_err(not_nfs(([0, 0, 0, 0], 0).into()))?;
-    null_exchange(&mut stream, limits.first_call).await.map_err(not_nfs(address))?;
+    let (address, mut stream) = reach(what, addresses, limits.connect).await?;
+    let not_nfs = |error: io::Error| DialError::NotNfs { address, reason: error.to_string() };
+    null_exchange(&mut stream, limits.first_call).await.map_err(not_nfs)?;
     Ok(address)
+}
+
+/// A connection to one of `addresses` for `what`, and to which.
+async fn reach(what: &str, addresses: &[SocketAddr], limit: Duration) -> Result<(SocketAddr, TcpStream), DialError> {
+    let raced = race::connect(addresses, limit).await.ok_or_else(|| no_addresses(what))?;
+    raced.map_err(|lost| unreached(what, lost))
+}
+
+fn unreached(what: &str, Lost { address, error }: Lost) -> DialError {
+    let spec = what.to_owned();
+    match OutOfFiles::of(&error) {
+        Some(reason) => DialError::Files { spec, reason },
+        None => DialError::Connect { spec, address, reason: error.to_string() },
+    }
 }
 
 fn no_addresses(what: &str) -> DialError {

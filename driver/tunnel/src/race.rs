@@ -24,8 +24,11 @@ pub(crate) struct Lost {
     pub(crate) error: io::Error,
 }
 
-/// Connects; an attempt is given up after `limit`. Nothing when there are no addresses.
-pub(crate) async fn connect(addresses: &[SocketAddr], limit: Duration) -> Option<Result<TcpStream, Lost>> {
+/// Connects, and says where; an attempt is given up after `limit`. Nothing when there are no addresses.
+pub(crate) async fn connect(
+    addresses: &[SocketAddr],
+    limit: Duration,
+) -> Option<Result<(SocketAddr, TcpStream), Lost>> {
     first_of(addresses, |address| async move {
         let silent = |_| {
             let words = format!("no answer within {} s", limit.as_secs());
@@ -36,7 +39,10 @@ pub(crate) async fn connect(addresses: &[SocketAddr], limit: Duration) -> Option
     .await
 }
 
-async fn first_of<T, F>(addresses: &[SocketAddr], attempt: impl Fn(SocketAddr) -> F) -> Option<Result<T, Lost>>
+async fn first_of<T, F>(
+    addresses: &[SocketAddr],
+    attempt: impl Fn(SocketAddr) -> F,
+) -> Option<Result<(SocketAddr, T), Lost>>
 where
     F: Future<Output = io::Result<T>>,
 {
@@ -55,7 +61,7 @@ where
         tokio::select! {
             biased;
             Some((address, ended)) = running.next() => match ended {
-                Ok(connection) => return Some(Ok(connection)),
+                Ok(connection) => return Some(Ok((address, connection))),
                 Err(error) => {
                     lost = Some(Err(Lost { address, error }));
                     next_at = Instant::now();
@@ -143,8 +149,9 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let live = listener.local_addr().expect("an address");
         let dead = { std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address") };
-        let connected = connect(&[dead, live], Duration::from_secs(4)).await.expect("addresses").expect("a connection");
-        assert_eq!(connected.peer_addr().expect("an address"), live);
+        let (reached, connected) =
+            connect(&[dead, live], Duration::from_secs(4)).await.expect("addresses").expect("a connection");
+        assert_eq!((reached, connected.peer_addr().expect("an address")), (live, live));
         let lost = connect(&[dead], Duration::from_secs(4)).await.expect("addresses").expect_err("refused");
         assert_eq!((lost.address, lost.error.kind()), (dead, io::ErrorKind::ConnectionRefused));
     }

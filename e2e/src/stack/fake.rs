@@ -130,6 +130,14 @@ impl Fake {
         self.command(Method::GET, path, &serde_json::Value::Null).await
     }
 
+    /// The partition of each open connection that a client has bound.
+    pub async fn bound_partitions(&self) -> anyhow::Result<Vec<u64>> {
+        let answer = self.admin("/_fake/connections").await?;
+        let list = answer.as_array().or_else(|| answer.get("Connections").and_then(serde_json::Value::as_array));
+        let bound = list.context("a list of connections")?.iter().filter(|it| !it["Binding"].is_null());
+        Ok(bound.filter_map(|it| it["Partition"].as_u64()).collect())
+    }
+
     /// Sends any request to the fake's admin API, and parses the JSON answer.
     pub async fn command(
         &self,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::fixture::{Fixture, can_mount};
 
@@ -46,13 +46,6 @@ fn write_files(dir: &Path, stop: &AtomicBool) -> usize {
     number
 }
 
-/// The partitions of the mount's connections that are open now.
-async fn partitions(fixture: &Fixture) -> Vec<u64> {
-    let answer = fixture.fake.admin("/_fake/connections").await.expect("the fake's connections");
-    let list = answer.as_array().or_else(|| answer.get("Connections").and_then(Value::as_array)).expect("a list");
-    list.iter().filter(|it| !it["Binding"].is_null()).filter_map(|it| it["Partition"].as_u64()).collect()
-}
-
 #[tokio::test]
 async fn a_busy_mount_has_several_connections_to_one_partition_and_loses_nothing_when_they_break() {
     if !can_mount() {
@@ -69,7 +62,7 @@ async fn a_busy_mount_has_several_connections_to_one_partition_and_loses_nothing
     let writer = tokio::task::spawn_blocking(move || write_files(&dir, &until));
     let begin = Instant::now();
     let used = loop {
-        let used = partitions(&fixture).await;
+        let used = fixture.fake.bound_partitions().await.expect("the fake's connections");
         let most = (0..3).map(|partition| used.iter().filter(|it| **it == partition).count()).max();
         if most == Some(4) {
             break used;

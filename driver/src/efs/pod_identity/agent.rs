@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime};
 use aws_credential_types::Credentials;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -63,7 +64,7 @@ async fn ask_once(agent: &AgentUri, token: &Token) -> Result<Credentials, Exchan
         .uri(uri.path_and_query().map_or("/", |path| path.as_str()))
         .header(header::HOST, uri.authority().map_or("", |authority| authority.as_str()))
         .header(header::AUTHORIZATION, value)
-        .body(Nothing)
+        .body(Empty::<Bytes>::new())
         .map_err(|error| away(error.to_string()))?;
     let answer = sender.send_request(request).await.map_err(|error| away(error.to_string()));
     let read = match answer {
@@ -78,37 +79,14 @@ async fn ask_once(agent: &AgentUri, token: &Token) -> Result<Credentials, Exchan
     understand(status, &body)
 }
 
-/// No body.
-struct Nothing;
-
-impl Body for Nothing {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        self: std::pin::Pin<&mut Self>,
-        _: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        std::task::Poll::Ready(None)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(0)
-    }
-}
-
-async fn body(mut body: Incoming) -> Result<Zeroizing<Vec<u8>>, ExchangeError> {
-    let mut whole = Zeroizing::new(Vec::new());
-    while let Some(frame) = std::future::poll_fn(|context| std::pin::Pin::new(&mut body).poll_frame(context)).await {
-        let frame = frame.map_err(|error| ExchangeError::Away(error.to_string()))?;
-        if let Some(data) = frame.data_ref() {
-            if whole.len() + data.len() > ANSWER_MAX {
-                return Err(ExchangeError::Away(format!("an answer of more than {ANSWER_MAX} bytes")));
-            }
-            whole.extend_from_slice(data);
-        }
-    }
-    Ok(whole)
+async fn body(body: Incoming) -> Result<Zeroizing<Vec<u8>>, ExchangeError> {
+    let whole = Limited::new(body, ANSWER_MAX).collect().await.map_err(|error| {
+        ExchangeError::Away(match error.downcast_ref::<LengthLimitError>() {
+            Some(_) => format!("an answer of more than {ANSWER_MAX} bytes"),
+            None => error.to_string(),
+        })
+    })?;
+    Ok(Zeroizing::new(whole.to_bytes().into()))
 }
 
 fn understand(status: StatusCode, body: &[u8]) -> Result<Credentials, ExchangeError> {

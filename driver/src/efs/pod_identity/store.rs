@@ -47,6 +47,12 @@ pub enum NoCredentials {
     },
 }
 
+impl NoCredentials {
+    fn no_token(identity: &PodIdentity) -> Self {
+        Self::NoToken(Box::new(identity.clone()))
+    }
+}
+
 /// All identities.
 pub struct PodIdentities {
     exchange: Arc<dyn Exchange>,
@@ -138,6 +144,16 @@ impl KnownState {
         self.tokens.values().max_by_key(|token| token.expires()).cloned()
     }
 
+    /// Credentials that can be used.
+    fn good(&self) -> Option<&Credentials> {
+        self.held.as_ref().filter(|held| held.is_good(SystemTime::now())).map(|held| &held.credentials)
+    }
+
+    /// Whether AWS has refused the role the last time.
+    fn is_denied(&self) -> bool {
+        matches!(self.failed, Some(Failed { error: ExchangeError::Denied(_), .. }))
+    }
+
     /// In how long an exchange is due; `None` as long as there is no token.
     fn due_in(&self, now: SystemTime) -> Option<Duration> {
         let token = self.token()?;
@@ -171,7 +187,7 @@ impl Known {
             if let Some(there) = enough(&state) {
                 return there;
             }
-            state.token().ok_or_else(|| NoCredentials::NoToken(Box::new(self.identity.clone())))?
+            state.token().ok_or_else(|| NoCredentials::no_token(&self.identity))?
         };
         // The semaphore is never closed.
         let _permit = self.permits.acquire().await;
@@ -203,10 +219,7 @@ impl Known {
 
     /// Credentials at once if there are good ones, else by an exchange, else why not.
     async fn credentials(&self) -> Result<Credentials, NoCredentials> {
-        let good = |state: &KnownState| {
-            let held = state.held.as_ref().filter(|held| held.is_good(SystemTime::now()))?;
-            Some(Ok(held.credentials.clone()))
-        };
+        let good = |state: &KnownState| state.good().cloned().map(Ok);
         if let Some(there) = good(&self.state()) {
             return there;
         }
@@ -235,6 +248,11 @@ impl PodIdentities {
 
     fn find(&self, identity: &PodIdentity) -> Option<Arc<Known>> {
         self.known().get(identity).cloned()
+    }
+
+    /// The same, where nothing can be done without.
+    fn demand(&self, identity: &PodIdentity) -> Result<Arc<Known>, NoCredentials> {
+        self.find(identity).ok_or_else(|| NoCredentials::no_token(identity))
     }
 
     /// Notes the token of a pod that has a mount at `target`. Waits for nobody.
@@ -266,10 +284,10 @@ impl PodIdentities {
     /// When AWS gives none, or didn't the last time: a role that was taken back lets no new pod in, though its earlier credentials haven't
     /// ended.
     pub async fn admit(&self, identity: &PodIdentity) -> Result<(), NoCredentials> {
-        let known = self.find(identity).ok_or_else(|| NoCredentials::NoToken(Box::new(identity.clone())))?;
+        let known = self.demand(identity)?;
         let begun = Instant::now();
-        let refused = matches!(known.state().failed, Some(Failed { error: ExchangeError::Denied(_), .. }));
-        if !refused && known.state().held.as_ref().is_some_and(|held| held.is_good(SystemTime::now())) {
+        let is_settled = |state: &KnownState| !state.is_denied() && state.good().is_some();
+        if is_settled(&known.state()) {
             return Ok(());
         }
         let after = |state: &KnownState| {
@@ -331,7 +349,7 @@ async fn renew(known: Weak<Known>) {
         if due.is_some_and(|due| due.is_zero()) {
             let is_done = |state: &KnownState| {
                 let is_due = state.due_in(SystemTime::now()).is_some_and(|due| due.is_zero());
-                (!is_due).then(|| Err(NoCredentials::NoToken(Box::new(there.identity.clone()))))
+                (!is_due).then(|| Err(NoCredentials::no_token(&there.identity)))
             };
             // A failure is noted where it happens, and due again after a pause.
             let _noted = there.exchange_unless(is_done).await;
@@ -358,9 +376,8 @@ pub struct WithPods {
 impl ProvideCredentials for WithPods {
     async fn credentials(&self, source: &IamSource, region: &str) -> Result<Credentials, String> {
         let IamSource::Pod(identity) = source else { return self.others.credentials(source, region).await };
-        let known =
-            self.pods.find(identity).ok_or_else(|| NoCredentials::NoToken(Box::new(identity.clone())).to_string())?;
-        known.credentials().await.map_err(|error| error.to_string())
+        let given = async { self.pods.demand(identity)?.credentials().await };
+        given.await.map_err(|error: NoCredentials| error.to_string())
     }
 
     fn awaits_token(&self, source: &IamSource) -> bool {
@@ -369,8 +386,7 @@ impl ProvideCredentials for WithPods {
             // taken the role back.
             IamSource::Pod(identity) => self.pods.find(identity).is_none_or(|known| {
                 let state = known.state();
-                let denied = matches!(state.failed, Some(Failed { error: ExchangeError::Denied(_), .. }));
-                state.held.is_none() && !denied
+                state.held.is_none() && !state.is_denied()
             }),
             others => self.others.awaits_token(others),
         }
@@ -434,9 +450,7 @@ mod tests {
     }
 
     async fn key(pods: &PodIdentities, namespace: &str) -> Result<String, NoCredentials> {
-        let known =
-            pods.find(&identity(namespace)).ok_or_else(|| NoCredentials::NoToken(Box::new(identity(namespace))))?;
-        known.credentials().await.map(|it| it.access_key_id().to_owned())
+        pods.demand(&identity(namespace))?.credentials().await.map(|it| it.access_key_id().to_owned())
     }
 
     #[tokio::test(start_paused = true)]

@@ -195,8 +195,8 @@ impl PodTokens {
         let mut tokens = Self { audiences: entries.keys().map(|name| cut(name)).collect(), ..Self::default() };
         for (name, Entry { token, expiration_timestamp }) in entries {
             let slot = match name.as_str() {
-                "sts.amazonaws.com" => &mut tokens.sts,
-                "pods.eks.amazonaws.com" => &mut tokens.agent,
+                name if name == Audience::Sts.name() => &mut tokens.sts,
+                name if name == Audience::Agent.name() => &mut tokens.agent,
                 _ => continue,
             };
             *slot = Some(Token::new(token, expiration_timestamp.into(), &name, owner)?);

@@ -9,7 +9,7 @@ use fake_efs::faults::{Effect, Rule};
 use tonic::Code;
 
 use super::{Deleting, denied, directory, in_trash, is_there, precious};
-use crate::support::{assert_refused, claimant, request};
+use crate::support::{Bed, assert_refused, claimant, request};
 
 /// Found by people who didn't write it: a copy of a PersistentVolume shares the volume with another namespace.
 #[tokio::test]
@@ -251,16 +251,20 @@ async fn a_late_deletion_waits_until_the_next_volume_is_stored() {
     files.umount().await.unwrap();
 }
 
-/// AWS has deleted the access point, its answer was lost, and the attempt after it is refused.
+/// AWS deletes the access point, its answer is lost, and the attempt after it is refused.
+async fn delete_and_lose_the_answer(bed: &Bed, id: &str) {
+    bed.fake.faults().add(Rule::on("DeleteAccessPoint", Effect::DropAfter).times(1)).unwrap();
+    let rule = bed.fake.faults().add(Rule::on("DeleteAccessPoint", denied())).unwrap();
+    assert_refused(bed.delete(id).await, Code::Unavailable, &["DeleteAccessPoint"]);
+    bed.fake.faults().remove(rule);
+}
+
 #[tokio::test]
 async fn a_refusal_after_a_lost_deletion_does_not_end_it() {
     let Deleting { bed, fs, files } = Deleting::new().await;
     let id = bed.create(request("pvc-1", &fs, &[])).await.unwrap().volume_id;
     precious(&*files, "/pvc-1").await;
-    bed.fake.faults().add(Rule::on("DeleteAccessPoint", Effect::DropAfter).times(1)).unwrap();
-    let rule = bed.fake.faults().add(Rule::on("DeleteAccessPoint", denied())).unwrap();
-    assert_refused(bed.delete(&id).await, Code::Unavailable, &["DeleteAccessPoint"]);
-    bed.fake.faults().remove(rule);
+    delete_and_lose_the_answer(&bed, &id).await;
     bed.delete(&id).await.unwrap();
     assert!(!is_there(&*files, "/pvc-1").await);
     files.umount().await.unwrap();
@@ -272,10 +276,7 @@ async fn a_directory_with_a_new_owner_survives_the_rest_of_a_deletion() {
     let Deleting { bed, fs, files } = Deleting::new().await;
     let id = bed.create(request("pvc-1", &fs, &[])).await.unwrap().volume_id;
     precious(&*files, "/pvc-1").await;
-    bed.fake.faults().add(Rule::on("DeleteAccessPoint", Effect::DropAfter).times(1)).unwrap();
-    let rule = bed.fake.faults().add(Rule::on("DeleteAccessPoint", denied())).unwrap();
-    assert_refused(bed.delete(&id).await, Code::Unavailable, &["DeleteAccessPoint"]);
-    bed.fake.faults().remove(rule);
+    delete_and_lose_the_answer(&bed, &id).await;
     let mut adoption = directory("pvc-2", &fs, "/pvc-1");
     adoption.parameters.insert("adoptDirectory".to_owned(), "true".to_owned());
     // The controller that was cut off still knows the access point; its successor asks AWS.

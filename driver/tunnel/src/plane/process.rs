@@ -106,9 +106,8 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Plan
         binding: Binding::up_to(settings.max_connections_per_mount),
         changed: Arc::clone(&changed),
     };
-    let tunnels_end = CancellationToken::new();
     // The drivers say which ports.
-    let tunnels = Tunnels::new(deps, 0..=0, admission(settings.trusts_root), tunnels_end.clone());
+    let tunnels = Tunnels::new(deps, 0..=0, admission(settings.trusts_root), CancellationToken::new());
     let plane = Plane::new(tunnels, remote, Some(Keeper::new(settings.directory.clone())), changed);
     // Before anything else, and with nobody's help: the kernel waits.
     let restored = plane.restore().await;
