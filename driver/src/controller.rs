@@ -18,6 +18,7 @@ mod health;
 mod id_check;
 mod id_order;
 mod known;
+mod lately;
 mod list;
 mod modify;
 mod mount_targets;

@@ -82,7 +82,7 @@ impl Controller {
         let request = self.read(request)?;
         let file_system = self.resolve(&request.parameters.file_system).await?;
         let _lock = self.lock(&request.name).await?;
-        self.made.check(&request.name, &file_system, request.parameters.mode).await?;
+        self.made.check(&request.name, &file_system, request.parameters.mode)?;
         let api = self.efs(request.account.role.as_ref()).await?;
         // Everything that can be refused for good is asked before anything is made: csi-provisioner forgets a volume whose creation
         // was refused, and what had been made by then would stay.
@@ -107,7 +107,7 @@ impl Controller {
                 (made.handle, made.capacity)
             }
         };
-        self.made.made(&request.name, &file_system, request.parameters.mode, &volume_id).await;
+        self.made.made(&request.name, &file_system, request.parameters.mode, &volume_id);
         let directories = request.parameters.mode == ProvisioningMode::Directory;
         self.known.learn(&file_system, request.account.role.as_ref(), directories);
         Ok(csi::CreateVolumeResponse {

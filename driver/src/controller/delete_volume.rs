@@ -57,7 +57,7 @@ impl Controller {
             self.forget_stale(&volume.file_system, deleted).await?;
             self.known.learn(&volume.file_system, role, true);
         }
-        self.made.deleted(&request.volume_id).await;
+        self.made.deleted(&request.volume_id);
         Ok(done)
     }
 

@@ -114,6 +114,8 @@ struct State {
     uncertain: HashMap<u32, Instant>,
     /// Access points that this controller made since the last listing began, and when.
     made: HashMap<AccessPointId, (Member, Instant)>,
+    /// At this number of them, while nothing is listed, those that a listing shows by now are forgotten.
+    made_limit: usize,
     /// Access points that this controller deleted since the last listing began.
     deleted: HashSet<AccessPointId>,
     /// Access points that drivers of other clusters have made, as far as tags and memory tell.
@@ -402,8 +404,10 @@ impl GidPools {
         let mut state = pool.state();
         let member = Member::of(access_point);
         let now = Instant::now();
-        if state.listed_at.is_none() && state.made.len() >= MOST_UNLISTED {
+        if state.listed_at.is_none() && state.made.len() >= state.made_limit.max(MOST_UNLISTED) {
             state.made.retain(|_, (_, at)| now.duration_since(*at) < LISTING_LAG);
+            // Not at each of the next calls, when all of them are young.
+            state.made_limit = state.made.len() * 2;
         }
         state.made.insert(access_point.id.clone(), (member, now));
         state.mine.insert(access_point.id.clone());

@@ -4,14 +4,14 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use efs_directories::{DirectoryPath, Relation};
-use tokio::time::Instant;
 
 use super::afresh::Afresh;
 use super::cluster::Claimant;
+use super::lately::Lately;
 use super::tagging::{CLUSTER_TAG, clusters_of};
 use super::uses::Used;
 use super::{Controller, ControllerError};
@@ -104,33 +104,37 @@ impl fmt::Display for Neighbour {
 pub(super) struct Neighbours {
     points: Afresh<FileSystemId, Vec<Point>, EfsError>,
     volumes: Afresh<(), Option<Vec<Claimant>>, String>,
-    lately: Mutex<Lately>,
+    unseen: Mutex<Unseen>,
 }
 
-#[derive(Debug, Default)]
-struct Lately {
-    made: HashMap<AccessPointId, (FileSystemId, Point, Instant)>,
-    deleted: HashMap<AccessPointId, Instant>,
+/// What this controller has done itself, which listings may not show yet.
+#[derive(Debug)]
+struct Unseen {
+    made: Lately<AccessPointId, (FileSystemId, Point)>,
+    deleted: Lately<AccessPointId, ()>,
+}
+
+impl Default for Unseen {
+    fn default() -> Self {
+        Self { made: Lately::lasting(LISTING_LAG), deleted: Lately::lasting(LISTING_LAG) }
+    }
 }
 
 impl Neighbours {
-    fn lately(&self) -> std::sync::MutexGuard<'_, Lately> {
-        let mut lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
-        lately.made.retain(|_, (_, _, at)| at.elapsed() < LISTING_LAG);
-        lately.deleted.retain(|_, at| at.elapsed() < LISTING_LAG);
-        lately
+    fn unseen(&self) -> MutexGuard<'_, Unseen> {
+        self.unseen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn made(&self, it: &AccessPoint) {
         if let Some(point) = Point::of(it) {
-            self.lately().made.insert(it.id.clone(), (it.file_system.clone(), point, Instant::now()));
+            self.unseen().made.note(it.id.clone(), (it.file_system.clone(), point));
         }
     }
 
     pub(super) fn deleted(&self, id: &AccessPointId) {
-        let mut lately = self.lately();
-        lately.made.remove(id);
-        lately.deleted.insert(id.clone(), Instant::now());
+        let mut unseen = self.unseen();
+        unseen.made.remove(id);
+        unseen.deleted.note(id.clone(), ());
     }
 
     /// The access points of a file system, listed after this call.
@@ -140,10 +144,10 @@ impl Neighbours {
             Ok(listed.iter().filter_map(Point::of).collect())
         };
         let listed = self.points.ask(file_system, listing).await?;
-        let lately = self.lately();
+        let unseen = self.unseen();
         let mut points: HashMap<&AccessPointId, &Point> =
-            listed.iter().filter(|it| !lately.deleted.contains_key(&it.id)).map(|point| (&point.id, point)).collect();
-        for (id, (of, point, _)) in &lately.made {
+            listed.iter().filter(|it| unseen.deleted.get(&it.id).is_none()).map(|point| (&point.id, point)).collect();
+        for (id, (of, point)) in unseen.made.iter() {
             if of == file_system {
                 points.insert(id, point);
             }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::controller::lately::Lately;
 use crate::efs::api::{LARGEST_PAGE, all_access_points};
 use crate::efs::{AccessPoint, EfsApi, EfsError, LifeCycle};
 use crate::volume::{AccessPointId, FileSystemId};
@@ -23,7 +24,7 @@ const AT_ONCE: u32 = 3;
 const MOST_FILE_SYSTEMS: usize = 1000;
 /// How long it is remembered what this controller has made and deleted itself: longer than an answer lives, and the time by which
 /// EFS's listings lag behind.
-const LATELY: Duration = Duration::from_secs(300);
+const UNSEEN: Duration = Duration::from_secs(300);
 
 /// An access point, as far as health is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +51,7 @@ pub(super) struct FileSystemFacts {
 #[derive(Debug, Default)]
 pub(in crate::controller) struct HealthFacts {
     file_systems: Mutex<HashMap<FileSystemId, Slot>>,
-    lately: Mutex<Lately>,
+    unseen: Mutex<Unseen>,
 }
 
 #[derive(Debug)]
@@ -60,10 +61,16 @@ struct Slot {
 }
 
 /// What this controller has done itself, which listings may not show yet.
-#[derive(Debug, Default)]
-struct Lately {
-    made: HashMap<AccessPointId, (FileSystemId, Instant)>,
-    deleted: HashMap<AccessPointId, Instant>,
+#[derive(Debug)]
+struct Unseen {
+    made: Lately<AccessPointId, FileSystemId>,
+    deleted: Lately<AccessPointId, ()>,
+}
+
+impl Default for Unseen {
+    fn default() -> Self {
+        Self { made: Lately::lasting(UNSEEN), deleted: Lately::lasting(UNSEEN) }
+    }
 }
 
 /// An answer, or the failure to get one, and when it was asked for.
@@ -87,28 +94,25 @@ enum Question {
 }
 
 impl HealthFacts {
-    fn lately(&self) -> MutexGuard<'_, Lately> {
-        let mut lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
-        lately.made.retain(|_, (_, at)| at.elapsed() < LATELY);
-        lately.deleted.retain(|_, at| at.elapsed() < LATELY);
-        lately
+    fn unseen(&self) -> MutexGuard<'_, Unseen> {
+        self.unseen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// This controller has made an access point.
     pub(in crate::controller) fn made(&self, point: &AccessPoint) {
-        self.lately().made.insert(point.id.clone(), (point.file_system.clone(), Instant::now()));
+        self.unseen().made.note(point.id.clone(), point.file_system.clone());
     }
 
     /// This controller has deleted an access point.
     pub(in crate::controller) fn deleted(&self, id: &AccessPointId) {
-        let mut lately = self.lately();
-        lately.made.remove(id);
-        lately.deleted.insert(id.clone(), Instant::now());
+        let mut unseen = self.unseen();
+        unseen.made.remove(id);
+        unseen.deleted.note(id.clone(), ());
     }
 
     /// Whether this controller has just deleted it.
     pub(super) fn has_deleted(&self, id: &AccessPointId) -> bool {
-        self.lately().deleted.contains_key(id)
+        self.unseen().deleted.get(id).is_some()
     }
 
     fn slot(&self, id: &FileSystemId) -> Arc<tokio::sync::Mutex<Looked>> {
@@ -133,9 +137,9 @@ impl HealthFacts {
         let mut looked = slot.lock().await;
         looked.look(api, id).await;
         let mut facts = looked.facts()?;
-        let lately = self.lately();
-        facts.points.retain(|point, _| !lately.deleted.contains_key(point));
-        for (point, (file_system, _)) in &lately.made {
+        let unseen = self.unseen();
+        facts.points.retain(|point, _| unseen.deleted.get(point).is_none());
+        for (point, file_system) in unseen.made.iter() {
             if file_system == id {
                 facts.points.entry(point.clone()).or_insert(Point { state: LifeCycle::Available, is_volume: true });
             }
