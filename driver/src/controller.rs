@@ -62,7 +62,7 @@ use names::Names;
 use neighbours::Neighbours;
 use parameters::{FileSystemSource, ObjectKey};
 pub(crate) use reuse::is_token_of;
-use reuse::{HandedOut, Wanted};
+use reuse::{Returned, Wanted};
 use sessions::Sessions;
 use tagging::TagPolicy;
 use trash_keeper::TrashKeeper;
@@ -94,7 +94,7 @@ pub struct Controller {
     neighbours: Neighbours,
     health: HealthFacts,
     made: Names,
-    handed_out: HandedOut,
+    returned: Returned,
     wanted: Wanted,
     kept_claims: KeptClaims,
     keeper: TrashKeeper,
@@ -127,7 +127,7 @@ impl Controller {
             neighbours: Neighbours::default(),
             health: HealthFacts::default(),
             made: Names::default(),
-            handed_out: HandedOut::default(),
+            returned: Returned::default(),
             wanted: Wanted::default(),
             kept_claims: KeptClaims::default(),
             keeper: TrashKeeper::default(),

@@ -13,7 +13,7 @@
 //! - [`registration`]: making the kubelet know the driver
 //! - [`records`]: what survives a restart
 //! - [`pod`]: whose credentials a mount with the pod's identity has
-//! - `one_port`: the port of a tunnel, the same for every process
+//! - `trunking`: one port for a tunnel, whichever process asks, so that the kernel never mixes up two ways
 //! - [`prerequisites`]: what pod and node must give
 //! - [`target`]: target directories
 //! - [`efs_utils`]: settings of the Go driver's helpers that mean something here
@@ -53,7 +53,6 @@ pub mod efs_utils;
 pub mod errors;
 mod health;
 pub mod metrics;
-mod one_port;
 pub mod pod;
 pub mod prerequisites;
 pub mod publish;
@@ -65,6 +64,7 @@ pub mod request;
 pub mod startup_taint;
 pub mod stats;
 pub mod target;
+mod trunking;
 pub mod unpublish;
 pub mod usage;
 pub mod walker;
@@ -297,7 +297,7 @@ impl NodeService {
         deps.metrics.register(|registry| {
             registry.register_collector(Box::new(metrics::NodeCollector::new(Arc::downgrade(&node))));
         });
-        tokio::spawn(recovery::keep_in_step(Arc::clone(&node), unfinished, shutdown.clone()));
+        tokio::spawn(recovery::reconcile_until(Arc::clone(&node), unfinished, shutdown.clone()));
         tokio::spawn(health::watch(Arc::downgrade(&node), shutdown.clone()));
         if let Some(this) = deps.kubernetes.filter(|_| deps.remove_taint) {
             let limited = node.config.volume_attach_limit.is_some();

@@ -56,7 +56,7 @@ async fn act(
     action: &TrashAction,
 ) -> anyhow::Result<String> {
     let trash = session.trash();
-    trash.take_over().await?;
+    trash.migrate().await?;
     let entries = trash.entries().await?;
     let find = |name: &str| {
         let found = entries.iter().find(|entry| entry.name == name);

@@ -13,9 +13,9 @@
 //!   making/CLAIM              a directory that is being made; it is moved to its place in one step
 //!   sizes/CLAIM               the capacity after an expansion
 //!   released/CLAIM            a claim on its way out
-//!   path-*, name-*            notes of drivers before 0.2. They are taken over as claims when the ledger is opened, and stay as long
+//!   path-*, name-*            notes of drivers before 0.2. They are migrated to claims when the ledger is opened, and stay as long
 //!                             as their volumes, for such a driver may still be at work or come back
-//!   known/SHA-256(path)       which of those notes are taken over, with the claim
+//!   known/SHA-256(path)       which of those notes are migrated, with the claim
 //! ```
 
 mod legacy;

@@ -197,11 +197,11 @@ impl Trash {
         folder.ok_or_else(|| DirectoryError::files("open the trash")(FilesError::Stale))
     }
 
-    /// Takes over what drivers before 0.2 have left in their trash.
+    /// Migrates what drivers before 0.2 have left in their trash.
     ///
     /// # Errors
     /// When the file system can't be asked.
-    pub async fn take_over(&self) -> Result<(), DirectoryError> {
+    pub async fn migrate(&self) -> Result<(), DirectoryError> {
         let failed = || DirectoryError::files(format!("take over what is in /{EARLIER_TRASH}"));
         let root = self.files.root().await;
         let Some(earlier) = private_folder(&*self.files, &root, EARLIER_TRASH, false).await? else { return Ok(()) };
@@ -304,7 +304,7 @@ impl Trash {
         removed.map(drop).map_err(DirectoryError::files(format!("remove the note of {name} in the trash")))
     }
 
-    /// Moves the directory of an intent to the trash: that directory and no other. [`Self::settle`] or [`Self::put_back`] follows.
+    /// Moves the directory of an intent to the trash: that directory and no other. [`Self::settle`] or [`Self::withdraw`] follows.
     ///
     /// # Errors
     /// When the file system can't be asked or refuses. The intent stays then.
@@ -318,7 +318,7 @@ impl Trash {
             }
             // Moved by mistake, by a call that was cut off before it saw that.
             let parent = make_way(&*self.files, &intent.path).await?;
-            self.give_back(&folder, noted, &moved, &parent).await?;
+            self.move_back(&folder, noted, &moved, &parent).await?;
             return Ok(Outcome::Replaced);
         }
         if self.lookup(&folder, name).await?.is_some_and(|node| node.file_id == intent.file_id) {
@@ -345,7 +345,7 @@ impl Trash {
         match self.lookup(&folder, &moved).await? {
             Some(node) if node.file_id == intent.file_id => Ok(Outcome::Moved),
             Some(_) => {
-                self.give_back(&folder, noted, &moved, &parent).await?;
+                self.move_back(&folder, noted, &moved, &parent).await?;
                 Ok(Outcome::Replaced)
             }
             // Another controller has settled it, or put it back.
@@ -380,36 +380,36 @@ impl Trash {
         })
     }
 
-    /// Takes an intent back, and moves back what it has moved, because it turned out that it must stay.
+    /// Withdraws an intent, and moves back what it has moved, because it turned out that it must stay.
     ///
     /// # Errors
     /// When the file system can't be asked or refuses.
-    pub async fn put_back(&self, noted: &Noted) -> Result<(), DirectoryError> {
-        self.take_back(noted, &[format!("{MOVED}{}", noted.name), noted.name.clone()]).await
+    pub async fn withdraw(&self, noted: &Noted) -> Result<(), DirectoryError> {
+        self.withdraw_from(noted, &[format!("{MOVED}{}", noted.name), noted.name.clone()]).await
     }
 
-    /// Takes an intent back that nobody goes on with, and moves back what it has moved, unless that is settled.
+    /// Withdraws an intent that nobody goes on with, and moves back what it has moved, unless that is settled.
     ///
     /// # Errors
     /// When the file system can't be asked or refuses.
-    pub async fn abandon(&self, noted: &Noted) -> Result<(), DirectoryError> {
-        self.take_back(noted, &[format!("{MOVED}{}", noted.name)]).await
+    pub async fn withdraw_unsettled(&self, noted: &Noted) -> Result<(), DirectoryError> {
+        self.withdraw_from(noted, &[format!("{MOVED}{}", noted.name)]).await
     }
 
-    /// Takes an intent back, and moves back what is in the trash under one of these names.
-    async fn take_back(&self, noted: &Noted, names: &[String]) -> Result<(), DirectoryError> {
+    /// Withdraws an intent, and moves back what is in the trash under one of these names.
+    async fn withdraw_from(&self, noted: &Noted, names: &[String]) -> Result<(), DirectoryError> {
         let folder = self.folder().await?;
         for from in names {
             if self.lookup(&folder, from).await?.is_some() {
                 let parent = make_way(&*self.files, &noted.intent.path).await?;
-                return self.give_back(&folder, noted, from, &parent).await;
+                return self.move_back(&folder, noted, from, &parent).await;
             }
         }
         self.cancel(noted).await
     }
 
     /// Moves what is in the trash as `from` to where it came from; where that is impossible, keeps it for good.
-    async fn give_back(
+    async fn move_back(
         &self,
         folder: &Handle,
         noted: &Noted,

@@ -112,7 +112,7 @@ async fn try_begin(ledger: &Ledger, wanted: &Wanted) -> Result<Option<Begun>, Di
     if let Some(note) = ledger.name_note(&wanted.volume).await? {
         match ledger.claim_at(&note.path).await? {
             Some(claim) if claim.volume == wanted.volume => {
-                put_back_moved(ledger, &claim).await?;
+                withdraw_moved(ledger, &claim).await?;
                 return match claim.path == *path && wanted.is_for(&claim) {
                     true => go_on(ledger, claim).await,
                     false => Err(DirectoryError::Elsewhere(Box::new(claim))),
@@ -189,11 +189,11 @@ async fn try_begin(ledger: &Ledger, wanted: &Wanted) -> Result<Option<Begun>, Di
 }
 
 /// A deletion that was cut off behind the move has left the volume's files in the trash.
-async fn put_back_moved(ledger: &Ledger, claim: &Claim) -> Result<(), DirectoryError> {
+async fn withdraw_moved(ledger: &Ledger, claim: &Claim) -> Result<(), DirectoryError> {
     if claim.is_directory_volume() {
         let trash = Trash::new(Arc::clone(ledger.files()));
         for noted in trash.unsettled(&label(claim)).await? {
-            trash.put_back(&noted).await?;
+            trash.withdraw(&noted).await?;
         }
     }
     Ok(())
@@ -287,11 +287,11 @@ pub async fn release(ledger: &Ledger, claim: &Claim) -> Result<(), DirectoryErro
     if claim.origin == Origin::Made { ledger.unstage(&claim.id).await } else { Ok(()) }
 }
 
-/// Gives up a claim whose volume was not made after all, with the directory that was made for it, as long as that is empty.
+/// Rolls back a claim whose volume was not made after all, with the directory that was made for it, as long as that is empty.
 ///
 /// # Errors
 /// When the file system can't be asked.
-pub async fn undo(ledger: &Ledger, claim: &Claim) -> Result<(), DirectoryError> {
+pub async fn roll_back(ledger: &Ledger, claim: &Claim) -> Result<(), DirectoryError> {
     let files = &**ledger.files();
     let failed = || DirectoryError::files(format!("take directory {} back", claim.path));
     // Somebody who found no volume behind it may have given it up, and have the directory now.

@@ -267,7 +267,7 @@ impl Controller {
             }
             None => self.make_or_accept(api, request, file_system, &wanted, tokens.scoped).await?,
         };
-        self.hand_out(api, &it, &request.name).await?;
+        self.return_for_reuse(api, &it, &request.name).await?;
         Ok(it)
     }
 
@@ -300,7 +300,7 @@ impl Controller {
                 && error.kind.made_nothing()
             {
                 // Left behind, it would keep others from the directory.
-                self.unclaim_root(api, file_system, request.account.role.as_ref(), claim).await;
+                self.release_root(api, file_system, request.account.role.as_ref(), claim).await;
             }
             match created {
                 Ok(made) => {
@@ -319,7 +319,7 @@ impl Controller {
                         return self.checked(api, request, file_system, made).await;
                     }
                     tracing::info!(access_point = %made.id, "another cluster gave out the same id at the same time; taking another one");
-                    self.take_back(api, &made).await?;
+                    self.roll_back(api, &made).await?;
                 }
                 Err(EfsError { kind: EfsErrorKind::AccessPointAlreadyExists(id), .. }) => {
                     let existing = self.existing(api, file_system, id, &token).await?;
@@ -330,7 +330,7 @@ impl Controller {
                     let accepted = self.accept(existing, wanted, request)?;
                     if self.lost_its_id(api, file_system, &request.parameters, &accepted).await? {
                         tracing::info!(access_point = %accepted.id, "a call that was cut off left it with an id that another cluster has; making it anew");
-                        self.take_back(api, &accepted).await?;
+                        self.roll_back(api, &accepted).await?;
                         continue;
                     }
                     // One that was taken up has another claim's directory, which that one's call has claimed.
@@ -434,7 +434,7 @@ impl Controller {
         match self.check_claims(api, request, file_system).await {
             Ok(()) => Ok(it),
             Err(error @ ControllerError::Directories(DirectoryError::Taken { .. })) => {
-                self.take_back(api, &it).await?;
+                self.roll_back(api, &it).await?;
                 Err(error)
             }
             Err(error) => Err(error.unfinished()),
@@ -442,7 +442,7 @@ impl Controller {
     }
 
     /// Deletes an access point that was made by this call and has not been told to anybody.
-    async fn take_back(&self, api: &dyn EfsApi, made: &AccessPoint) -> Result<(), ControllerError> {
+    async fn roll_back(&self, api: &dyn EfsApi, made: &AccessPoint) -> Result<(), ControllerError> {
         match api.delete_access_point(&made.id).await {
             Ok(()) => {}
             Err(error) if error.is_not_found() => {}

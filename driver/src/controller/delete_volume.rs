@@ -70,7 +70,7 @@ impl Controller {
         let api = self.efs(role).await?;
         // A copy of the PersistentVolume shares the access point, as people do to use one volume in two namespaces.
         let claimants = self.claimants_afresh().await?;
-        self.handed_out.settle(id, |name| claimants.iter().flatten().any(|volume| volume.name == name));
+        self.returned.settle(id, |name| claimants.iter().flatten().any(|volume| volume.name == name));
         if let Some(other) = claimants.iter().flatten().find(|volume| !volume.is_leaving && volume.has(id)) {
             tracing::info!(access_point = %id, volume = other.name, "another PersistentVolume uses the access point; it stays");
             return Ok(());
@@ -127,7 +127,7 @@ impl Controller {
         self.pools.deleted(file_system, id, user.as_ref());
         self.neighbours.deleted(id);
         self.health.deleted(id);
-        self.handed_out.forget(id);
+        self.returned.forget(id);
         self.known.learn(file_system, role, false);
         match going {
             Some(going) => self.remove_root(api.as_ref(), file_system, role, id, &going).await,

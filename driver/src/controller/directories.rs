@@ -199,11 +199,11 @@ impl Controller {
                 None => false,
             };
         if is_of_earlier {
-            ledger.take_over(is_named_after).await?;
+            ledger.migrate(is_named_after).await?;
             return Ok(true);
         }
         match owner {
-            Some(owner) if self.is_given_up(api, file_system, session, owner).await? => {
+            Some(owner) if self.is_abandoned(api, file_system, session, owner).await? => {
                 volumes::release(ledger, owner).await?;
                 Ok(true)
             }
@@ -268,7 +268,7 @@ impl Controller {
     }
 
     /// Whether a claim is that of access points which are all gone, so that it keeps a directory for nobody.
-    async fn is_given_up(
+    async fn is_abandoned(
         &self,
         api: &dyn EfsApi,
         file_system: &FileSystemId,
@@ -427,7 +427,7 @@ impl Controller {
             // An access point that was made since the first look would lose its files. Where that can't be seen now, the repeated call looks:
             // nothing is emptied before it is settled.
             if let Some(user) = user().await? {
-                trash.put_back(&noted).await?;
+                trash.withdraw(&noted).await?;
                 return Err(in_use(user));
             }
             trash.settle(&noted).await?;
@@ -476,7 +476,7 @@ impl Controller {
 async fn standing(session: &Session, path: &DirectoryPath) -> Result<Standing, ControllerError> {
     let ledger = session.ledger();
     if ledger.legacy_note(path).await?.is_some() {
-        ledger.take_over(is_named_after).await?;
+        ledger.migrate(is_named_after).await?;
     }
     Ok(volumes::standing(ledger, path).await?)
 }

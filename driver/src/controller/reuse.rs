@@ -41,9 +41,9 @@ pub(super) enum Use {
 
 /// Which volumes were told to use which access point, and when.
 #[derive(Debug, Default)]
-pub(super) struct HandedOut(Mutex<HashMap<AccessPointId, BTreeMap<String, Instant>>>);
+pub(super) struct Returned(Mutex<HashMap<AccessPointId, BTreeMap<String, Instant>>>);
 
-impl HandedOut {
+impl Returned {
     fn note(&self, id: &AccessPointId, volume: &str) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= MOST_REMEMBERED {
@@ -99,7 +99,7 @@ impl Controller {
         let Some(claimants) = self.cluster.claimants().await? else { return Ok(()) };
         let is_held = claimants.iter().any(|claimant| !claimant.is_leaving && claimant.has(&it.id));
         // A call of this volume that is repeated has been through this.
-        if is_held || self.handed_out.volumes(&it.id).contains_key(volume) {
+        if is_held || self.returned.volumes(&it.id).contains_key(volume) {
             self.wanted.forget(&it.id);
             return Ok(());
         }
@@ -129,13 +129,13 @@ impl Controller {
     }
 
     /// Notes that an access point is handed out to a volume, here and, where it comes from another cluster, in its tag.
-    pub(super) async fn hand_out(
+    pub(super) async fn return_for_reuse(
         &self,
         api: &dyn EfsApi,
         it: &AccessPoint,
         volume: &str,
     ) -> Result<(), ControllerError> {
-        self.handed_out.note(&it.id, volume);
+        self.returned.note(&it.id, volume);
         self.join_clusters(api, it).await
     }
 
@@ -184,17 +184,17 @@ impl Controller {
         let waiting = self.cluster.waiting_claims().await?.unwrap_or_default();
         let Some(claimants) = self.cluster.claimants().await? else {
             // Outside a cluster nobody tells which of the volumes still exist.
-            let handed_out = self.handed_out.volumes(&it.id);
-            let many = handed_out.len() > 1;
-            return Ok(if many { Use::Others(format!("volumes {:?}", handed_out.keys())) } else { Use::None });
+            let returned = self.returned.volumes(&it.id);
+            let many = returned.len() > 1;
+            return Ok(if many { Use::Others(format!("volumes {:?}", returned.keys())) } else { Use::None });
         };
         // Once its PersistentVolume was seen, that tells, also by being gone again.
-        self.handed_out.settle(&it.id, |name| claimants.iter().any(|volume| volume.name == name));
+        self.returned.settle(&it.id, |name| claimants.iter().any(|volume| volume.name == name));
         if let Some(user) = claimants.iter().find(|volume| volume.has(&it.id) && !volume.is_leaving) {
             return Ok(Use::Others(format!("PersistentVolume {}", user.name)));
         }
-        let handed_out = self.handed_out.volumes(&it.id);
-        let pending = handed_out.iter().find(|(_, at)| at.elapsed() < HANDED_OUT);
+        let returned = self.returned.volumes(&it.id);
+        let pending = returned.iter().find(|(_, at)| at.elapsed() < HANDED_OUT);
         let waits =
             waiting.iter().find(|claim| is_token_of(&it.client_token, &it.file_system, &claim.namespace, &claim.name));
         match (pending, waits) {

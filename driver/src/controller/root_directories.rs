@@ -131,9 +131,9 @@ impl Controller {
         }
     }
 
-    /// Gives up the claim on a directory that stays, unless other volumes share it. Whoever it stays for may have put files there: to the next
+    /// Releases the claim on a directory that stays, unless other volumes share it. Whoever it stays for may have put files there: to the next
     /// volume it is a directory that was there before.
-    async fn unclaim_kept(
+    async fn release_kept(
         &self,
         api: &dyn EfsApi,
         file_system: &FileSystemId,
@@ -157,15 +157,15 @@ impl Controller {
         going: &Going,
     ) -> Result<(), ControllerError> {
         let Going { session, path, noted, claim, .. } = going;
-        let Some(noted) = noted else { return self.unclaim_kept(api, file_system, id, going).await };
+        let Some(noted) = noted else { return self.release_kept(api, file_system, id, going).await };
         match session.trash().carry_out(noted).await? {
             Outcome::Moved => {
                 // An access point that was made since the first look would lose its files. Where that can't be seen now, the repeated
                 // call looks: nothing is emptied before it is settled.
                 if let Some(user) = self.user_of_root(api, file_system, path, id, claim.is_some()).await? {
-                    session.trash().put_back(noted).await?;
+                    session.trash().withdraw(noted).await?;
                     tracing::warn!(access_point = %id, %path, %user, "the root directory stays");
-                    return self.unclaim_kept(api, file_system, id, going).await;
+                    return self.release_kept(api, file_system, id, going).await;
                 }
                 session.trash().settle(noted).await?;
             }
@@ -203,7 +203,7 @@ impl Controller {
             let claim = session.ledger().claim_of(&client_token(&volume.name)).await?;
             if let Some(claim) = claim.filter(|claim| !claim.is_directory_volume()) {
                 let going = Going::new(session.clone(), claim.path.clone(), Some(claim));
-                self.unclaim_kept(api, file_system, id, &going).await?;
+                self.release_kept(api, file_system, id, &going).await?;
             }
         }
         Ok(())
@@ -229,9 +229,9 @@ impl Controller {
         let user = self.user_of_root(api, file_system, &path, &id, claim.is_some()).await?;
         let going = Going::new(session.clone(), path, claim);
         if other.is_some() || user.is_some() {
-            session.trash().put_back(&noted).await?;
+            session.trash().withdraw(&noted).await?;
             tracing::warn!(access_point = %id, path = %going.path, user = user.map(|user| user.to_string()), owner = other.map(|(_, it)| it.volume), "the root directory stays");
-            return self.unclaim_kept(api, file_system, &id, &going).await;
+            return self.release_kept(api, file_system, &id, &going).await;
         }
         self.remove_root(api, file_system, role, &id, &Going { noted: Some(noted), ..going }).await
     }
@@ -303,8 +303,8 @@ impl Controller {
         }
     }
 
-    /// Gives up a claim whose access point was not made.
-    pub(super) async fn unclaim_root(
+    /// Releases a claim whose access point was not made.
+    pub(super) async fn release_root(
         &self,
         api: &dyn EfsApi,
         file_system: &FileSystemId,
@@ -313,7 +313,7 @@ impl Controller {
     ) {
         let released = async {
             let session = self.session(api, file_system, role).await?;
-            volumes::undo(session.ledger(), claim).await.map_err(ControllerError::from)
+            volumes::roll_back(session.ledger(), claim).await.map_err(ControllerError::from)
         };
         if let Err(error) = released.await {
             tracing::warn!(path = %claim.path, %error, "the claim of a volume that was not made stays");

@@ -66,7 +66,7 @@ impl Session {
     /// When the notes of earlier drivers can't be taken over.
     pub async fn begin(files: Arc<dyn Files>) -> Result<Self, ControllerError> {
         let ledger = Ledger::new(Arc::clone(&files));
-        ledger.take_over(is_named_after).await?;
+        ledger.migrate(is_named_after).await?;
         Ok(Self(Arc::new(Open { ledger, trash: Trash::new(files) })))
     }
 

@@ -128,7 +128,7 @@ impl Controller {
         let api = self.efs(role).await?;
         let session = self.session(api.as_ref(), file_system, role).await?;
         let trash = session.trash();
-        trash.take_over().await?;
+        trash.migrate().await?;
         let mut notes = Notes::new();
         let entries = trash.entries_afresh(&mut notes).await?;
         if entries.is_empty() {
@@ -199,7 +199,7 @@ impl Controller {
     /// Gives a deletion up that nobody goes on with. Its files stay, or come back.
     async fn abandon(&self, session: &Session, entry: &Entry) -> Result<(), ControllerError> {
         match noted(entry) {
-            Some(noted) => Ok(session.trash().abandon(&noted).await?),
+            Some(noted) => Ok(session.trash().withdraw_unsettled(&noted).await?),
             None => Ok(()),
         }
     }

@@ -133,7 +133,7 @@ pub enum NodeError {
         reason: WorkerError,
     },
     /// The mount is still there when time is up.
-    #[error("{target} is still mounted after {} s, by force too", .after.as_secs())]
+    #[error("{target} is still mounted after {} s, after a lazy forced unmount too", .after.as_secs())]
     StillMounted {
         /// The target.
         target: PathBuf,

@@ -15,7 +15,7 @@ use tonic::Code;
 use super::errors::NodeError;
 use super::pod::{PodError, Proven};
 use super::records::{MountRequest, Reached, Record};
-use super::recovery::let_go;
+use super::recovery::release_lease;
 use super::request::{Mode, PublishRequest};
 use super::{Published, State, target};
 use crate::blocking::Dependency;
@@ -160,7 +160,7 @@ impl State {
         let made = target::create(target).await?;
         let result = self.publish_at(request, target, mounts).await;
         if result.is_err() {
-            target::uncreate(target, made).await;
+            target::roll_back(target, made).await;
         }
         result.map_err(|error| error.of(request.mount.spec.iam.as_ref()))
     }
@@ -190,7 +190,7 @@ impl State {
                 Ok(())
             }
             Err(error) => {
-                self.take_back(target, lease).await;
+                self.roll_back(target, lease).await;
                 Err(self.explain_refusal(error, &record.mount).await)
             }
         }
@@ -287,8 +287,8 @@ impl State {
         Ok(())
     }
 
-    /// Undoes a failed mount: a mount that came about after all, the record, the tunnel.
-    async fn take_back(&self, target: &Path, lease: Option<Lease>) {
+    /// Rolls a failed mount back: a mount that came about after all, the record, the tunnel.
+    async fn roll_back(&self, target: &Path, lease: Option<Lease>) {
         let mounted = self.mounts_at(target).await.map_or(true, |layers| !layers.is_empty());
         if mounted && let Err(error) = self.unmount_all(target).await {
             // The record stays with the mount; unpublish or the next start deals with both.
@@ -296,7 +296,7 @@ impl State {
             return;
         }
         if let Some(lease) = lease {
-            let_go(&self.blocking, lease).await;
+            release_lease(&self.blocking, lease).await;
         }
         let gone = target.to_owned();
         if let Err(error) = self.on_disk("removing a record", move |records| records.remove(&gone)).await {
@@ -316,7 +316,7 @@ impl State {
         let removed = self.published().remove(target);
         self.pods.release(target);
         match removed {
-            Some(Published { lease: Some(lease), .. }) => let_go(&self.blocking, lease).await,
+            Some(Published { lease: Some(lease), .. }) => release_lease(&self.blocking, lease).await,
             // The record may have been of a driver that was killed, and the data plane still has its tunnel.
             _ => {
                 if let Ok(mounts) = self.mounts().await {

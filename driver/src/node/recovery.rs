@@ -88,7 +88,7 @@ impl State {
         ports.extend(self.kernel_ports().await?);
         if let Some(port) = record.port().filter(|port| ports.contains(port)) {
             match self.plane.reopen(&record.mount.spec, port, record.mount_target).await {
-                Ok(lease) => let_go(&self.blocking, lease).await,
+                Ok(lease) => release_lease(&self.blocking, lease).await,
                 Err(error) => tracing::warn!(port, %error, "the kernel asks for a tunnel that can't be opened"),
             }
         }
@@ -96,7 +96,7 @@ impl State {
         self.on_disk("removing a record", move |records| records.remove(&target)).await
     }
 
-    /// Takes on the mounts that another process has finished since this one started.
+    /// Adopts the mounts that another process has finished since this one started.
     async fn adopt(&self) -> io::Result<()> {
         let young = self.on_disk("reading the records", |records| records.younger_than(UNFINISHED_FOR)).await?;
         if young.iter().all(|record| self.published().contains_key(&record.target)) {
@@ -112,14 +112,14 @@ impl State {
                 finished.push(record);
             }
         }
-        self.take_on(finished).await;
+        self.adopt_all(finished).await;
         Ok(())
     }
 
-    /// Takes on the mount at a target that this process works on, if another process has finished it.
+    /// Adopts the mount at a target that this process works on, if another process has finished it.
     pub(super) async fn adopt_at(&self, target: &Path, mounts: &[MountEntry]) {
         if let Some(record) = self.adoptable(target, mounts).await {
-            self.take_on(vec![record]).await;
+            self.adopt_all(vec![record]).await;
         }
     }
 
@@ -133,8 +133,8 @@ impl State {
         record.filter(|record| mounted(record, mounts))
     }
 
-    /// Serves mounts of another process.
-    async fn take_on(&self, finished: Vec<Record>) {
+    /// Adopts mounts of another process: this one serves them from now on.
+    async fn adopt_all(&self, finished: Vec<Record>) {
         for record in &finished {
             let target = record.target.display();
             tracing::info!(%target, volume = record.volume, "serving a mount that another process has finished");
@@ -142,8 +142,8 @@ impl State {
         self.serve_all_mounted(finished).await;
     }
 
-    /// Drops the records that nobody can be working on any more and that never got their mounts.
-    async fn give_up(&self, unfinished: &mut Vec<Record>) -> io::Result<()> {
+    /// Expires unfinished records: drops those that nobody can be working on any more and that never got their mounts.
+    async fn expire_unfinished(&self, unfinished: &mut Vec<Record>) -> io::Result<()> {
         // Called every second; the mount table of a busy node is long.
         if unfinished.is_empty() {
             return Ok(());
@@ -284,11 +284,11 @@ impl State {
     }
 }
 
-/// Gives up a tunnel whose mount is gone or never came about, as soon as the kernel's client does not know its port any more.
+/// Releases the lease of a tunnel whose mount is gone or never came about, as soon as the kernel's client does not know its port any more.
 ///
 /// A mount that is broken off may leave a thread of the kernel that recovers the client's state, and that goes on for as long
 /// as nobody answers. Every other mount of the same access point waits for it.
-pub(super) async fn let_go(blocking: &Blocking, lease: Lease) {
+pub(super) async fn release_lease(blocking: &Blocking, lease: Lease) {
     let (blocking, port) = (blocking.clone(), lease.port());
     // A list that can't be read proves nothing.
     let knows = async move || kernel_ports(&blocking).await.map_or(true, |ports| ports.contains(&port));
@@ -313,7 +313,7 @@ fn mounted(record: &Record, mounts: &[MountEntry]) -> bool {
 }
 
 /// Keeps state and mounts in step until `shutdown`. `unfinished` are the records that [`State::recover`] left alone.
-pub(super) async fn keep_in_step(state: Arc<State>, mut unfinished: Vec<Record>, shutdown: CancellationToken) {
+pub(super) async fn reconcile_until(state: Arc<State>, mut unfinished: Vec<Record>, shutdown: CancellationToken) {
     let started = Instant::now();
     let mut minute = interval(EVERY);
     let mut second = interval(RETRY);
@@ -327,14 +327,14 @@ pub(super) async fn keep_in_step(state: Arc<State>, mut unfinished: Vec<Record>,
                 let adopted = if started.elapsed() < UNFINISHED_FOR {
                     state.adopt().await
                 } else {
-                    state.give_up(&mut unfinished).await
+                    state.expire_unfinished(&mut unfinished).await
                 };
                 match adopted {
                     Ok(()) => failed = false,
                     // Once a second is once too often.
-                    Err(error) if failed => tracing::debug!(%error, "cannot take on what another process has mounted"),
+                    Err(error) if failed => tracing::debug!(%error, "cannot adopt what another process has mounted"),
                     Err(error) => {
-                        tracing::warn!(%error, "cannot take on what another process has mounted");
+                        tracing::warn!(%error, "cannot adopt what another process has mounted");
                         failed = true;
                     }
                 }

@@ -81,8 +81,8 @@ pub async fn create(target: &Path) -> Result<Vec<PathBuf>, NodeError> {
     .await
 }
 
-/// Takes back what [`create`] made; leaves what somebody else has put something into.
-pub async fn uncreate(target: &Path, made: Vec<PathBuf>) {
+/// Rolls back what [`create`] made; leaves what somebody else has put something into.
+pub async fn roll_back(target: &Path, made: Vec<PathBuf>) {
     let result = locally(target, "cannot remove", move |_| {
         remove_made(&made);
         Ok(())
@@ -123,14 +123,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_was_made_is_taken_back_and_nothing_else() {
+    async fn what_was_made_is_rolled_back_and_nothing_else() {
         let dir = tempfile::tempdir().expect("temp dir");
         let target = dir.path().join("a/b/mount");
         let made = create(&target).await.expect("create");
         assert_eq!(made.len(), 3);
         assert_eq!(create(&target).await.expect("again"), Vec::<PathBuf>::new());
         fs::write(dir.path().join("a/keep"), "").expect("write");
-        uncreate(&target, made).await;
+        roll_back(&target, made).await;
         assert!(!dir.path().join("a/b").exists() && dir.path().join("a/keep").exists());
     }
 

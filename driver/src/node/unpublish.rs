@@ -1,4 +1,4 @@
-//! NodeUnpublishVolume: unmount, first politely, then by force; always within the time limit.
+//! NodeUnpublishVolume: unmount, first politely, then forced and lazily (MNT_FORCE, MNT_DETACH); always within the time limit.
 
 use std::path::Path;
 use std::time::Duration;
@@ -94,7 +94,7 @@ impl State {
         if !matches!(failure, WorkerError::Timeout(_)) && !self.holds_a_process(&failure, target).await {
             return Err(NodeError::Unmount { target: target.to_owned(), reason: failure });
         }
-        tracing::warn!(target = %target.display(), after = ?started.elapsed(), "unmounting by force");
+        tracing::warn!(target = %target.display(), after = ?started.elapsed(), "unmounting lazily and by force");
         let force = Job::Unmount { target: target.to_owned(), force: true };
         match self.worker.run(&force, FORCE_WITHIN).await {
             Ok(()) => Ok(()),

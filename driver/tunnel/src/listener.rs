@@ -205,14 +205,14 @@ async fn insist(tunnel: &Tunnel, local: &TcpStream) -> Option<Connection> {
         let jitter = rand::rng().random_range(0.5..1.0);
         sleep(pause.mul_f64(jitter)).await;
         pause = (pause * 2).min(BACKOFF.1);
-        if matches!(given_up(local), Ok(true) | Err(_)) {
+        if matches!(is_closed(local), Ok(true) | Err(_)) {
             return None;
         }
     }
 }
 
 /// Whether the kernel has closed its side. There may be unread calls before the end, so reading is no way to know.
-fn given_up(local: &TcpStream) -> io::Result<bool> {
+fn is_closed(local: &TcpStream) -> io::Result<bool> {
     use futures::FutureExt;
     match local.ready(Interest::READABLE).now_or_never() {
         Some(ready) => Ok(ready?.is_read_closed()),

@@ -1,5 +1,5 @@
 //! Notes of drivers before 0.2: flat files, found by the hash of a path or of a name, without the directory's file id and without a
-//! word on whether it was there before. They are taken over as claims when a ledger is opened.
+//! word on whether it was there before. They are migrated to claims when a ledger is opened.
 //!
 //! During an upgrade, or after a step back, such a driver is at work, too. It knows a directory to be taken by its note only, so the notes
 //! stay as long as the volumes. A note that is gone although its volume is known tells that the earlier driver has deleted the volume.
@@ -23,7 +23,7 @@ const BY_NAME: &str = "name-";
 /// Ends the name of a note that was being written.
 const FRESH: &str = ".new";
 
-/// Notes that are taken over at once.
+/// Notes that are migrated at once.
 const AT_ONCE: usize = 8;
 
 /// A note of an earlier driver.
@@ -41,19 +41,19 @@ pub struct LegacyNote {
 }
 
 impl Ledger {
-    /// Takes over what earlier drivers have noted; gives the number of notes that stay because their directories are equal to those
+    /// Migrates what earlier drivers have noted; gives the number of notes that stay because their directories are equal to those
     /// of others, inside or around them. `is_named_after` tells whether a directory bears its volume's own name: then the earlier
     /// driver made it; otherwise it may have been there before, and is never removed.
     ///
     /// # Errors
-    /// When the file system can't be asked. What was taken over until then stays so.
-    pub async fn take_over(&self, is_named_after: fn(&str, &DirectoryPath) -> bool) -> Result<usize, DirectoryError> {
+    /// When the file system can't be asked. What was migrated until then stays so.
+    pub async fn migrate(&self, is_named_after: fn(&str, &DirectoryPath) -> bool) -> Result<usize, DirectoryError> {
         let (notes, known) = self.legacy_names().await?;
         for path_hash in known.difference(&notes) {
             self.follow_deletion(path_hash).await?;
         }
         let fresh: Vec<String> = notes.difference(&known).cloned().collect();
-        let taken = fresh.into_iter().map(|path_hash| self.take_over_one(path_hash, is_named_after).boxed());
+        let taken = fresh.into_iter().map(|path_hash| self.migrate_one(path_hash, is_named_after).boxed());
         let taken: Vec<Result<bool, DirectoryError>> =
             futures::stream::iter(taken).buffer_unordered(AT_ONCE).collect().await;
         let mut left = 0;
@@ -63,7 +63,7 @@ impl Ledger {
         Ok(left)
     }
 
-    /// The hashes of the paths of all notes, and of those that are taken over.
+    /// The hashes of the paths of all notes, and of those that are migrated.
     async fn legacy_names(&self) -> Result<(BTreeSet<String>, BTreeSet<String>), DirectoryError> {
         let failed = || DirectoryError::files("list the ledger");
         let Some(top) = self.top(false).await? else { return Ok(Default::default()) };
@@ -77,7 +77,7 @@ impl Ledger {
         Ok((notes, known.into_iter().map(|entry| entry.name).collect()))
     }
 
-    /// The notes that could not be taken over.
+    /// The notes that could not be migrated.
     ///
     /// # Errors
     /// When the file system can't be asked.
@@ -90,7 +90,7 @@ impl Ledger {
         Ok(left)
     }
 
-    /// A note that is not, or could not be, taken over, for this directory.
+    /// A note that is not, or could not be, migrated, for this directory.
     ///
     /// # Errors
     /// When the file system can't be asked.
@@ -102,7 +102,7 @@ impl Ledger {
         }
     }
 
-    /// The claim as which a note was taken over.
+    /// The claim as which a note was migrated.
     async fn known(&self, path_hash: &str) -> Result<Option<NameNote>, DirectoryError> {
         let Some(known) = self.find_folder(Folder::Known).await? else { return Ok(None) };
         let text = self.read_link_at(&known, path_hash).await?;
@@ -119,7 +119,7 @@ impl Ledger {
         Ok(is_known && self.read_legacy(&path_hash).await?.is_none())
     }
 
-    /// An earlier driver has deleted a volume that was taken over: its claim goes, too, unless the directory is still there.
+    /// An earlier driver has deleted a volume that was migrated: its claim goes, too, unless the directory is still there.
     async fn follow_deletion(&self, path_hash: &str) -> Result<(), DirectoryError> {
         if let Some(NameNote { path, claim }) = self.known(path_hash).await?
             && let Some(held) = self.claim_at(&path).await?.filter(|held| held.id == claim)
@@ -171,7 +171,7 @@ impl Ledger {
         Ok(serde_json::from_slice(&text).ok())
     }
 
-    async fn take_over_one(
+    async fn migrate_one(
         &self,
         path_hash: String,
         is_named_after: fn(&str, &DirectoryPath) -> bool,

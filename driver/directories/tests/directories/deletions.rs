@@ -300,7 +300,7 @@ async fn what_is_not_settled_is_not_emptied() {
     let Intended { disk, trash, noted, .. } = it;
     assert!(trash.purge(&entry).await.unwrap_err().to_string().contains("under way"));
     assert_eq!(trash.unsettled("dir-1").await.unwrap(), std::slice::from_ref(&noted));
-    trash.put_back(&noted).await.unwrap();
+    trash.withdraw(&noted).await.unwrap();
     assert_eq!(disk.all(), ["/x", "/x/file"]);
     assert!(trash.entries().await.unwrap().is_empty());
 }
@@ -323,7 +323,7 @@ async fn what_was_moved_by_mistake_is_given_back_by_the_next_call() {
 async fn a_kept_entry_is_emptied_when_it_is_named() {
     let it = Intended::moved().await;
     it.disk.directory("/x");
-    it.trash.put_back(&it.noted).await.unwrap();
+    it.trash.withdraw(&it.noted).await.unwrap();
     let entry = it.entry().await;
     assert_eq!((entry.name.as_str(), entry.state), ("kept-dir-1-0", State::Kept));
     assert!(!entry.is_due(u64::MAX, &keeper(None, 0)));
@@ -348,7 +348,7 @@ async fn retention_begins_with_the_move() {
 #[tokio::test]
 async fn a_deletion_that_was_taken_back_is_not_done() {
     let Intended { disk, trash, claim, noted } = Intended::moved().await;
-    trash.abandon(&noted).await.unwrap();
+    trash.withdraw_unsettled(&noted).await.unwrap();
     assert!(matches!(trash.settle(&noted).await, Err(DirectoryError::Contended { .. })));
     assert_eq!(disk.all(), ["/x", "/x/file"]);
     // What is settled is not taken back.
@@ -356,7 +356,7 @@ async fn a_deletion_that_was_taken_back_is_not_done() {
     trash.carry_out(&noted).await.unwrap();
     trash.settle(&noted).await.unwrap();
     trash.settle(&noted).await.unwrap();
-    trash.abandon(&noted).await.unwrap();
+    trash.withdraw_unsettled(&noted).await.unwrap();
     assert!(disk.all().is_empty());
     let entry = trash.entries().await.unwrap().remove(0);
     assert!(entry.intent.is_some());

@@ -41,9 +41,9 @@ async fn notes_are_taken_over_however_often_that_is_cut_off() {
         disk.directory("/shared");
         note(&disk, "pvc-2", "/shared");
         note(&disk, "pvc-3", "/gone");
-        let finished = cut_off(disk.ledger().take_over(bears_its_name), polls).is_some();
+        let finished = cut_off(disk.ledger().migrate(bears_its_name), polls).is_some();
         let ledger = disk.ledger();
-        assert_eq!(ledger.take_over(bears_its_name).await.unwrap(), 0);
+        assert_eq!(ledger.migrate(bears_its_name).await.unwrap(), 0);
         let claims = ledger.claims(&mut Kept::new()).await.unwrap();
         let seen: Vec<_> =
             claims.values().map(|it| (it.volume.as_str(), it.path.to_string(), it.origin, it.capacity())).collect();
@@ -74,14 +74,14 @@ async fn overlapping_notes_are_told_apart() {
     disk.directory("/pvc-1/pvc-2");
     note(&disk, "pvc-2", "/pvc-1/pvc-2");
     let ledger = disk.ledger();
-    assert_eq!(ledger.take_over(bears_its_name).await.unwrap(), 1);
+    assert_eq!(ledger.migrate(bears_its_name).await.unwrap(), 1);
     let claims = ledger.claims(&mut Kept::new()).await.unwrap();
     let (held, claim) = claims.first_key_value().unwrap();
     let other = if claim.volume == "pvc-1" { path("/pvc-1/pvc-2") } else { path("/pvc-1") };
     let refused = volumes::standing(&ledger, &other).await.unwrap_err();
     assert!(matches!(&refused, DirectoryError::Taken { owner, .. } if owner.path == *held), "{refused:?}");
     volumes::release(&ledger, claim).await.unwrap();
-    assert_eq!(ledger.take_over(bears_its_name).await.unwrap(), 0);
+    assert_eq!(ledger.migrate(bears_its_name).await.unwrap(), 0);
     assert!(matches!(volumes::standing(&ledger, &other).await.unwrap(), Standing::Present(_)));
 }
 
@@ -90,7 +90,7 @@ async fn a_torn_note_is_none() {
     let disk = Disk::new();
     note(&disk, "pvc-1", "/pvc-1");
     disk.file("/.efs-csi-volumes/path-torn");
-    assert_eq!(disk.ledger().take_over(bears_its_name).await.unwrap(), 0);
+    assert_eq!(disk.ledger().migrate(bears_its_name).await.unwrap(), 0);
     create(&disk.ledger(), &wanted("pvc-2", "/pvc-2")).await.unwrap();
     assert_eq!(disk.ledger().claims(&mut Kept::new()).await.unwrap().len(), 2);
 }
@@ -106,19 +106,19 @@ fn notes(disk: &Disk) -> Vec<String> {
 async fn notes_stay_as_long_as_their_volumes() {
     for polls in 0.. {
         let disk = noted();
-        assert_eq!(disk.ledger().take_over(bears_its_name).await.unwrap(), 0);
+        assert_eq!(disk.ledger().migrate(bears_its_name).await.unwrap(), 0);
         assert_eq!(notes(&disk).len(), 2);
         let claim = disk.ledger().claim_at(&path("/pvc-1")).await.unwrap().unwrap();
-        assert_eq!(disk.ledger().take_over(bears_its_name).await.unwrap(), 0, "once is enough");
+        assert_eq!(disk.ledger().migrate(bears_its_name).await.unwrap(), 0, "once is enough");
         assert_eq!(disk.ledger().claim_at(&path("/pvc-1")).await.unwrap().unwrap(), claim);
         assert_eq!(disk.ledger().legacy_notes().await.unwrap(), []);
         let finished = cut_off(volumes::release(&disk.ledger(), &claim), polls).is_some();
         // However far that came, the next one ends it, and nothing is taken for a volume again that was given up.
-        disk.ledger().take_over(bears_its_name).await.unwrap();
+        disk.ledger().migrate(bears_its_name).await.unwrap();
         if let Some(claim) = disk.ledger().claim_at(&path("/pvc-1")).await.unwrap() {
             volumes::release(&disk.ledger(), &claim).await.unwrap();
         }
-        disk.ledger().take_over(bears_its_name).await.unwrap();
+        disk.ledger().migrate(bears_its_name).await.unwrap();
         assert_eq!(disk.ledger().claim_at(&path("/pvc-1")).await.unwrap(), None, "after {polls} polls");
         assert_eq!(notes(&disk), [""; 0], "after {polls} polls");
         if finished {
@@ -130,21 +130,21 @@ async fn notes_stay_as_long_as_their_volumes() {
 #[tokio::test]
 async fn what_an_earlier_driver_deletes_is_deleted() {
     let disk = noted();
-    disk.ledger().take_over(bears_its_name).await.unwrap();
+    disk.ledger().migrate(bears_its_name).await.unwrap();
     let top = disk.find("/.efs-csi-volumes").unwrap();
     for file in notes(&disk) {
         disk.0.remove(top, file.rsplit('/').next().unwrap().as_bytes()).unwrap();
     }
     // Its note goes first; as long as the directory is there, so is the volume.
-    disk.ledger().take_over(bears_its_name).await.unwrap();
+    disk.ledger().migrate(bears_its_name).await.unwrap();
     assert!(disk.ledger().claim_at(&path("/pvc-1")).await.unwrap().is_some());
     disk.directory("/.efs-csi-trash");
     disk.rename("/pvc-1", "/.efs-csi-trash/pvc-1");
-    disk.ledger().take_over(bears_its_name).await.unwrap();
+    disk.ledger().migrate(bears_its_name).await.unwrap();
     assert_eq!(disk.ledger().claim_at(&path("/pvc-1")).await.unwrap(), None);
     create(&disk.ledger(), &wanted("pvc-2", "/pvc-1")).await.unwrap();
     // What is in its trash is taken to where it doesn't look.
-    disk.trash().take_over().await.unwrap();
+    disk.trash().migrate().await.unwrap();
     let entry = disk.trash().entries().await.unwrap().remove(0);
     assert_eq!((entry.name.as_str(), entry.state), ("pvc-1", efs_directories::trash::State::Waiting));
     assert!(disk.find("/.efs-csi-trash/pvc-1").is_none());

@@ -90,7 +90,7 @@ struct Holding {
 
 impl Holding {
     /// A driver needs it once less; whether nobody needs it any more.
-    fn let_go(&mut self, driver: u64) -> bool {
+    fn release(&mut self, driver: u64) -> bool {
         if let Some(times) = self.holders.get_mut(&driver) {
             *times -= 1;
             if *times == 0 {
@@ -334,7 +334,7 @@ impl Plane {
             }
             Order::Close { port } => {
                 let mut held = self.inner.held.lock().await;
-                if held.get_mut(&port).is_some_and(|holding| holding.let_go(driver)) {
+                if held.get_mut(&port).is_some_and(|holding| holding.release(driver)) {
                     self.close(&mut held, port).await;
                 }
                 Reply::Done
