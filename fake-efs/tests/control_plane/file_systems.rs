@@ -1,8 +1,11 @@
 use std::sync::Arc;
 
+use aws_sdk_efs::error::ProvideErrorMetadata;
 use aws_sdk_efs::types::{LifeCycleState, Tag, ThroughputMode};
 use fake_efs::world::clock::{Clock, ManualClock};
 use jiff::{SignedDuration, Timestamp};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::support::{client, client_as, fake, file_system, get};
 
@@ -199,4 +202,28 @@ async fn a_listing_without_a_match_is_empty_and_an_id_of_nothing_is_its_error() 
         let (status, body) = get(&fake, &format!("/2015-02-01/{path}"), &[]).await;
         assert_eq!((status, &body["ErrorCode"]), (expected, &serde_json::json!(code)), "{path}");
     }
+}
+
+/// All of it is read before the answer is given, or the connection would be reset while the client still sends.
+#[tokio::test]
+async fn a_body_that_is_too_long_is_refused_in_words() {
+    let fake = fake(|_| {}).await;
+    let client = client(&fake);
+    for length in [2_000_000, 20_000_000] {
+        let tag = Tag::builder().key("k").value("x".repeat(length)).build().unwrap();
+        let error = client.create_file_system().tags(tag).send().await.unwrap_err();
+        let text = format!("{error:?}");
+        assert_eq!(error.raw_response().map(|response| response.status().as_u16()), Some(413), "{length}");
+        let error = error.into_service_error();
+        assert_eq!(error.code(), Some("RequestEntityTooLargeException"), "{text}");
+        assert_eq!(error.message(), Some("The request body is larger than 1048576 bytes."), "{text}");
+    }
+    // Who asks before it sends is answered before it sends.
+    let address = fake.http_url().trim_start_matches("http://").to_owned();
+    let mut stream = TcpStream::connect(&address).await.unwrap();
+    let head = "POST /2015-02-01/file-systems HTTP/1.1\r\nhost: fake\r\nexpect: 100-continue\r\ncontent-length: 20000000\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("RequestEntityTooLargeException"), "{answer}");
 }

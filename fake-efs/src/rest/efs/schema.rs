@@ -134,9 +134,7 @@ fn check_value(shape: &Shape, value: &Value, path: &str, violations: &mut Vec<St
             if items.len() < *min {
                 violate(format!("have length greater than or equal to {min}"));
             }
-            for (i, value) in items.iter().enumerate().take(*max) {
-                check_value(item, value, &format!("{path}.{}.member", i + 1), violations)?;
-            }
+            check_items(item, items.get(..*max).unwrap_or(items), value, path, violations)?;
         }
         (Shape::Record(fields), Value::Object(map)) => check_record(fields, map, path, violations)?,
         (Shape::Text { .. } | Shape::Choice(_), _) => return Err(wrong_type(value, path, "String")),
@@ -147,6 +145,51 @@ fn check_value(shape: &Shape, value: &Value, path: &str, violations: &mut Vec<St
         (Shape::Record(_), _) => return Err(wrong_type(value, path, "Structure")),
     }
     Ok(())
+}
+
+/// Checks what a list holds. Structures are refused one by one; of simple values the whole list is, once, with all that is asked of
+/// each.
+fn check_items(
+    item: &Shape,
+    items: &[Value],
+    list: &Value,
+    path: &str,
+    violations: &mut Vec<String>,
+) -> Result<(), EfsError> {
+    let mut refused = Vec::new();
+    for (i, value) in items.iter().enumerate() {
+        check_value(item, value, &format!("{path}.{}.member", i + 1), &mut refused)?;
+    }
+    match constraints(item) {
+        Some(all) if !refused.is_empty() => violations.push(format!(
+            "Value '{}' at '{path}' failed to satisfy constraint: Member must satisfy constraint: [{}]",
+            shown(list),
+            all.join(", ")
+        )),
+        _ => violations.append(&mut refused),
+    }
+    Ok(())
+}
+
+/// All that is asked of a simple value.
+fn constraints(shape: &Shape) -> Option<Vec<String>> {
+    match shape {
+        Shape::Text { min, max, form } => {
+            let mut all = vec![
+                format!("Member must have length less than or equal to {max}"),
+                format!("Member must have length greater than or equal to {min}"),
+            ];
+            all.extend(form.map(|form| format!("Member must satisfy regular expression pattern: {}", form.pattern)));
+            Some(all)
+        }
+        Shape::Choice(words) => Some(vec![format!("Member must satisfy enum value set: [{}]", words.join(", "))]),
+        Shape::Whole(min, max) => Some(vec![
+            format!("Member must have value less than or equal to {max}"),
+            format!("Member must have value greater than or equal to {min}"),
+        ]),
+        Shape::Real(min) => Some(vec![format!("Member must have value greater than or equal to {min}")]),
+        Shape::Flag | Shape::List { .. } | Shape::Record(_) => None,
+    }
 }
 
 /// A value of the wrong JSON type.
@@ -164,11 +207,20 @@ fn wrong_type(value: &Value, path: &str, wanted: &str) -> EfsError {
 
 /// A value as refusals quote it, not more than 300 characters of it.
 fn shown(value: &Value) -> String {
-    let text = match value {
+    printed(value).chars().take(300).collect()
+}
+
+/// A value as the Java code behind AWS's API prints it.
+fn printed(value: &Value) -> String {
+    match value {
         Value::String(text) => text.clone(),
+        Value::Array(items) => format!("[{}]", items.iter().map(printed).collect::<Vec<_>>().join(", ")),
+        Value::Object(members) => {
+            let members = members.iter().map(|(name, value)| format!("{}={}", lower_first(name), printed(value)));
+            format!("{{{}}}", members.collect::<Vec<_>>().join(", "))
+        }
         other => other.to_string(),
-    };
-    text.chars().take(300).collect()
+    }
 }
 
 fn member(path: &str, name: &str) -> String {

@@ -340,6 +340,25 @@ mod tests {
         );
     }
 
+    /// As Lambda, IAM and CloudFormation word it, whose answers have been published.
+    #[test]
+    fn a_list_of_simple_values_is_refused_as_a_whole() {
+        assert_eq!(
+            refusal(
+                CREATE_MOUNT_TARGET,
+                json!({"FileSystemId": "fs-01234567", "SubnetId": "subnet-01234567", "SecurityGroups": ["sg-01234567", "x"]})
+            ),
+            "1 validation error detected: Value '[sg-01234567, x]' at 'securityGroups' failed to satisfy constraint: \
+             Member must satisfy constraint: [Member must have length less than or equal to 43, Member must have length \
+             greater than or equal to 11, Member must satisfy regular expression pattern: ^sg-[0-9a-f]{8,40}]"
+        );
+        assert_eq!(
+            refusal(UNTAG_RESOURCE, json!({"ResourceId": "fs-01234567", "TagKeys": []})),
+            "1 validation error detected: Value '[]' at 'tagKeys' failed to satisfy constraint: Member must have length \
+             greater than or equal to 1"
+        );
+    }
+
     #[test]
     fn ids_and_arns_are_accepted_where_ids_are() {
         let arn = "arn:aws:elasticfilesystem:us-east-1:123456789012:file-system/fs-01234567";
