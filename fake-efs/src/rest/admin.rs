@@ -11,14 +11,16 @@ use jiff::SignedDuration;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::efs::Operation;
 use super::inquiry::Inquiry;
 use super::reply::Reply;
-use super::{Front, uri};
-use crate::faults::Rule;
+use super::{Front, imds, sts, uri};
+use crate::faults::{Effect, Rule};
 use crate::identities::{Credential, Identities, Role};
 use crate::journal::Query;
-use crate::nfs::WireFault;
+use crate::nfs::{WireEffect, WireFault};
 use crate::world::errors::EfsError;
+use crate::world::limits::Delays;
 use crate::world::scope::Requester;
 
 /// A request that can't be understood.
@@ -175,8 +177,45 @@ async fn list_faults(State(front): Fake) -> Reply {
 }
 
 async fn add_fault(State(front): Fake, Input(rule): Input<Rule>) -> Result<Reply, Reply> {
+    check_rule(&rule)?;
     let id = front.faults.add(rule).map_err(bad)?;
     Ok(answer(json!({ "id": id })))
+}
+
+/// Longest time for which a fault may hold an answer back: a day.
+const MOST_MILLISECONDS: u64 = 86_400_000;
+/// Longest time that a resource may take to change, in seconds: ten years.
+const MOST_SECONDS: f64 = 315_360_000.0;
+
+/// Refuses a rule that would never strike, or for ever.
+fn check_rule(rule: &Rule) -> Result<(), Reply> {
+    const SERVICES: [&str; 4] = ["efs", "sts", "imds", "pod-identity"];
+    let of = |service: &str| rule.service.as_deref().is_none_or(|wanted| wanted == service);
+    if !SERVICES.into_iter().any(of) {
+        return Err(bad(format!("service must be one of {}", SERVICES.join(", "))));
+    }
+    let known = |operation: &str| {
+        of("efs") && Operation::ALL.iter().any(|known| known.name() == operation)
+            || of("sts") && sts::ACTIONS.contains(&operation)
+            || of("pod-identity") && operation == imds::GET_CREDENTIALS
+            || of("imds") && imds::Metadata::is_operation(operation)
+    };
+    if let Some(operation) = rule.operation.as_deref().filter(|operation| !known(operation)) {
+        return Err(bad(format!(
+            "there is no operation {operation:?}; see GET /_fake/journal for those that were called"
+        )));
+    }
+    let milliseconds = match rule.effect {
+        Effect::Delay { milliseconds } => milliseconds,
+        Effect::Slow { milliseconds_per_byte } => milliseconds_per_byte,
+        _ => 0,
+    };
+    check_milliseconds(milliseconds)
+}
+
+fn check_milliseconds(milliseconds: u64) -> Result<(), Reply> {
+    let text = || bad(format!("milliseconds must be at most {MOST_MILLISECONDS}"));
+    if milliseconds > MOST_MILLISECONDS { Err(text()) } else { Ok(()) }
 }
 
 async fn clear_faults(State(front): Fake) -> Reply {
@@ -206,6 +245,9 @@ async fn list_wire_faults(State(front): Fake) -> Reply {
 }
 
 async fn add_wire_fault(State(front): Fake, Input(fault): Input<WireFault>) -> Result<Reply, Reply> {
+    if let WireEffect::Delay { milliseconds } = fault.effect {
+        check_milliseconds(milliseconds)?;
+    }
     let id = front.files.faults().add(fault).ok_or_else(|| bad("there are too many faults"))?;
     Ok(answer(json!({ "id": id })))
 }
@@ -238,7 +280,13 @@ async fn set_limits(State(front): Fake, Input(changes): Input<Value>) -> Result<
 }
 
 async fn set_delays(State(front): Fake, Input(changes): Input<Value>) -> Result<Reply, Reply> {
-    let delays = merge(&front.world.delays(), &changes)?;
+    let delays: Delays = merge(&front.world.delays(), &changes)?;
+    let all = serde_json::to_value(&delays).map_err(bad)?;
+    let impossible =
+        |(_, seconds): &(&String, &Value)| !seconds.as_f64().is_some_and(|s| (0.0..=MOST_SECONDS).contains(&s));
+    if let Some((name, _)) = all.as_object().and_then(|all| all.iter().find(impossible)) {
+        return Err(bad(format!("{name} must be a number of seconds from 0 to {MOST_SECONDS}")));
+    }
     front.world.set_delays(|old| *old = delays);
     Ok(serialised(front.world.delays()))
 }

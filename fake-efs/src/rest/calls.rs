@@ -63,7 +63,7 @@ impl Front {
     /// A call of EKS Pod Identity's agent.
     pub(super) async fn pod_identity(&self, inquiry: &Inquiry) -> Result<Response, Abort> {
         let reply = || self.metadata.pod_identity(inquiry, &self.identities, self.world.now());
-        self.machine_call(inquiry, "pod-identity", "GetCredentials".to_owned(), reply).await
+        self.machine_call(inquiry, "pod-identity", imds::GET_CREDENTIALS.to_owned(), reply).await
     }
 
     /// A call of something on the machine, whose callers nobody knows.
@@ -243,10 +243,12 @@ fn struck_down(effect: &Effect) -> Option<Reply> {
 fn refusal_name(error: &SignatureError) -> &'static str {
     match error {
         SignatureError::Missing => "MissingAuthenticationTokenException",
-        SignatureError::Incomplete => "IncompleteSignatureException",
+        SignatureError::Incomplete | SignatureError::Timeless => "IncompleteSignatureException",
         SignatureError::UnknownKey => "UnrecognizedClientException",
         SignatureError::Expired => "ExpiredTokenException",
-        SignatureError::Skewed(..) | SignatureError::Scope | SignatureError::Mismatch => "InvalidSignatureException",
+        SignatureError::Late(..) | SignatureError::Early(..) | SignatureError::Scope | SignatureError::Mismatch => {
+            "InvalidSignatureException"
+        }
     }
 }
 
@@ -254,9 +256,11 @@ fn refusal_name(error: &SignatureError) -> &'static str {
 fn query_refusal_name(error: &SignatureError) -> &'static str {
     match error {
         SignatureError::Missing => "MissingAuthenticationToken",
-        SignatureError::Incomplete => "IncompleteSignature",
+        SignatureError::Incomplete | SignatureError::Timeless => "IncompleteSignature",
         SignatureError::UnknownKey => "InvalidClientTokenId",
         SignatureError::Expired => "ExpiredToken",
-        SignatureError::Skewed(..) | SignatureError::Scope | SignatureError::Mismatch => "SignatureDoesNotMatch",
+        SignatureError::Late(..) | SignatureError::Early(..) | SignatureError::Scope | SignatureError::Mismatch => {
+            "SignatureDoesNotMatch"
+        }
     }
 }

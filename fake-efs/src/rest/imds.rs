@@ -10,6 +10,9 @@ use super::sts;
 use crate::identities::{Credential, Identities, PodAssociation};
 use crate::world::scope::{self, Scope};
 
+/// The only operation of EKS Pod Identity's agent.
+pub(super) const GET_CREDENTIALS: &str = "GetCredentials";
+
 /// Longest life of a session token, in seconds.
 const LONGEST_TOKEN: i64 = 21_600;
 /// Life of the credentials that are handed out.
@@ -67,6 +70,11 @@ impl Metadata {
             machine.zone_id = zone.map(|zone| zone.id).unwrap_or_default();
         }
         Self { machine, home, key: rand::random() }
+    }
+
+    /// Whether some request's operation has this name.
+    pub(super) fn is_operation(name: &str) -> bool {
+        name.split_once(' ').is_some_and(|(_, path)| path.starts_with("/latest"))
     }
 
     /// Name of the operation for journal and faults.

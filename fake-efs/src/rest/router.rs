@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
-use axum::response::Response;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use axum::routing::any;
+use http::header::{DATE, HOST, ORIGIN};
+use http::{HeaderMap, HeaderValue, Method};
 use tower_http::trace::TraceLayer;
 
 use super::inquiry::Inquiry;
@@ -26,8 +29,41 @@ pub(super) fn new(front: Arc<Front>) -> Router {
         .route("/v1/credentials", any(pod_identity))
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
-        .layer((TraceLayer::new_for_http(), DefaultBodyLimit::max(LARGEST_BODY)))
+        .layer((TraceLayer::new_for_http(), from_fn_with_state(Arc::clone(&front), around)))
         .with_state(front)
+}
+
+/// What holds for all requests: other sites' pages may not make them in the name of who looks at those pages, and answers bear the
+/// time of the world, by which signatures are judged, so that an SDK finds out how far its own clock is off.
+async fn around(State(front): State<Arc<Front>>, request: Request, next: Next) -> Response {
+    let looks_only = matches!(*request.method(), Method::GET | Method::HEAD);
+    let is_own = !request.uri().path().starts_with("/_fake/");
+    let mut response = if is_foreign(request.headers()) && !(looks_only && is_own) {
+        let text = "Pages of other sites may not use this API: open it directly, or send no Origin.";
+        unknown_origin(text)
+    } else {
+        next.run(request).await
+    };
+    let now = front.world.now().strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    if let Ok(now) = HeaderValue::from_str(&now) {
+        response.headers_mut().insert(DATE, now);
+    }
+    response
+}
+
+fn unknown_origin(text: &str) -> Response {
+    Reply::error(403, "ForbiddenOrigin", text, None).into_response()
+}
+
+/// Whether a browser says that a page of another site asks.
+fn is_foreign(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let other_site = headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site");
+    let other_origin = headers.contains_key(ORIGIN) && {
+        let host = text(ORIGIN).and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+        host.is_none() || host != text(HOST)
+    };
+    other_site || other_origin
 }
 
 /// STS and the console share a path; an `Action` tells.

@@ -12,6 +12,8 @@ use crate::identities::{Credential, Identities};
 
 /// How far the clocks of signer and server may be apart.
 const SKEW: SignedDuration = SignedDuration::from_mins(15);
+/// How signatures write times.
+const TIME: &str = "%Y%m%dT%H%M%SZ";
 /// SHA-256's block size, for HMAC.
 const BLOCK: usize = 64;
 /// Everything but the unreserved characters of RFC 3986 is encoded.
@@ -51,9 +53,15 @@ pub(crate) enum SignatureError {
     /// The session is over.
     #[error("The security token included in the request is expired")]
     Expired,
-    /// The clocks differ.
-    #[error("Signature expired: {0} is not within 15 minutes of {1}")]
-    Skewed(String, String),
+    /// Signed too long ago: the time, the earliest that is accepted, and the server's own.
+    #[error("Signature expired: {0} is now earlier than {1} ({2} - 15 min.)")]
+    Late(String, String, String),
+    /// Signed in the future: the time, the latest that is accepted, and the server's own.
+    #[error("Signature not yet current: {0} is still later than {1} ({2} + 15 min.)")]
+    Early(String, String, String),
+    /// It does not say when it was signed.
+    #[error("Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.")]
+    Timeless,
     /// The scope's service or date is wrong.
     #[error("Credential should be scoped to correct service and date.")]
     Scope,
@@ -143,10 +151,15 @@ impl Claim {
         if credential.expires.is_some_and(|expires| expires <= now) {
             return Err(SignatureError::Expired);
         }
-        let time = stated("x-amz-date").ok_or(SignatureError::Incomplete)?;
+        let time = stated("x-amz-date").ok_or(SignatureError::Timeless)?;
         let signed_at = parse_time(&time).ok_or(SignatureError::Incomplete)?;
-        if signed_at.duration_since(now).abs() > SKEW {
-            return Err(SignatureError::Skewed(time, now.strftime("%Y%m%dT%H%M%SZ").to_string()));
+        let shown = |time: Timestamp| time.strftime(TIME).to_string();
+        let ahead = signed_at.duration_since(now);
+        if ahead > SKEW {
+            return Err(SignatureError::Early(time, shown(now.saturating_add(SKEW).unwrap_or(now)), shown(now)));
+        }
+        if ahead < -SKEW {
+            return Err(SignatureError::Late(time, shown(now.saturating_sub(SKEW).unwrap_or(now)), shown(now)));
         }
         if self.service != service || !time.starts_with(&self.date) {
             return Err(SignatureError::Scope);
@@ -205,7 +218,7 @@ impl Claim {
 
 /// Reads `YYYYMMDDTHHMMSSZ`.
 fn parse_time(text: &str) -> Option<Timestamp> {
-    let time = DateTime::strptime("%Y%m%dT%H%M%SZ", text).ok()?;
+    let time = DateTime::strptime(TIME, text).ok()?;
     Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp())
 }
 
@@ -268,7 +281,15 @@ mod tests {
         let wrong = GOOD.replace('5', "6");
         assert!(matches!(verify(&wrong, "2015-08-30T12:40:00Z", b""), Err(SignatureError::Mismatch)));
         assert!(matches!(verify(GOOD, "2015-08-30T12:40:00Z", b"x"), Err(SignatureError::Mismatch)));
-        assert!(matches!(verify(GOOD, "2015-08-30T13:00:00Z", b""), Err(SignatureError::Skewed(..))));
+        let words = |now| verify(GOOD, now, b"").err().map(|error| error.to_string()).unwrap_or_default();
+        assert_eq!(
+            words("2015-08-30T13:00:00Z"),
+            "Signature expired: 20150830T123600Z is now earlier than 20150830T124500Z (20150830T130000Z - 15 min.)"
+        );
+        assert_eq!(
+            words("2015-08-30T12:00:00Z"),
+            "Signature not yet current: 20150830T123600Z is still later than 20150830T121500Z (20150830T120000Z + 15 min.)"
+        );
     }
 
     #[test]

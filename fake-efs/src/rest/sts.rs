@@ -57,6 +57,9 @@ impl Refusal {
     }
 }
 
+/// What there is to call.
+pub(super) const ACTIONS: [&str; 3] = ["AssumeRole", "AssumeRoleWithWebIdentity", "GetCallerIdentity"];
+
 /// Answers a call.
 pub(super) fn answer(
     form: &Form,

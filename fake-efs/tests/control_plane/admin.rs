@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use crate::support::{client, fake, file_system, get, page, send};
+use crate::support::{client, exchange, fake, file_system, get, page, send};
 
 #[tokio::test]
 async fn rules_set_over_http_strike_and_can_be_switched() {
@@ -182,5 +182,66 @@ async fn the_times_of_files_follow_the_clock() {
         }
         assert_eq!(written.created, old.created);
         assert!(first.now().seconds >= start + YEAR);
+    }
+}
+
+#[tokio::test]
+async fn what_would_never_strike_or_for_ever_is_refused() {
+    let fake = fake(|_| {}).await;
+    let fault = |fields: serde_json::Value| {
+        let mut rule = json!({"effect": {"kind": "throttle"}});
+        rule.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        rule
+    };
+    for (rule, status) in [
+        (fault(json!({"operation": "CreateAccessPoint"})), 200),
+        (fault(json!({"operation": "AssumeRole"})), 200),
+        (fault(json!({"operation": "PUT /latest/api/token"})), 200),
+        (fault(json!({"operation": "GetCredentials", "service": "pod-identity"})), 200),
+        (fault(json!({"operation": "Nope"})), 400),
+        (fault(json!({"operation": "AssumeRole", "service": "efs"})), 400),
+        (fault(json!({"service": "nope"})), 400),
+        (fault(json!({"effect": {"kind": "delay", "milliseconds": 86_400_000}})), 200),
+        (fault(json!({"effect": {"kind": "delay", "milliseconds": u64::MAX}})), 400),
+        (fault(json!({"effect": {"kind": "slow", "milliseconds_per_byte": u64::MAX}})), 400),
+    ] {
+        assert_eq!(send(&fake, "POST", "/_fake/faults", &rule).await.0, status, "{rule}");
+    }
+    for (milliseconds, status) in [(1, 200), (u64::MAX, 400)] {
+        let fault = json!({"effect": {"kind": "delay", "milliseconds": milliseconds}});
+        assert_eq!(send(&fake, "POST", "/_fake/wire-faults", &fault).await.0, status, "{fault}");
+    }
+    for (seconds, status) in [(json!(0), 200), (json!(5.5), 200), (json!(-1), 400), (json!(1e300), 400)] {
+        let (got, body) = send(&fake, "PUT", "/_fake/delays", &json!({"file_system_create": seconds})).await;
+        assert_eq!(got, status, "{seconds}");
+        let named = body["Message"].as_str().is_none_or(|text| text.contains("file_system_create"));
+        assert!(named, "{body}");
+    }
+}
+
+/// A page that somebody looks at may not use a fake on the same machine in that person's name.
+#[tokio::test]
+async fn pages_of_other_sites_use_nothing() {
+    let fake = fake(|_| {}).await;
+    let own = fake.http_url();
+    for (headers, allowed) in [
+        (vec![], true),
+        (vec![("origin", own.as_str()), ("sec-fetch-site", "same-origin")], true),
+        (vec![("origin", "http://evil.example")], false),
+        (vec![("origin", "null")], false),
+        (vec![("sec-fetch-site", "cross-site")], false),
+    ] {
+        let expected = |done: u16| if allowed { done } else { 403 };
+        for (method, path, done) in [
+            ("GET", "/_fake/state", 200),
+            ("DELETE", "/_fake/journal", 200),
+            ("POST", "/_fake/clock", 400),
+            ("POST", "/2015-02-01/access-points", 400),
+        ] {
+            let (status, _) = exchange(&fake, method, path, &headers, b"{}").await;
+            assert_eq!(status, expected(done), "{method} {path} {headers:?}");
+        }
+        // A link to the console may be followed.
+        assert_eq!(exchange(&fake, "GET", "/", &headers, b"").await.0, 200, "{headers:?}");
     }
 }

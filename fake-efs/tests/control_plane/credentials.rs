@@ -49,7 +49,14 @@ async fn signatures_are_checked_on_demand() {
     assert_eq!(wrong.into_service_error().code(), Some("InvalidSignatureException"));
     fake.world().advance(jiff::SignedDuration::from_mins(16));
     let skewed = client_as(&fake, "AKIDEXAMPLE", "us-east-1", 1).describe_file_systems().send().await.unwrap_err();
+    let told = skewed.raw_response().and_then(|answer| answer.headers().get("date")).unwrap().to_owned();
     assert!(skewed.into_service_error().message().unwrap().starts_with("Signature expired"));
+    let told = jiff::fmt::rfc2822::parse(&told.replace("GMT", "+0000")).unwrap().timestamp();
+    let off = told.duration_since(fake.world().now()).abs();
+    assert!(
+        off < jiff::SignedDuration::from_secs(30),
+        "answers bear the time by which signatures are judged, not {told}"
+    );
 }
 
 #[tokio::test]
