@@ -66,6 +66,7 @@ impl World {
                 return Err(EfsError::access_point_exists(id));
             }
             let file_system = state.available_file_system(requester, &input.file_system_id)?.id.clone();
+            check_path(input.root_directory.as_ref())?;
             tags::check(&input.tags, state.limits.tags)?;
             if state.points_of.get(&file_system).map_or(0, BTreeMap::len) >= state.limits.access_points {
                 return Err(EfsError::new(
@@ -133,5 +134,19 @@ impl World {
             state.schedule(now, state.delays.access_point_delete, Timer::AccessPointGone(id));
             Ok(())
         })
+    }
+}
+
+/// Longest name of a file, in bytes.
+const LONGEST_NAME: usize = 255;
+
+/// Refuses a root directory that the file server could not make, or could make and nobody remove: the model's pattern lets some pass.
+fn check_path(root: Option<&RootDirectory>) -> Result<()> {
+    let names = root.map_or("", |root| &*root.path).split('/');
+    match names.into_iter().find(|name| name.len() > LONGEST_NAME || name.contains('\0')) {
+        Some(name) => Err(EfsError::bad_request(format!(
+            "RootDirectory.Path: {name:?} can't be the name of a directory: names have at most {LONGEST_NAME} bytes, none of them zero."
+        ))),
+        None => Ok(()),
     }
 }

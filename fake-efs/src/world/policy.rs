@@ -1,6 +1,9 @@
 //! Policies: those of file systems, which decide what a client of the file server may do, and those of IAM principals, which
 //! decide about calls of the API.
 
+mod actions;
+
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use serde::Deserialize;
@@ -113,8 +116,7 @@ struct Document {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct RawStatement {
-    #[serde(rename = "Sid")]
-    _sid: Option<String>,
+    sid: Option<String>,
     effect: String,
     principal: Option<Value>,
     not_principal: Option<Value>,
@@ -125,7 +127,7 @@ struct RawStatement {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a value, or a list of them, is not what it has to be")]
 enum OneOrMore<T> {
     One(T),
     More(Vec<T>),
@@ -149,6 +151,12 @@ impl Document {
         let statements = document.statement.into_vec();
         if statements.is_empty() {
             return Err(invalid("The policy has no statement."));
+        }
+        let mut names = HashSet::new();
+        if let Some(twice) = statements.iter().filter_map(|s| s.sid.as_deref()).find(|sid| !names.insert(*sid)) {
+            return Err(invalid(format!(
+                "Statement IDs (SID) in a single policy must be unique: '{twice}' is there twice."
+            )));
         }
         Ok(statements)
     }
@@ -219,10 +227,16 @@ impl Statement {
             _ => return Err(invalid("A statement needs either Principal or NotPrincipal.")),
         };
         let statement = Self::read(raw, principals)?;
-        match statement.actions.0.iter().find(|a| *a != "*" && !a.starts_with("elasticfilesystem:")) {
-            Some(action) => Err(invalid(format!("'{action}' is no action of elasticfilesystem."))),
-            None => Ok(statement),
+        if let Some(action) = statement.actions.0.iter().find(|action| !actions::exists(action)) {
+            return Err(invalid(format!("'{action}' is no action of elasticfilesystem.")));
         }
+        let is_ours = |arn: &&String| {
+            *arn == "*" || arn.starts_with("arn:") && arn.split(':').nth(2) == Some("elasticfilesystem")
+        };
+        if let Some(resource) = statement.resources.iter().find(|arn| !is_ours(arn)) {
+            return Err(invalid(format!("Resource '{resource}' is neither a file system's ARN nor '*'.")));
+        }
+        Ok(statement)
     }
 
     /// A statement of a principal's policy.
@@ -275,6 +289,22 @@ impl Statement {
     }
 }
 
+/// Whether a text can be the name of an AWS principal: everybody, an account, or an ARN of IAM or STS.
+fn is_aws_principal(name: &str) -> bool {
+    let is_account = |text: &str| text.len() == 12 && text.bytes().all(|digit| digit.is_ascii_digit());
+    let parts: Vec<&str> = name.splitn(6, ':').collect();
+    match parts[..] {
+        [arn, partition, service, "", account, what] => {
+            arn == "arn"
+                && partition.starts_with("aws")
+                && matches!(service, "iam" | "sts")
+                && is_account(account)
+                && !what.is_empty()
+        }
+        _ => name == "*" || is_account(name),
+    }
+}
+
 /// Reads `"*"`, `{"AWS": …}` and their like.
 fn read_principals(value: &Value) -> Result<Vec<String>, EfsError> {
     let text =
@@ -287,14 +317,14 @@ fn read_principals(value: &Value) -> Result<Vec<String>, EfsError> {
                 if !matches!(kind.as_str(), "AWS" | "Service" | "Federated" | "CanonicalUser") {
                     return Err(invalid(format!("'{kind}' is no kind of principal.")));
                 }
-                match values {
-                    Value::Array(values) => {
-                        for value in values {
-                            names.push(text(value)?);
-                        }
-                    }
-                    value => names.push(text(value)?),
+                let values = match values {
+                    Value::Array(values) => values.iter().map(text).collect::<Result<Vec<_>, _>>()?,
+                    value => vec![text(value)?],
+                };
+                if let Some(name) = values.iter().find(|name| kind == "AWS" && !is_aws_principal(name)) {
+                    return Err(invalid(format!("Invalid principal in policy: '{name}' is no account, user or role.")));
                 }
+                names.extend(values);
             }
             Ok(names)
         }
@@ -357,6 +387,12 @@ impl Condition {
             Value::Array(values) => values.iter().map(text).collect::<Result<_, _>>()?,
             value => vec![text(value)?],
         };
+        let is_flag = |value: &&String| value.eq_ignore_ascii_case("true") || value.eq_ignore_ascii_case("false");
+        if matches!(test, Test::Bool | Test::Missing)
+            && let Some(value) = values.iter().find(|value| !is_flag(value))
+        {
+            return Err(invalid(format!("The condition {operator} of {key} must be true or false, not '{value}'.")));
+        }
         Ok(Self { test, key: key.to_lowercase(), values, negated, set, if_exists })
     }
 
@@ -486,7 +522,7 @@ mod tests {
         assert_eq!(granted, Grants { mount: true, write: false, root: false });
         let all = json!([{"Effect": "Allow", "Principal": "*", "Action": "elasticfilesystem:Client*", "Resource": FS}]);
         assert_eq!(grants(all, None, None, false), Grants::ALL);
-        let other = json!({"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "arn:aws:x"});
+        let other = json!({"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "arn:aws:elasticfilesystem:us-east-1:123456789012:file-system/fs-76543210"});
         assert!(!grants(other, None, None, true).mount);
     }
 
@@ -545,9 +581,25 @@ mod tests {
             r#"{"Statement":{"Effect":"Allow","Principal":"*","Action":"s3:GetObject"}}"#,
             &format!(r#"{allow}"Condition":{{"Nonsense":{{"a":"b"}}}}}}}}"#),
             &format!(r#"{allow}"Colour":"red"}}}}"#),
+            &format!(r#"{allow}"Resource":"arn:aws:s3:::x"}}}}"#),
+            &format!(r#"{allow}"Resource":7}}}}"#),
+            &format!(r#"{allow}"Condition":{{"Bool":{{"aws:SecureTransport":"maybe"}}}}}}}}"#),
+            r#"{"Statement":{"Effect":"Allow","Principal":"*","Action":"elasticfilesystem:ClientMunt"}}"#,
+            r#"{"Statement":{"Effect":"Allow","Principal":{"AWS":"junk"},"Action":"*"}}"#,
+            r#"{"Statement":{"Effect":"Allow","Principal":{"AWS":["*","arn:aws:iam::12:root"]},"Action":"*"}}"#,
+            r#"{"Statement":[{"Sid":"a","Effect":"Allow","Principal":"*","Action":"*"},{"Sid":"a","Effect":"Deny","Principal":"*","Action":"*"}]}"#,
         ] {
             let name = Policy::parse(bad).map_err(|error| error.name);
             assert_eq!(name, Err(ErrorName::InvalidPolicyException), "{bad}");
+            let told = Policy::parse(bad).unwrap_err().message;
+            assert!(!told.contains("OneOrMore"), "{told}");
+        }
+        let ours = format!(
+            r#"{allow}"Resource":"{FS}","Sid":"efs-statement-1","Condition":{{"Bool":{{"aws:SecureTransport":"false"}}}}}}}}"#
+        );
+        let named = r#"{"Statement":{"Effect":"Allow","Principal":{"AWS":["123456789012","arn:aws:iam::123456789012:role/a/b"]},"Action":["elasticfilesystem:ClientMount","elasticfilesystem:Describe*"]}}"#;
+        for good in [&ours, named] {
+            assert!(Policy::parse(good).is_ok(), "{good}");
         }
     }
 

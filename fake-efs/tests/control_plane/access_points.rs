@@ -109,3 +109,24 @@ async fn a_path_that_breaks_the_model_is_a_validation_exception() {
     assert_eq!(error.code(), Some("ValidationException"));
     assert!(error.message().unwrap().contains("Value '//pvc-1' at 'rootDirectory.path'"));
 }
+
+/// The model's pattern lets some names pass that no file can have; the first mount would make a directory that nobody can remove.
+#[tokio::test]
+async fn a_path_that_no_directory_can_have_is_refused() {
+    let fake = fake(|_| {}).await;
+    let client = client(&fake);
+    let fs = file_system(&client).await;
+    for (path, allowed) in [
+        ("/a\0b".to_owned(), false),
+        ("/".to_owned() + &"漢".repeat(85), true),
+        ("/".to_owned() + &"漢".repeat(86), false),
+    ] {
+        let root = RootDirectory::builder().path(&path).build();
+        let made = client.create_access_point().file_system_id(&fs).root_directory(root).send().await;
+        let refused = made.map_err(|error| error.into_service_error());
+        assert!(
+            allowed == refused.is_ok() && refused.as_ref().err().is_none_or(|error| error.is_bad_request()),
+            "{path:?}: {refused:?}"
+        );
+    }
+}
