@@ -153,6 +153,10 @@ pub enum Refusal {
     /// No such access point on that file system.
     #[error("access point {0} does not exist on file system {1}")]
     AccessPoint(String, String),
+    /// What the certificate says of EFS can't be read. It is not taken for one that says nothing: who names an access point must not
+    /// get the whole file system.
+    #[error("client certificate refused: {0}")]
+    Certificate(String),
     /// The signature does not match, has expired, or the key is unknown.
     #[error("IAM authorisation failed: {0}")]
     Signature(String),

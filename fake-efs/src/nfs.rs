@@ -35,9 +35,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admission::{Admit, Caller};
+use crate::admission::{Admit, Caller, Refusal};
 use crate::store::Store;
-use crate::tls::{self, Authority, AuthorityError, ServerFlaw};
+use crate::tls::{self, Authority, AuthorityError, CertificateError, ServerFlaw};
 pub use bind::{BindAnswer, Binding, ScaleUp};
 use connection::Connection;
 pub use connections::{ConnectionView, Connections};
@@ -210,7 +210,7 @@ impl Server {
         }
         // Boxed, here and below: an idle connection then costs what talking takes, not what shaking hands took as well.
         if first[0] != TLS_HANDSHAKE {
-            return Box::pin(self.converse(stream, caller)).await;
+            return Box::pin(self.converse(stream, caller, None)).await;
         }
         let acceptor = match self.0.faults.strike_handshake() {
             Some(WireEffect::RefuseTls) => return Ok(()),
@@ -221,22 +221,25 @@ impl Server {
         // The session too: each future that hands it on would have room for a whole one.
         let stream = Box::new(Box::pin(timeout(HANDSHAKE, acceptor.accept(stream))).await??);
         let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-        caller.certificate = certificate.and_then(|certificate| match tls::claims(certificate) {
-            Ok(claims) => Some(claims),
-            Err(error) => {
-                tracing::info!(remote = %caller.remote, %error, "client certificate ignored");
-                None
-            }
-        });
-        Box::pin(self.converse(stream, caller)).await
+        let mut refusal = None;
+        match certificate.map(|certificate| tls::claims(certificate)) {
+            Some(Ok(claims)) => caller.certificate = Some(claims),
+            None | Some(Err(CertificateError::NotOfEfs)) => {}
+            Some(Err(error)) => refusal = Some(Refusal::Certificate(error.to_string())),
+        }
+        Box::pin(self.converse(stream, caller, refusal)).await
     }
 
-    async fn converse<S>(&self, stream: S, caller: Caller) -> io::Result<()>
+    /// Serves a connection that is encrypted if it is to be; one whose certificate is refused already is admitted to nothing.
+    async fn converse<S>(&self, stream: S, caller: Caller, refusal: Option<Refusal>) -> io::Result<()>
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
     {
         let registered = self.0.connections.add(&caller);
-        let verdict = self.0.admit.admit(&caller);
+        let verdict = match refusal {
+            Some(refusal) => Err(refusal),
+            None => self.0.admit.admit(&caller),
+        };
         registered.entry.judged(&verdict);
         let peer = match verdict {
             Ok(admission) => {

@@ -17,8 +17,9 @@ use server::Running;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::client::WantsClientCert;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, version};
+use tokio_rustls::rustls::{ClientConfig, ConfigBuilder, RootCertStore, SupportedProtocolVersion, version};
 
 async fn exercise(running: &Running, version: &str) {
     let port = running.address.port();
@@ -119,20 +120,36 @@ fn utf8(text: &str) -> Vec<u8> {
     [&[0x0c, text.len() as u8], text.as_bytes()].concat()
 }
 
-/// A client configuration whose certificate names a file system and an access point, or without a certificate.
-fn client(running: &Running, certificate: bool, only: &'static SupportedProtocolVersion) -> ClientConfig {
+/// A client configuration that trusts the server and speaks one version of TLS.
+fn trusting(
+    running: &Running,
+    only: &'static SupportedProtocolVersion,
+) -> ConfigBuilder<ClientConfig, WantsClientCert> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(running.authority.pem().as_bytes()).unwrap()).unwrap();
-    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[only])
         .unwrap()
-        .with_root_certificates(roots);
+        .with_root_certificates(roots)
+}
+
+/// One whose certificate names a file system and an access point, or without a certificate.
+fn client(running: &Running, certificate: bool, only: &'static SupportedProtocolVersion) -> ClientConfig {
+    let builder = trusting(running, only);
     if !certificate {
         return builder.with_no_client_auth();
     }
+    with_certificate(builder, &[(3, utf8("fs-test")), (1, utf8("fsap-0123456789abcdef0"))])
+}
+
+/// The same with extensions of EFS.
+fn with_certificate(
+    builder: ConfigBuilder<ClientConfig, WantsClientCert>,
+    extensions: &[(u64, Vec<u8>)],
+) -> ClientConfig {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::default();
-    for (last, content) in [(3, utf8("fs-test")), (1, utf8("fsap-0123456789abcdef0"))] {
+    for (last, content) in extensions.iter().cloned() {
         let oid = [1, 3, 6, 1, 4, 1, 4843, 7, last];
         params.custom_extensions.push(CustomExtension::from_oid_content(&oid, content));
     }
@@ -168,6 +185,30 @@ async fn tls_clients_are_known_by_their_certificates() {
             let named = claims.map(|claims| (claims.file_system_id.as_str(), claims.access_point_id.as_deref()));
             assert_eq!(named, certificate.then_some(("fs-test", Some("fsap-0123456789abcdef0"))));
         }
+    }
+    tokio::task::spawn_blocking(move || drop(running)).await.unwrap();
+}
+
+/// Who asks for an access point in a way that can't be read must not get the whole file system instead.
+#[tokio::test]
+async fn a_certificate_that_can_not_be_read_is_admitted_to_nothing() {
+    let running = tokio::task::spawn_blocking(Running::memory).await.unwrap();
+    let (fs, point) = ((3, utf8("fs-test")), utf8("fsap-0123456789abcdef0"));
+    let ia5 = [&[0x16], &point[1..]].concat();
+    let trailing = [&point[..], &[0, 0]].concat();
+    for (extensions, admitted) in [
+        (vec![fs.clone(), (1, point.clone())], true),
+        (vec![(9, utf8("something else"))], true),
+        (vec![fs.clone(), (1, ia5)], false),
+        (vec![fs.clone(), (1, trailing)], false),
+        (vec![(1, point)], false),
+        (vec![fs.clone(), (2, utf8("junk"))], false),
+        (vec![fs.clone(), (2, Vec::new())], false),
+    ] {
+        let before = running.callers().len();
+        let config = with_certificate(trusting(&running, &version::TLS13), &extensions);
+        call(&running, config).await.unwrap();
+        assert_eq!(running.callers().len() > before, admitted, "{extensions:?}");
     }
     tokio::task::spawn_blocking(move || drop(running)).await.unwrap();
 }

@@ -21,9 +21,12 @@ pub enum CertificateError {
     /// An EFS extension's content is not what it has to be.
     #[error("extension {0} is malformed")]
     Extension(&'static str),
-    /// It does not name a file system.
+    /// It does not name a file system, although it has other extensions of EFS.
     #[error("extension {FILE_SYSTEM} (file system) is missing")]
     NoFileSystem,
+    /// It has no extension of EFS: a certificate like others.
+    #[error("it has no extension of EFS")]
+    NotOfEfs,
 }
 
 /// Reads the claims out of a client certificate in DER.
@@ -32,6 +35,9 @@ pub fn claims(certificate: &[u8]) -> Result<CertificateClaims, CertificateError>
     let extension = |oid: &str| {
         parsed.extensions().iter().find(|extension| extension.oid.to_id_string() == oid).map(|found| found.value)
     };
+    if [ACCESS_POINT, CLIENT_AUTH, FILE_SYSTEM, CLIENT_INFO].into_iter().all(|oid| extension(oid).is_none()) {
+        return Err(CertificateError::NotOfEfs);
+    }
     let text = |oid: &'static str| extension(oid).map(|value| whole_text(value, oid)).transpose();
     Ok(CertificateClaims {
         file_system_id: text(FILE_SYSTEM)?.ok_or(CertificateError::NoFileSystem)?,
@@ -243,6 +249,7 @@ mod tests {
     fn what_is_missing_or_malformed_is_named() {
         let key = KeyPair::generate().unwrap();
         assert_eq!(claims(b"junk"), Err(CertificateError::Malformed));
+        assert_eq!(claims(&certificate(&key, &[(5, text("fs-1"))])), Err(CertificateError::NotOfEfs));
         assert_eq!(claims(&certificate(&key, &[(1, text("fsap-1"))])), Err(CertificateError::NoFileSystem));
         let bad = [
             (3, b"fs-1".to_vec(), FILE_SYSTEM),
