@@ -169,7 +169,18 @@ pub enum StoreError {
     NoSpace,
     /// The host failed; only directory stores.
     #[error("storage failed: {0}")]
-    Io(#[from] io::Error),
+    Io(io::Error),
+}
+
+impl From<io::Error> for StoreError {
+    /// What the host says of its own limits is told as if they were EFS's: clients know what to do then.
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::FileTooLarge => Self::FileTooBig,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace,
+            _ => Self::Io(error),
+        }
+    }
 }
 
 /// Result of a store's method.
@@ -264,5 +275,19 @@ pub trait Store: Send + Sync + 'static {
     /// What was kept by [`save_clients`](Self::save_clients).
     fn saved_clients(&self) -> Vec<Vec<u8>> {
         Vec::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_of_the_host_are_told_apart_from_failures() {
+        let of = |kind: io::ErrorKind| StoreError::from(io::Error::from(kind));
+        assert!(matches!(of(io::ErrorKind::FileTooLarge), StoreError::FileTooBig));
+        assert!(matches!(of(io::ErrorKind::StorageFull), StoreError::NoSpace));
+        assert!(matches!(of(io::ErrorKind::QuotaExceeded), StoreError::NoSpace));
+        assert!(matches!(of(io::ErrorKind::UnexpectedEof), StoreError::Io(_)));
     }
 }

@@ -71,11 +71,12 @@ impl Bitmap {
         Self(bits)
     }
 
-    /// Reads a bitmap; numbers above 127 exist in no version of NFS and are left out.
+    /// Reads a bitmap. Numbers above 127 exist in no version of NFS, and 127 doesn't either: it stands for all of them.
     pub(super) fn decode(decoder: &mut Decoder<'_>) -> Result<Self, Malformed> {
         let words = decoder.words(64)?;
         let bits = words.iter().take(4).enumerate().map(|(i, word)| u128::from(*word) << (32 * i));
-        Ok(Self(bits.fold(0, |all, word| all | word)))
+        let beyond = words.iter().skip(4).any(|word| *word != 0);
+        Ok(Self(bits.fold(u128::from(beyond) << 127, |all, word| all | word)))
     }
 
     pub(super) fn encode(self, encoder: &mut Encoder) {
@@ -129,7 +130,7 @@ pub(super) const SPACE: Bitmap = Bitmap::of(&[number::SPACE_AVAIL, number::SPACE
 
 /// All attributes that EFS supports. Left out on purpose: archive, acl, files_avail, files_free, files_total, fs_locations,
 /// hidden, mimetype, quota_*, system, time_backup.
-pub(super) const SUPPORTED: Bitmap = Bitmap::of(&[
+const SUPPORTED: Bitmap = Bitmap::of(&[
     number::SUPPORTED_ATTRS,
     number::TYPE,
     number::FH_EXPIRE_TYPE,
@@ -177,7 +178,12 @@ pub(super) const SUPPORTED: Bitmap = Bitmap::of(&[
 ]);
 
 /// Attributes that NFSv4.0 does not have.
-pub(super) const SINCE_4_1: Bitmap = Bitmap::of(&[number::SUPPATTR_EXCLCREAT]);
+const SINCE_4_1: Bitmap = Bitmap::of(&[number::SUPPATTR_EXCLCREAT]);
+
+/// What a minor version has of [`SUPPORTED`].
+pub(super) fn supported(minor_version: u32) -> Bitmap {
+    if minor_version == 0 { SUPPORTED.without(SINCE_4_1) } else { SUPPORTED }
+}
 
 #[cfg(test)]
 mod tests {

@@ -106,12 +106,27 @@ impl Compound<'_> {
         if self.peer.admission.rights.write { Ok(()) } else { Err(Status::RoFs) }
     }
 
-    /// A state id as the client means it: "current" stands for the one before.
+    /// A state id as the client means it: "current" stands for the one before, in whatever version it is by now
+    /// (RFC 8881 §8.2.3).
     pub(super) fn resolve(&self, stateid: Stateid) -> Result<Stateid, Status> {
-        if stateid == Stateid::CURRENT && self.minor_version > 0 {
+        let resolved = self.resolve_version(stateid)?;
+        Ok(if self.is_current(stateid) { resolved.in_any_version() } else { resolved })
+    }
+
+    /// The same for CLOSE and OPEN_DOWNGRADE, which name a version even so.
+    pub(super) fn resolve_version(&self, stateid: Stateid) -> Result<Stateid, Status> {
+        if self.is_current(stateid) {
             return self.current_stateid.ok_or(Status::BadStateId);
         }
-        if stateid == Stateid::INVALID { Err(Status::BadStateId) } else { Ok(stateid) }
+        if stateid == Stateid::INVALID {
+            return Err(Status::BadStateId);
+        }
+        // "Whatever version it is" came with 4.1; there 0 is a version before the first.
+        Ok(if self.minor_version == 0 { stateid.in_its_version() } else { stateid })
+    }
+
+    fn is_current(&self, stateid: Stateid) -> bool {
+        stateid == Stateid::CURRENT && self.minor_version > 0
     }
 
     /// How large the reply may become, and what is wrong with one that becomes larger. A reply that the client wants to be
@@ -183,7 +198,7 @@ fn run(
     }
     if minor_version == 0 {
         let checksum = || duplicates::checksum(call, arguments);
-        match peer.volume.duplicates.find(&peer.source, &peer.link, call.xid, checksum) {
+        match peer.volume.duplicates.find(&peer.source, &peer.link, call.xid, checksum, || is_client(peer)) {
             Some(Known::Answered(reply)) => {
                 encoder.buffer.truncate(start);
                 encoder.buffer.extend_from_slice(&reply);
@@ -335,6 +350,9 @@ fn check_position(compound: &Compound<'_>, number: u32) -> OpResult {
     if number == ops::ILLEGAL {
         return Err(Status::OpIllegal);
     }
+    if ops::is_given_up(number, compound.minor_version) {
+        return Err(Status::NotSupp);
+    }
     if count > MAX_OPERATIONS {
         return Err(if compound.minor_version == 0 { Status::Resource } else { Status::TooManyOps });
     }
@@ -355,6 +373,11 @@ fn check_position(compound: &Compound<'_>, number: u32) -> OpResult {
     }
 }
 
+/// Whether a client of NFSv4.0 has introduced itself from where the connection comes from.
+fn is_client(peer: &Peer) -> bool {
+    peer.volume.state().has_legacy_client(&peer.source)
+}
+
 /// Gives a request of NFSv4.0 its place in the duplicate request cache before the first of its operations that must not be done
 /// again. What came before, such as PUTFH, changes nothing.
 fn begin_kept(compound: &mut Compound<'_>, number: u32) -> OpResult {
@@ -363,7 +386,7 @@ fn begin_kept(compound: &mut Compound<'_>, number: u32) -> OpResult {
     }
     let (peer, xid) = (compound.peer, compound.call.xid);
     let checksum = duplicates::checksum(compound.call, compound.arguments);
-    match peer.volume.duplicates.begin(&peer.source, &peer.link, xid, checksum) {
+    match peer.volume.duplicates.begin(&peer.source, &peer.link, xid, checksum, || is_client(peer)) {
         Known::New(ticket) => compound.ticket = Some(ticket),
         Known::Answered(reply) => compound.whole_replay = Some(reply),
         Known::Running => compound.running = true,

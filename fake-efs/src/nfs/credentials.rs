@@ -16,7 +16,7 @@ pub(super) const WRITE: u32 = 2;
 pub(super) const EXECUTE: u32 = 1;
 
 /// The user whose rights an operation has.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct User {
     pub(super) uid: u32,
     pub(super) gid: u32,

@@ -3,7 +3,7 @@
 //!
 //! A client repeats a request only over a new connection (RFC 7530 §3.1.1), with the same transaction id. So an answer is found
 //! by the client's address and identity, the transaction id, and a checksum of what was asked and as whom; and only by the
-//! connection that the request came over first, or one that was made later. Sessions (NFSv4.1) have slots for that.
+//! connection that the request came over first, or, where a client is known at the address, one that was made later. Sessions (NFSv4.1) have slots for that.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -20,6 +20,11 @@ const MAX_ANSWERS: usize = 1024;
 const MAX_CLIENTS: usize = 1024;
 /// Longest answer that is kept: some attributes stand behind the change, and data hardly ever.
 const MAX_ANSWER: usize = 4096;
+
+/// Most that all answers together may take, in bytes.
+const MAX_BYTES: usize = 64 << 20;
+/// What an entry takes beside its answer, about.
+const ENTRY: usize = 128;
 
 /// Which connection a request came over, counted through all of them.
 static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
@@ -50,8 +55,11 @@ impl Link {
         self.anew.store(true, Ordering::Relaxed);
     }
 
-    fn may_repeat(&self, kept: &Kept) -> bool {
-        self.number == kept.first || self.number > kept.newest && !self.anew.load(Ordering::Relaxed)
+    /// Over another connection only a client repeats anything: programs that never introduce themselves may count their transactions
+    /// as others at the same address do.
+    fn may_repeat(&self, kept: &Kept, is_client: impl FnOnce() -> bool) -> bool {
+        let later = || self.number > kept.newest && !self.anew.load(Ordering::Relaxed);
+        self.number == kept.first || later() && is_client()
     }
 }
 
@@ -87,7 +95,30 @@ struct Kept {
 
 /// The answers of one file system.
 #[derive(Debug, Default)]
-pub(super) struct Duplicates(Mutex<HashMap<Source, VecDeque<Kept>>>);
+pub(super) struct Duplicates(Mutex<Answers>);
+
+#[derive(Debug, Default)]
+struct Answers {
+    clients: HashMap<Source, VecDeque<Kept>>,
+    /// What all of it takes.
+    bytes: usize,
+}
+
+impl Kept {
+    fn bytes(&self) -> usize {
+        ENTRY + self.answer.as_ref().map_or(0, Vec::len)
+    }
+}
+
+impl Answers {
+    /// Forgets all of the client that was silent longest.
+    fn forget_silent(&mut self) {
+        let silent = self.clients.iter().min_by_key(|(_, kept)| kept.back().map(|kept| kept.at));
+        let Some(silent) = silent.map(|(source, _)| source.clone()) else { return };
+        let forgotten = self.clients.remove(&silent);
+        self.bytes -= forgotten.iter().flatten().map(Kept::bytes).sum::<usize>();
+    }
+}
 
 /// Checksum of what is asked, and as whom. The credential's stamp and machine name may differ in a repetition.
 pub(super) fn checksum(call: &Call, arguments: &[u8]) -> u64 {
@@ -100,10 +131,17 @@ pub(super) fn checksum(call: &Call, arguments: &[u8]) -> u64 {
 impl Duplicates {
     /// Looks a request up before anything of it is done, even what may be done twice: the file of its first operations may be gone
     /// since, by its own doing. The checksum is asked for only if there is something to compare it with. `None` if it is new.
-    pub(super) fn find(&self, source: &Source, link: &Link, xid: u32, checksum: impl FnOnce() -> u64) -> Option<Known> {
-        let clients = self.clients();
-        let same_number = |kept: &&Kept| kept.xid == xid && link.may_repeat(kept);
-        let mut candidates = clients.get(source)?.iter().rev().filter(same_number).peekable();
+    pub(super) fn find(
+        &self,
+        source: &Source,
+        link: &Link,
+        xid: u32,
+        checksum: impl FnOnce() -> u64,
+        is_client: impl Fn() -> bool,
+    ) -> Option<Known> {
+        let answers = self.answers();
+        let same_number = |kept: &&Kept| kept.xid == xid && link.may_repeat(kept, &is_client);
+        let mut candidates = answers.clients.get(source)?.iter().rev().filter(same_number).peekable();
         candidates.peek()?;
         let checksum = checksum();
         let kept = candidates.find(|kept| kept.checksum == checksum)?;
@@ -111,21 +149,28 @@ impl Duplicates {
     }
 
     /// Looks a request up, and remembers that it is being done if it is new.
-    pub(super) fn begin(&self, source: &Source, link: &Link, xid: u32, checksum: u64) -> Known {
-        let mut clients = self.clients();
-        if clients.len() >= MAX_CLIENTS && !clients.contains_key(source) {
-            let silent = clients.iter().min_by_key(|(_, kept)| kept.back().map(|kept| kept.at));
-            let silent = silent.map(|(source, _)| source.clone());
-            silent.and_then(|source| clients.remove(&source));
+    pub(super) fn begin(
+        &self,
+        source: &Source,
+        link: &Link,
+        xid: u32,
+        checksum: u64,
+        is_client: impl Fn() -> bool,
+    ) -> Known {
+        let mut answers = self.answers();
+        if answers.bytes >= MAX_BYTES || answers.clients.len() >= MAX_CLIENTS && !answers.clients.contains_key(source) {
+            answers.forget_silent();
         }
+        let Answers { clients, bytes } = &mut *answers;
         let kept = clients.entry(source.clone()).or_default();
-        let same = |kept: &&Kept| kept.xid == xid && kept.checksum == checksum && link.may_repeat(kept);
+        let same = |kept: &&Kept| kept.xid == xid && kept.checksum == checksum && link.may_repeat(kept, &is_client);
         if let Some(kept) = kept.iter().rev().find(same) {
             return kept.answer.clone().map_or(Known::Running, Known::Answered);
         }
         if kept.len() >= MAX_ANSWERS {
-            kept.pop_front();
+            *bytes -= kept.pop_front().map_or(0, |oldest| oldest.bytes());
         }
+        *bytes += ENTRY;
         let newest = CONNECTIONS.load(Ordering::Relaxed).saturating_sub(1);
         kept.push_back(Kept { xid, checksum, first: link.number, newest, at: Instant::now(), answer: None });
         Known::New(Ticket { xid, checksum, connection: link.number })
@@ -133,29 +178,33 @@ impl Duplicates {
 
     /// Keeps the answer of a request that was new.
     pub(super) fn end(&self, source: &Source, ticket: Ticket, answer: &[u8]) {
-        let mut clients = self.clients();
+        let mut answers = self.answers();
+        let Answers { clients, bytes } = &mut *answers;
         let Some(kept) = clients.get_mut(source) else { return };
         let same =
             |kept: &Kept| (kept.xid, kept.checksum, kept.first) == (ticket.xid, ticket.checksum, ticket.connection);
         let Some(at) = kept.iter().rposition(same) else { return };
         if answer.len() > MAX_ANSWER {
-            kept.remove(at);
+            *bytes -= kept.remove(at).map_or(0, |removed| removed.bytes());
         } else {
             kept[at].answer = Some(answer.to_vec());
+            *bytes += answer.len();
         }
     }
 
     /// Forgets clients that have been silent for so long.
     pub(super) fn sweep(&self, silent: Duration) {
-        self.clients().retain(|_, kept| kept.back().is_some_and(|kept| kept.at.elapsed() <= silent));
+        let mut answers = self.answers();
+        answers.clients.retain(|_, kept| kept.back().is_some_and(|kept| kept.at.elapsed() <= silent));
+        answers.bytes = answers.clients.values().flatten().map(Kept::bytes).sum();
     }
 
     /// Forgets everything, as a server that restarts does.
     pub(super) fn clear(&self) {
-        self.clients().clear();
+        *self.answers() = Answers::default();
     }
 
-    fn clients(&self) -> std::sync::MutexGuard<'_, HashMap<Source, VecDeque<Kept>>> {
+    fn answers(&self) -> std::sync::MutexGuard<'_, Answers> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -175,56 +224,100 @@ mod tests {
         }
     }
 
+    fn begin(cache: &Duplicates, source: &Source, link: &Link, xid: u32, checksum: u64) -> Known {
+        cache.begin(source, link, xid, checksum, || true)
+    }
+
+    fn find(
+        cache: &Duplicates,
+        source: &Source,
+        link: &Link,
+        xid: u32,
+        checksum: impl FnOnce() -> u64,
+    ) -> Option<Known> {
+        cache.find(source, link, xid, checksum, || true)
+    }
+
+    #[test]
+    fn where_no_client_is_known_a_connection_repeats_only_its_own_requests() {
+        let (cache, a, first) = (Duplicates::default(), source("a"), Link::new());
+        let begun = ticket(begin(&cache, &a, &first, 7, 1));
+        cache.end(&a, begun, b"done");
+        let again = Known::Answered(b"done".to_vec());
+        assert_eq!(cache.find(&a, &first, 7, || 1, || false).as_ref(), Some(&again));
+        let later = Link::new();
+        assert_eq!(cache.find(&a, &later, 7, || 1, || false), None);
+        ticket(cache.begin(&a, &later, 7, 1, || false));
+    }
+
     #[test]
     fn an_answer_is_found_over_the_same_connection_or_a_later_one() {
         let (cache, a) = (Duplicates::default(), source("a"));
         let (first, beside) = (Link::new(), Link::new());
-        let begun = ticket(cache.begin(&a, &first, 7, 1));
-        assert_eq!(cache.begin(&a, &first, 7, 1), Known::Running);
+        let begun = ticket(begin(&cache, &a, &first, 7, 1));
+        assert_eq!(begin(&cache, &a, &first, 7, 1), Known::Running);
         cache.end(&a, begun, b"done");
         let again = Known::Answered(b"done".to_vec());
-        assert_eq!(cache.find(&a, &first, 7, || 1).as_ref(), Some(&again));
-        assert_eq!(cache.find(&a, &Link::new(), 7, || 1).as_ref(), Some(&again));
-        assert_eq!(cache.find(&a, &first, 7, || 2), None);
-        assert_eq!(cache.find(&a, &first, 8, || panic!("nothing to compare with")), None);
-        assert_eq!(cache.begin(&a, &first, 7, 1), again);
-        assert_eq!(cache.begin(&a, &Link::new(), 7, 1), again);
-        ticket(cache.begin(&a, &beside, 7, 1));
-        ticket(cache.begin(&a, &first, 8, 1));
-        ticket(cache.begin(&a, &first, 7, 2));
-        ticket(cache.begin(&source("b"), &first, 7, 1));
+        assert_eq!(find(&cache, &a, &first, 7, || 1).as_ref(), Some(&again));
+        assert_eq!(find(&cache, &a, &Link::new(), 7, || 1).as_ref(), Some(&again));
+        assert_eq!(find(&cache, &a, &first, 7, || 2), None);
+        assert_eq!(find(&cache, &a, &first, 8, || panic!("nothing to compare with")), None);
+        assert_eq!(begin(&cache, &a, &first, 7, 1), again);
+        assert_eq!(begin(&cache, &a, &Link::new(), 7, 1), again);
+        ticket(begin(&cache, &a, &beside, 7, 1));
+        ticket(begin(&cache, &a, &first, 8, 1));
+        ticket(begin(&cache, &a, &first, 7, 2));
+        ticket(begin(&cache, &source("b"), &first, 7, 1));
     }
 
     #[test]
     fn who_introduces_itself_repeats_only_its_own_requests() {
         let (cache, a, first) = (Duplicates::default(), source("a"), Link::new());
-        let begun = ticket(cache.begin(&a, &first, 7, 1));
+        let begun = ticket(begin(&cache, &a, &first, 7, 1));
         cache.end(&a, begun, b"done");
         let later = Link::new();
         later.begin_anew();
-        let begun = ticket(cache.begin(&a, &later, 7, 1));
+        let begun = ticket(begin(&cache, &a, &later, 7, 1));
         cache.end(&a, begun, b"other");
-        assert_eq!(cache.begin(&a, &later, 7, 1), Known::Answered(b"other".to_vec()));
+        assert_eq!(begin(&cache, &a, &later, 7, 1), Known::Answered(b"other".to_vec()));
+    }
+
+    #[test]
+    fn all_answers_together_are_bounded() {
+        let (cache, link) = (Duplicates::default(), Link::new());
+        let answer = [0; MAX_ANSWER];
+        for client in 0..MAX_BYTES / MAX_ANSWER / 100 {
+            for xid in 0..150 {
+                let source = source(&client.to_string());
+                let begun = ticket(begin(&cache, &source, &link, xid, 1));
+                cache.end(&source, begun, &answer);
+                assert!(cache.answers().bytes <= MAX_BYTES + MAX_ANSWER + ENTRY);
+            }
+        }
+        let answers = cache.answers();
+        let counted: usize = answers.clients.values().flatten().map(Kept::bytes).sum();
+        assert_eq!(answers.bytes, counted);
+        assert!(counted > MAX_BYTES / 2, "no more than need be is forgotten");
     }
 
     #[test]
     fn the_cache_is_bounded() {
         let (cache, a, link) = (Duplicates::default(), source("a"), Link::new());
         for xid in 0..=MAX_ANSWERS as u32 {
-            let begun = ticket(cache.begin(&a, &link, xid, 1));
+            let begun = ticket(begin(&cache, &a, &link, xid, 1));
             cache.end(&a, begun, b"done");
         }
-        assert_eq!(cache.clients()[&a].len(), MAX_ANSWERS);
-        ticket(cache.begin(&a, &link, 0, 1));
+        assert_eq!(cache.answers().clients[&a].len(), MAX_ANSWERS);
+        ticket(begin(&cache, &a, &link, 0, 1));
         for client in 0..=MAX_CLIENTS {
-            ticket(cache.begin(&source(&client.to_string()), &link, 1, 1));
+            ticket(begin(&cache, &source(&client.to_string()), &link, 1, 1));
         }
-        assert_eq!(cache.clients().len(), MAX_CLIENTS);
-        assert!(!cache.clients().contains_key(&a), "the one that was silent longest goes");
-        let long = ticket(cache.begin(&source("1"), &link, 9, 9));
+        assert_eq!(cache.answers().clients.len(), MAX_CLIENTS);
+        assert!(!cache.answers().clients.contains_key(&a), "the one that was silent longest goes");
+        let long = ticket(begin(&cache, &source("1"), &link, 9, 9));
         cache.end(&source("1"), long, &[0; MAX_ANSWER + 1]);
-        ticket(cache.begin(&source("1"), &link, 9, 9));
+        ticket(begin(&cache, &source("1"), &link, 9, 9));
         cache.sweep(Duration::ZERO);
-        assert!(cache.clients().is_empty());
+        assert!(cache.answers().clients.is_empty());
     }
 }

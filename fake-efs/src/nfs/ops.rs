@@ -69,6 +69,12 @@ pub(super) fn is_legal(number: u32, minor_version: u32) -> bool {
     (ACCESS..=if minor_version == 0 { RELEASE_LOCKOWNER } else { RECLAIM_COMPLETE }).contains(&number)
 }
 
+/// Whether 4.1 must not have an operation of 4.0 (RFC 8881 §17): it answers NOTSUPP, wherever it stands and whatever else is wrong.
+pub(super) fn is_given_up(number: u32, minor_version: u32) -> bool {
+    let given_up = matches!(number, OPEN_CONFIRM | RENEW | SETCLIENTID | SETCLIENTID_CONFIRM | RELEASE_LOCKOWNER);
+    minor_version > 0 && given_up
+}
+
 /// Operations that may stand alone in a request outside a session.
 pub(super) fn works_without_session(number: u32) -> bool {
     matches!(number, BIND_CONN_TO_SESSION | EXCHANGE_ID | CREATE_SESSION | DESTROY_SESSION | DESTROY_CLIENTID)
@@ -102,6 +108,7 @@ pub(super) fn needs_file(number: u32) -> bool {
             | CLOSE
             | COMMIT
             | CREATE
+            | DELEGRETURN
             | GETATTR
             | GETFH
             | LINK
@@ -147,6 +154,7 @@ pub(super) fn run(
         CLOSE => open::close(compound, arguments, result),
         COMMIT => io::commit(compound, arguments, result),
         CREATE => names::create(compound, arguments, result),
+        DELEGRETURN => open::return_delegation(compound, arguments),
         GETATTR => files::get_attributes(compound, arguments, result),
         GETFH => files::get_handle(compound, result),
         LINK => names::link(compound, arguments, result),
@@ -182,7 +190,6 @@ pub(super) fn run(
         TEST_STATEID => sessions::test_stateids(compound, arguments, result),
         DESTROY_CLIENTID => sessions::destroy_client(compound, arguments),
         RECLAIM_COMPLETE => sessions::reclaim_complete(compound, arguments),
-        DELEGRETURN => Err(Status::BadStateId),
         BACKCHANNEL_CTL | DELEGPURGE | OPENATTR => Err(Status::NotSupp),
         // Directory delegations, pNFS, SSV: legal in 4.1, and not supported by EFS. Their arguments need not be read,
         // because an error ends the request.
@@ -197,7 +204,6 @@ fn run_legacy(compound: &mut Compound<'_>, number: u32, arguments: &mut Decoder<
         SETCLIENTID => legacy::set_client_id(compound, arguments, result),
         SETCLIENTID_CONFIRM => legacy::confirm_client_id(compound, arguments),
         RELEASE_LOCKOWNER => legacy::release_lock_owner(compound, arguments),
-        DELEGRETURN => Err(Status::BadStateId),
         _ => Err(Status::NotSupp),
     }
 }

@@ -93,8 +93,21 @@ impl Peer {
         Ok(root.id)
     }
 
-    /// Whether this is the root, above which the connection sees nothing.
-    pub(super) fn is_root(&self, id: FileId) -> bool {
-        id == self.admission.store.root() || *self.root.lock().unwrap_or_else(PoisonError::into_inner) == Some(id)
+    /// The directory above one, as far as the connection sees any: nothing above its root, and nothing around a directory that isn't
+    /// below it, whose handle it has from elsewhere or from before the directory was moved away.
+    pub(super) fn parent(&self, id: FileId) -> Result<FileId, Status> {
+        let (store, root) = (&self.admission.store, self.root()?);
+        if id == root {
+            return Err(Status::NoEnt);
+        }
+        let parent = store.parent(id)?;
+        let mut above = parent;
+        while above != root {
+            if above == store.root() {
+                return Err(Status::NoEnt);
+            }
+            above = store.parent(above)?;
+        }
+        Ok(parent)
     }
 }

@@ -22,7 +22,7 @@ use clients::Exchange;
 pub(super) use clients::{Claimant, ExchangeRequest, Owner};
 pub(super) use legacy::{Answered, Callback, Introduction, OwnerName, OwnerSequence, Step};
 pub(super) use locks::{LockRequest, Locker};
-pub(super) use opens::{Access, IoRight};
+pub(super) use opens::{Access, IoRight, Opener};
 pub(super) use ranges::{Conflict, Range};
 pub(super) use sessions::{Channel, MAX_SLOTS, Origin, RequestSize, SequenceRequest, SequenceStart, SessionId};
 pub(super) use stateid::Stateid;

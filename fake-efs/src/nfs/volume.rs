@@ -65,6 +65,8 @@ pub(super) enum NoRoot {
     Missing(String),
     #[error("root directory {0} is not a directory")]
     NotADirectory(String),
+    #[error("root directory {0:?} has a name that no file can have")]
+    Impossible(String),
 }
 
 /// Finds the directory that is `/` for a connection. A missing one is made as the access point says; missing directories
@@ -73,6 +75,9 @@ pub(super) fn root_directory(admission: &Admission) -> Result<Attributes, NoRoot
     let (store, path) = (&*admission.store, &admission.root_path);
     let failed = |source| NoRoot::Store { path: path.clone(), source };
     let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
+    if names.iter().any(|name| name.contains('\0') || matches!(*name, "." | "..")) {
+        return Err(NoRoot::Impossible(path.clone()));
+    }
     let mut at = store.root();
     for (index, name) in names.iter().enumerate() {
         let is_last = index + 1 == names.len();

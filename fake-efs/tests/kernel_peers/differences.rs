@@ -93,6 +93,17 @@ struct WholeDifference {
 /// All differences of operations that we know and accept. `docs/nfs.md` shows the same table.
 const DIFFERENCES: &[Difference] = &[
     Difference {
+        peers: BOTH,
+        what: "what another user's client holds, in 4.0",
+        why: "BAD_STATEID but for who opened the file or introduced the client, since no session says who asks; there anybody changes and ends it",
+        applies: |case| {
+            case.minor == 0
+                && case.names_anothers()
+                && case.ours.status == Status::BadStateId as u32
+                && !matches!(case.act, Some(Act::Read(..) | Act::Write(..) | Act::SetSize(..)))
+        },
+    },
+    Difference {
         peers: ALL,
         what: "a handle that was not given out",
         why: "handles here carry a check value, so that nobody leaves an access point's directory by making one up; theirs may name a file, or are STALE",
@@ -263,7 +274,7 @@ const DIFFERENCES: &[Difference] = &[
     Difference {
         peers: BOTH,
         what: "OPEN_CONFIRM after one with a wrong number, in 4.0",
-        why: "the wrong number shows that the OPEN was an old one, and it is given up; there it stays",
+        why: "RFC 7530 §16.18.4: the wrong number shows that the OPEN was an old one, and it is given up; there it stays",
         applies: |case| {
             case.minor == 0
                 && matches!(case.act, Some(Act::Confirm(..)))

@@ -263,14 +263,24 @@ pub(crate) fn exchange_id(name: &str, verifier: u8, flags: u32) -> Op {
     })
 }
 
-/// EXCHANGE_ID that asks for state protection by a machine's credentials (1) or by a secret (2).
-pub(crate) fn exchange_id_protected(how: u32) -> Op {
+/// EXCHANGE_ID that asks for state protection by a machine's credentials.
+pub(crate) fn exchange_id_of_machine() -> Op {
     op(42, |e| {
-        e.fixed(&[1; 8]).opaque(b"protected").u32(0).u32(how).words(&[]).words(&[]);
-        if how == 2 {
-            e.u32(0).u32(0).u32(1).u32(1);
+        e.fixed(&[1; 8]).opaque(b"protected").u32(0).u32(1).words(&[]).words(&[]).u32(0);
+    })
+}
+
+/// EXCHANGE_ID that asks for state protection by a secret: so many algorithms of both kinds, and versions of the secret.
+pub(crate) fn exchange_id_of_secret([hashes, ciphers]: [u32; 2], window: u32) -> Op {
+    op(42, |e| {
+        e.fixed(&[1; 8]).opaque(b"protected").u32(0).u32(2).words(&[]).words(&[]);
+        for count in [hashes, ciphers] {
+            e.u32(count);
+            (0..count).for_each(|_| {
+                e.opaque(&[6, 5, 43, 14, 3, 2, 26]);
+            });
         }
-        e.u32(0);
+        e.u32(window).u32(1).u32(0);
     })
 }
 

@@ -30,11 +30,16 @@ impl Legacy {
 
     /// Opens and confirms with the numbers 1 and 2.
     fn open(&mut self, name: &[u8]) -> ([u8; 16], Vec<u8>) {
-        let op = self.open_op(1, 3, name);
+        self.open_after(0, name)
+    }
+
+    /// Opens and confirms with the two numbers after this one.
+    fn open_after(&mut self, seqid: u32, name: &[u8]) -> ([u8; 16], Vec<u8>) {
+        let op = self.open_op(seqid + 1, 3, name);
         let mut reply = self.run(&[putrootfh(), op, getfh()]);
         let stateid = reply.op(24).op(18).open();
         let handle = reply.op(10).opaque();
-        let mut reply = self.run(&[putfh(&handle), stateid_op(20, stateid, 2)]);
+        let mut reply = self.run(&[putfh(&handle), stateid_op(20, stateid, seqid + 2)]);
         (reply.op(22).op(20).stateid(), handle)
     }
 }
@@ -187,6 +192,16 @@ fn an_operation_without_a_number_is_not_done_again_when_its_reply_was_lost() {
 #[test]
 fn another_request_or_client_is_not_taken_for_a_repetition() {
     let (running, mut legacy) = setup();
+    running.policy(|policy| policy.access_point_id = Some("fsap-nobody".to_owned()));
+    let mut nobody = Legacy(Wire::connect(running.address));
+    let file = [putrootfh(), create(7, b"pipe", (&[], &[]))];
+    assert_eq!(status(&nobody.run(&file)), None);
+    assert_eq!(status(&nobody.run(&[putrootfh(), remove(b"pipe")])), None);
+    let mut same_number = Legacy(Wire::connect(running.address));
+    same_number.0.xid = nobody.0.xid - 2;
+    assert_eq!(status(&same_number.run(&file)), None, "done once more, since nobody there has introduced itself");
+    assert_eq!(status(&same_number.run(&[putrootfh(), lookup(b"pipe")])), None, "and not from memory");
+    running.policy(|policy| policy.access_point_id = None);
     let mut beside = Legacy(Wire::connect(running.address));
     assert_eq!(status(&beside.run(&[putrootfh()])), None);
     let make = [putrootfh(), mkdir(b"made")];
@@ -435,7 +450,7 @@ fn special_files_are_told_from_links_only_since_4_1() {
 #[test]
 fn operations_of_4_1_are_illegal() {
     let (_running, mut legacy) = setup();
-    for number in [40, 42, 43, 53, 58] {
+    for number in (0..3).chain(40..=60).chain([10_044]) {
         let mut reply = legacy.run(&[words(number, &[0; 8])]);
         assert_eq!(reply.head(), (10_044, Status::OpIllegal as u32));
     }
@@ -488,4 +503,146 @@ fn a_request_whose_file_is_gone_since_is_answered_again() {
     let mut again = Legacy(again.0.reconnect(running.address));
     let repeated = again.run(&removal);
     assert_eq!((status(&repeated), repeated.rest()), (None, first.rest()));
+}
+
+/// RFC 7530 §16.30.5: a lease is renewed for who introduced the client, or has a file open by it.
+#[test]
+fn a_lease_is_renewed_only_for_who_introduced_the_client_or_has_a_file_open() {
+    let (_running, mut legacy) = setup();
+    let client = legacy.0.client;
+    let renew = words(30, &[(client >> 32) as u32, client as u32]);
+    let mut as_user = |uid: u32, ops: &[Op]| {
+        legacy.0.uid = uid;
+        legacy.run(ops)
+    };
+    let refused = Some(Status::Access);
+    assert_eq!(status(&as_user(0, std::slice::from_ref(&renew))), None);
+    assert_eq!(status(&as_user(1000, std::slice::from_ref(&renew))), refused);
+    let mut opened = as_user(1000, &[putrootfh(), Open { seqid: 1, ..plain_open(client, b"mine") }.encode(), getfh()]);
+    let stateid = opened.op(24).op(18).open();
+    let handle = opened.op(10).opaque();
+    assert_eq!(status(&as_user(1000, std::slice::from_ref(&renew))), None);
+    assert_eq!(status(&as_user(1001, std::slice::from_ref(&renew))), refused, "another user's open is not theirs");
+    let confirmed = as_user(1000, &[putfh(&handle), stateid_op(20, stateid, 2)]).op(22).op(20).stateid();
+    assert_eq!(status(&as_user(1000, &[putfh(&handle), close(confirmed, 3)])), None);
+    assert_eq!(status(&as_user(1000, &[renew])), refused, "nothing is open any more");
+}
+
+/// RFC 7530 §9.1.4: there is no session to show on whose behalf a request is made, so that only who has opened a file, or has
+/// introduced the client, changes or ends what is held of it.
+#[test]
+fn what_is_held_is_changed_only_for_who_opened_the_file_or_introduced_the_client() {
+    let running = populated();
+    let mut legacy = Legacy(Wire::connect(running.address));
+    legacy.establish("host", 1);
+    let client = legacy.0.client;
+    // A user who has a client of its own, and one who has nothing here.
+    let mut stranger = Legacy(Wire::connect(running.address));
+    stranger.0.uid = 2000;
+    stranger.establish("stranger", 1);
+    let own = stranger.0.client;
+    let bad = Some(Status::BadStateId);
+
+    legacy.0.uid = 1000;
+    let op = Open { seqid: 1, access: 3, ..plain_open(client, b"mine") }.encode();
+    let mut opened = legacy.run(&[putrootfh(), op, getfh()]);
+    let stateid = opened.op(24).op(18).open();
+    let handle = opened.op(10).opaque();
+    let mut foreign = |op: &Op| {
+        for uid in [2000, 3000] {
+            stranger.0.uid = uid;
+            assert_eq!(status(&stranger.run(&[putfh(&handle), op.clone()])), bad, "operation {} as {uid}", op[3]);
+        }
+    };
+    let mut own_turn = |uid: u32, op: &Op| {
+        legacy.0.uid = uid;
+        let mut reply = legacy.run(&[putfh(&handle), op.clone()]);
+        assert_eq!(status(&reply), None, "operation {} as {uid}", op[3]);
+        reply.op(22).head();
+        reply.stateid()
+    };
+    let confirm = stateid_op(20, stateid, 2);
+    foreign(&confirm);
+    let stateid = own_turn(1000, &confirm);
+    // Somebody else's turn leaves the owner's number as it is, and nothing locked.
+    foreign(&lock_as(2, (stateid, 3), own, b"l", 0));
+    let first = lock_as(2, (stateid, 3), client, b"l", 0);
+    foreign(&first);
+    let held = own_turn(1000, &first);
+    let more = lock_again(1, held, 1);
+    foreign(&more);
+    let held = own_turn(1000, &more);
+    let unlock = |seqid: u32| {
+        let mut op = locku(0, 5, held);
+        op[8..12].copy_from_slice(&seqid.to_be_bytes());
+        op
+    };
+    foreign(&unlock(2));
+    let narrower = |seqid: u32, access: u32| {
+        let mut op = downgrade(stateid, access, 0);
+        op[20..24].copy_from_slice(&seqid.to_be_bytes());
+        op
+    };
+    foreign(&narrower(4, 3));
+    foreign(&close(stateid, 4));
+    // What Linux sends as whoever closed last takes nothing away.
+    let release = [&words(39, &[(client >> 32) as u32, client as u32, 1])[..], b"l\0\0\0"].concat();
+    let denied = [putfh(&handle), lockt(2, 0, 1, own, b"other")];
+    let mut anybody = Legacy(Wire::connect(running.address));
+    anybody.0.uid = 3000;
+    assert_eq!(status(&anybody.run(&[release])), Some(Status::LocksHeld));
+    assert_eq!(status(&anybody.run(&denied)), Some(Status::Denied));
+    // The machine may speak for its users.
+    own_turn(0, &unlock(2));
+    let stateid = own_turn(0, &narrower(4, 3));
+    let closed = close(stateid, 5);
+    own_turn(0, &closed);
+}
+
+/// RFC 7530 §16.16.5: `share_access` is one of three words, and claims by handle came with 4.1.
+#[test]
+fn what_came_with_4_1_is_unknown_to_open_and_to_attributes() {
+    let (_running, mut legacy) = setup();
+    for (seqid, access) in [(1, 0x0401), (2, 0x0001_0001), (3, 4), (4, 0)] {
+        let op = legacy.open_op(seqid, access, b"f");
+        assert_eq!(status(&legacy.run(&[putrootfh(), op])), Some(Status::Inval), "{access:#x}");
+    }
+    for kind in 4..=7 {
+        let op = Open { seqid: 5, claim: (kind, vec![0; 20]), ..plain_open(legacy.0.client, b"") }.encode();
+        assert_eq!(status(&legacy.run(&[putrootfh(), lookup(b"f"), op])), Some(Status::BadXdr), "claim {kind}");
+    }
+    let not_supported = Some(Status::AttrNotSupp);
+    assert_eq!(status(&legacy.run(&[putrootfh(), verify((&[75], &[0; 4]))])), not_supported);
+    assert_eq!(status(&legacy.run(&[putrootfh(), setattr(ANONYMOUS, (&[75], &[0; 4]))])), not_supported);
+    // Version 0 is one before the first.
+    let (mut stateid, handle) = legacy.open_after(5, b"f");
+    assert_eq!(status(&legacy.run(&[putfh(&handle), read(stateid, 0, 1)])), None);
+    stateid[..4].fill(0);
+    assert_eq!(status(&legacy.run(&[putfh(&handle), read(stateid, 0, 1)])), Some(Status::OldStateId));
+    assert_eq!(status(&legacy.run(&[words(8, &[0; 4])])), Some(Status::NoFileHandle));
+    assert_eq!(status(&legacy.run(&[putrootfh(), words(8, &[9; 4])])), Some(Status::StaleStateId));
+}
+
+/// RFC 7530 §9.1.7: a repetition is of the same request, and somebody else's is another one.
+#[test]
+fn nobody_is_told_what_another_user_was_answered() {
+    let (_running, mut legacy) = setup();
+    let open_private = [putrootfh(), legacy.open_op(1, 3, b"private"), getfh()];
+    let first = legacy.run(&open_private);
+    assert_eq!(status(&first), None);
+    legacy.0.uid = 1000;
+    // In the place of one that is not confirmed it is an OPEN like others, which this user may not do.
+    assert_eq!(status(&legacy.run(&open_private)), Some(Status::Access));
+    legacy.0.uid = 0;
+    let (_, handle) = legacy.open_after(5, b"private");
+    let close_twice = |stateid| [putfh(&handle), close(stateid, 9)];
+    let open_again = [putrootfh(), legacy.open_op(8, 3, b"private")];
+    let stateid = legacy.run(&open_again).op(24).op(18).open();
+    legacy.0.uid = 1000;
+    assert_eq!(status(&legacy.run(&open_again)), Some(Status::BadSeqId));
+    legacy.0.uid = 0;
+    assert_eq!(status(&legacy.run(&open_again)), None, "a repetition");
+    assert_eq!(status(&legacy.run(&close_twice(stateid))), None);
+    legacy.0.uid = 1000;
+    assert_eq!(status(&legacy.run(&close_twice(stateid))), Some(Status::BadSeqId));
 }

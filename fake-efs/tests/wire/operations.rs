@@ -231,6 +231,14 @@ cases! { 0:
     backchannel_ctl: [words(40, &[0, 0])] => Status::NotSupp;
     delegpurge: [words(7, &[0, 0])] => Status::NotSupp;
     delegreturn: [words(8, &[0, 0, 0, 0])] => Status::BadStateId;
+    delegreturn_of_an_earlier_life_s: [words(8, &[9, 9, 9, 9])] => Status::BadStateId;
+    open_that_would_like_a_delegation: [Open { access: 0x0003_0103, ..plain_open(0, b"f") }.encode()] => OK;
+    open_that_would_like_none: [Open { access: 0x0401, ..plain_open(0, b"f") }.encode()] => OK;
+    open_that_would_like_something_unknown: [Open { access: 0x0601, ..plain_open(0, b"f") }.encode()] => Status::Inval;
+    open_with_an_unknown_bit: [Open { access: 0x0010_0001, ..plain_open(0, b"f") }.encode()] => Status::Inval;
+    getattr_beyond_all_numbers: [words(9, &[6, 0, 0, 0, 0, 0, 4])] => OK;
+    verify_beyond_all_numbers: [words(37, &[6, 0, 0, 0, 0, 0, 4, 0])] => Status::AttrNotSupp;
+    setattr_beyond_all_numbers: [words(34, &[0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 4, 0])] => Status::AttrNotSupp;
     get_dir_delegation: [words(46, &[0; 12])] => Status::NotSupp;
     getdeviceinfo: [words(47, &[0; 8])] => Status::NotSupp;
     getdevicelist: [words(48, &[0; 8])] => Status::NotSupp;
@@ -314,6 +322,7 @@ fn operations_on_nothing_need_a_file_handle() {
         lockt(1, 0, 1, client, b"o"),
         locku(0, 1, [9; 16]),
         words(58, &[1]),
+        words(8, &[0, 0, 0, 0]),
     ];
     for op in ops {
         let number = op[3];
@@ -352,6 +361,7 @@ fn every_operation_with_cut_arguments_is_malformed() {
         setattr(ANONYMOUS, (&[33], &mode(0o600))),
         verify((&[33], &mode(0o600))),
         write(ANONYMOUS, 0, 0, b"data"),
+        words(8, &[9; 4]),
         free_stateid([9; 16]),
         test_stateid(&[[9; 16]]),
         words(52, &[0]),

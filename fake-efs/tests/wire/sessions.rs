@@ -65,8 +65,16 @@ fn exchange_id_checks_its_flags_and_protection() {
     assert_eq!(status(&mut wire, &[exchange_id("x", 1, 0x0800_0000)]), Status::Inval as u32);
     assert_eq!(status(&mut wire, &[exchange_id("x", 1, 0x0007_0003)]), OK);
     assert_eq!(status(&mut wire, &[exchange_id("unknown", 1, 0x4000_0000)]), Status::NoEnt as u32);
-    assert_eq!(status(&mut wire, &[exchange_id_protected(1)]), Status::Inval as u32, "there is no Kerberos");
-    assert_eq!(status(&mut wire, &[exchange_id_protected(2)]), Status::EncrAlgUnsupp as u32);
+    assert_eq!(status(&mut wire, &[exchange_id_of_machine()]), Status::Inval as u32, "there is no Kerberos");
+    for (algorithms, window, expected) in [
+        ([0, 1], 1, Status::Inval),
+        ([1, 0], 1, Status::Inval),
+        ([1, 1], 0, Status::Inval),
+        ([1, 1], 1, Status::EncrAlgUnsupp),
+        ([100, 100], 1, Status::EncrAlgUnsupp),
+    ] {
+        assert_eq!(status(&mut wire, &[exchange_id_of_secret(algorithms, window)]), expected as u32, "{algorithms:?}");
+    }
     wire.establish("known", 1);
     assert_eq!(status(&mut wire, &[exchange_id("known", 1, 0x4000_0000)]), OK);
     assert_eq!(status(&mut wire, &[exchange_id("known", 2, 0x4000_0000)]), Status::NotSame as u32);
@@ -112,6 +120,112 @@ fn a_client_belongs_to_who_introduced_it() {
     assert_ne!(other, client);
     assert_eq!(as_user(8, create_session(client, 2)).status, Status::StaleClientId as u32);
     assert_eq!(as_user(7, create_session(other, 1)).status, OK);
+}
+
+/// RFC 8881 §18.35.3: nothing is bound to the principal that made it, because the server does not say that it is
+/// (EXCHGID4_FLAG_BIND_PRINC_STATEID). A session is its client's, whoever of its users asks; Linux sends them all over root's.
+#[test]
+fn a_session_serves_all_users_of_its_client_and_no_other_s() {
+    let running = populated();
+    let mut root = Wire::session(running.address, "root");
+    let (stateid, handle) = root.open("f", 3);
+    let lock_f = lock(2, 0, 5, stateid, root.client, b"l");
+    let held = root.run(&[putfh(&handle), lock_f]).op(22).op(12).stateid();
+    let mut own = Wire::session(running.address, "own");
+    let bad = Status::BadStateId as u32;
+    // In another client's session the state is none, whoever asks.
+    for uid in [0, 8] {
+        own.uid = uid;
+        let mut tested = own.run(&[test_stateid(&[stateid, held])]);
+        assert_eq!(tested.op(55).words(), [bad, bad]);
+        let ops = [
+            free_stateid(held),
+            free_stateid(stateid),
+            locku(0, 5, held),
+            lock_more(1, 0, 9, 1, held),
+            lock(1, 9, 1, stateid, own.client, b"l"),
+            downgrade(stateid, 1, 0),
+            close(stateid, 0),
+            read(stateid, 0, 1),
+            write(stateid, 0, 0, b"x"),
+            setattr(stateid, (&[4], &[0; 8])),
+        ];
+        for op in ops {
+            let number = op[3];
+            assert_eq!(own.run(&[putfh(&handle), op]).status, bad, "operation {number} as {uid}");
+        }
+    }
+    // In its own session it is, for all users.
+    root.uid = 8;
+    assert_eq!(root.run(&[test_stateid(&[stateid, held])]).op(55).words(), [OK, OK]);
+    assert_eq!(root.run(&[reclaim_complete()]).status, Status::CompleteAlready as u32);
+    let session = root.session;
+    assert_eq!(status(&mut root, &[bind_connection(session, 1)]), OK);
+    for op in [locku(0, 5, held), free_stateid(bumped(held)), close(stateid, 0)] {
+        let number = op[3];
+        assert_eq!(root.run(&[putfh(&handle), op]).status, OK, "operation {number}");
+    }
+}
+
+/// RFC 8881 §2.10.6.1.3.1: the answer that is kept was for one user, and is not shown to another.
+#[test]
+fn a_repetition_by_another_user_is_a_false_one() {
+    let running = populated();
+    let mut root = Wire::session(running.address, "root");
+    let ask = [sequence(root.session, 1, 0, 0, true), putrootfh(), lookup(b"f"), read(ANONYMOUS, 0, 10)];
+    let first = root.compound(1, &ask);
+    assert_eq!(first.status, OK);
+    let mut beside = Wire::connect(running.address);
+    for (uid, gid, gids, expected) in [
+        (0, 0, vec![], OK),
+        (1000, 0, vec![], Status::SeqFalseRetry as u32),
+        (0, 1000, vec![], Status::SeqFalseRetry as u32),
+        (0, 0, vec![7], Status::SeqFalseRetry as u32),
+    ] {
+        (beside.uid, beside.gid, beside.gids) = (uid, gid, gids);
+        let again = beside.compound(1, &ask);
+        assert_eq!(again.status, expected, "{uid} {gid}");
+        assert_eq!(again.rest() == first.rest(), expected == OK);
+    }
+}
+
+/// The state id's next version.
+fn bumped(mut stateid: [u8; 16]) -> [u8; 16] {
+    stateid[3] += 1;
+    stateid
+}
+
+/// RFC 8881 §17: what 4.1 has given up of 4.0 is NOTSUPP before anything else is looked at.
+#[test]
+fn what_4_1_has_given_up_is_not_supported_wherever_it_stands() {
+    let running = populated();
+    let mut wire = Wire::session(running.address, "wire");
+    for number in [20, 30, 35, 36, 39] {
+        let expected = (number, Status::NotSupp as u32);
+        // Without arguments, file or session.
+        assert_eq!(wire.run(&[words(number, &[])]).head(), expected, "in a session");
+        assert_eq!(wire.compound(1, &[words(number, &[])]).head(), expected, "alone");
+        assert_eq!(wire.compound(1, &[words(number, &[]), putrootfh()]).head(), expected, "at the front");
+    }
+}
+
+/// RFC 8881 §8.2.3: "current" is the state in whatever version it is by now, but for CLOSE and OPEN_DOWNGRADE.
+#[test]
+fn the_current_stateid_has_no_version_but_where_it_ends() {
+    let running = populated();
+    let mut wire = Wire::session(running.address, "wire");
+    let client = wire.client;
+    let open_f = || open(client, b"owner", 3, b"f");
+    let mut outdated = |op: Op| {
+        let ops = [putrootfh(), open_f(), savefh(), putrootfh(), open_f(), restorefh(), op];
+        wire.run(&ops).status
+    };
+    assert_eq!(outdated(read(CURRENT, 0, 1)), OK);
+    assert_eq!(outdated(write(CURRENT, 0, 0, b"x")), OK);
+    assert_eq!(outdated(lock(2, 0, 5, CURRENT, client, b"l")), OK);
+    let old = Status::OldStateId as u32;
+    assert_eq!(outdated(downgrade(CURRENT, 1, 0)), old);
+    assert_eq!(outdated(close(CURRENT, 0)), old);
 }
 
 /// The principal is the caller of AUTH_SYS although the access point replaces the user of every operation.

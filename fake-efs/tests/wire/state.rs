@@ -1,6 +1,7 @@
 //! Open files and locks on the wire.
 
 use fake_efs::nfs::Status;
+use fake_efs::store::NewBody;
 
 use super::client::*;
 use super::operations::populated;
@@ -589,4 +590,73 @@ fn what_needs_a_file_says_so_first() {
         assert_eq!(status(&wire.run(std::slice::from_ref(&op))), Some(Status::NoFileHandle));
         assert_eq!(wire.compound(0, &[op]).status, Status::NoFileHandle as u32);
     }
+}
+
+/// The connection's root is `/`, and what is not below it has nothing above it, however its handle was come by.
+#[test]
+fn nothing_above_or_beside_an_access_point_s_directory_is_shown() {
+    let running = populated();
+    let store = running.store();
+    let directory =
+        |parent, name: &[u8]| super::operations::make(&store, parent, name, NewBody::Directory, 0o755, (0, 0));
+    let a = directory(store.root(), b"a");
+    let inner = directory(a, b"inner");
+    let deep = directory(inner, b"deep");
+    let b = directory(store.root(), b"b");
+    let mut all = Wire::session(running.address, "all");
+    let mut handle = |path: &[&[u8]]| {
+        let names = path.iter().map(|name| lookup(name));
+        let mut reply = all.run(&[vec![putrootfh()], names.collect(), vec![getfh()]].concat());
+        reply.op(24);
+        path.iter().for_each(|_| {
+            reply.op(15);
+        });
+        reply.op(10).opaque()
+    };
+    let handles = [handle(&[b"a"]), handle(&[b"a", b"inner"]), handle(&[b"a", b"inner", b"deep"]), handle(&[b"b"])];
+    let [root, inner_handle, deep_handle, beside] = handles;
+    running.policy(|policy| policy.root_path = "/a".to_owned());
+    // A connection that has not asked for its root yet, as after a reconnection.
+    let mut point = Wire::session(running.address, "point");
+    let (above, no_entry) = (|| [lookupp(), words(52, &[1])], Status::NoEnt as u32);
+    for op in above() {
+        assert_eq!(point.run(&[putfh(&root), op]).status, no_entry, "above the root");
+    }
+    assert_eq!(point.run(&[putfh(&deep_handle), lookupp(), lookupp(), getfh()]).status, OK);
+    for op in above() {
+        assert_eq!(point.run(&[putfh(&beside), op.clone()]).status, no_entry, "beside it");
+        assert_eq!(point.run(&[putfh(&deep_handle), lookupp(), lookupp(), op]).status, no_entry);
+    }
+    // Moved away, a directory is beside the root, too, and so is what is in it.
+    store.rename(a, b"inner", b, b"inner").unwrap();
+    for op in above() {
+        for handle in [&inner_handle, &deep_handle] {
+            assert_eq!(point.run(&[putfh(handle), op.clone()]).status, no_entry, "moved away");
+        }
+    }
+    assert!(store.attributes(deep).is_ok());
+}
+
+/// RFC 8881 §18.16.3: a verifier says that a file need not be made, and gives nobody a right to it.
+#[test]
+fn another_user_s_verifier_opens_nothing() {
+    let running = populated();
+    let mut maker = Wire::session(running.address, "maker");
+    let (everybody, uid) = (putrootfh(), 1000);
+    let create = |client: u64, mode_bits: u32| {
+        let rest = [&[b'V'; 8][..], &create_attrs((MODE, &mode(mode_bits)))].concat();
+        Open { access: 3, create: Some((3, rest)), ..plain_open(client, b"made") }.encode()
+    };
+    (maker.uid, maker.gid) = (uid, uid);
+    let make = [everybody, lookup(b"full"), create(maker.client, 0)];
+    assert_eq!(maker.run(&make).status, OK);
+    assert_eq!(maker.run(&make).status, OK, "whoever made it may open it, whatever its mode");
+    let mut other = Wire::session(running.address, "other");
+    (other.uid, other.gid) = (2000, 2000);
+    let guess = [putrootfh(), lookup(b"full"), create(other.client, 0)];
+    assert_eq!(other.run(&guess).status, Status::Access as u32);
+    let store = running.store();
+    let full = store.lookup(store.root(), b"full").unwrap();
+    let made = store.lookup(full, b"made").unwrap();
+    assert_eq!(store.attributes(made).unwrap().uid, uid);
 }

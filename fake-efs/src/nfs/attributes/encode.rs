@@ -2,7 +2,7 @@
 
 use super::super::handle;
 use super::super::xdr::Encoder;
-use super::{Bitmap, SETTABLE, SINCE_4_1, SUPPORTED, WRITE_ONLY, number};
+use super::{Bitmap, SETTABLE, WRITE_ONLY, number, supported};
 use crate::store::{Attributes, Instance, Kind, Limits, Time, Usage};
 
 /// Size of every EFS file system as clients see it, in bytes.
@@ -37,10 +37,6 @@ pub(in super::super) fn encode(encoder: &mut Encoder, wanted: Bitmap, described:
     }
     let length = encoder.buffer.len() - start - 4;
     encoder.set_u32(start, length as u32);
-}
-
-fn supported(minor_version: u32) -> Bitmap {
-    if minor_version == 0 { SUPPORTED.without(SINCE_4_1) } else { SUPPORTED }
 }
 
 fn encode_one(encoder: &mut Encoder, attribute: u32, described: &Described<'_>) {

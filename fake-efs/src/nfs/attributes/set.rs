@@ -3,7 +3,7 @@
 use super::super::credentials::{User, WRITE};
 use super::super::status::Status;
 use super::super::xdr::{Decoder, Malformed};
-use super::{Bitmap, SETTABLE, SUPPORTED, number};
+use super::{Bitmap, SETTABLE, number, supported};
 use crate::store::{Attributes, Changes, Kind, Time};
 
 /// Longest owner string that is looked at; numbers have at most ten digits.
@@ -54,10 +54,10 @@ pub(in super::super) struct SetAttributes {
 
 impl SetAttributes {
     /// Reads an `fattr4`. The whole of it is taken from the decoder before anything in it is judged.
-    pub(in super::super) fn decode(decoder: &mut Decoder<'_>) -> Result<Self, Status> {
+    pub(in super::super) fn decode(decoder: &mut Decoder<'_>, minor_version: u32) -> Result<Self, Status> {
         let given = Bitmap::decode(decoder)?;
         let list = decoder.opaque(MAX_LIST)?;
-        if !given.without(SUPPORTED).is_empty() {
+        if !given.without(supported(minor_version)).is_empty() {
             return Err(Status::AttrNotSupp);
         }
         if !given.without(SETTABLE).is_empty() {
@@ -173,7 +173,7 @@ mod tests {
         let mut encoder = Encoder::default();
         Bitmap::of(numbers).encode(&mut encoder);
         encoder.opaque(list);
-        SetAttributes::decode(&mut Decoder::new(&encoder.buffer))
+        SetAttributes::decode(&mut Decoder::new(&encoder.buffer), 1)
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The current file: choosing it, asking about it, changing its attributes.
 
-use super::super::attributes::{self, Bitmap, Described, SPACE, SUPPORTED, SetAttributes, WRITE_ONLY, number};
+use super::super::attributes::{self, Bitmap, Described, SPACE, SetAttributes, WRITE_ONLY, number, supported};
 use super::super::compound::{Compound, OpResult};
 use super::super::credentials::{EXECUTE, READ, WRITE};
 use super::super::handle;
@@ -85,7 +85,7 @@ pub(super) fn set_attributes(
     result: &mut Encoder,
 ) -> OpResult {
     let stateid = Stateid::decode(arguments)?;
-    let set = SetAttributes::decode(arguments)?;
+    let set = SetAttributes::decode(arguments, compound.minor_version)?;
     let file = compound.file_attributes()?;
     compound.require_write()?;
     let mut may_write = false;
@@ -137,7 +137,7 @@ pub(super) fn verify(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>, w
     let wanted = Bitmap::decode(arguments)?;
     let given = arguments.opaque(64 * 1024)?;
     let file = compound.file_attributes()?;
-    if !wanted.without(SUPPORTED).is_empty() {
+    if !wanted.without(supported(compound.minor_version)).is_empty() {
         return Err(Status::AttrNotSupp);
     }
     if !wanted.intersection(WRITE_ONLY).is_empty() || wanted.contains(number::RDATTR_ERROR) {
@@ -186,9 +186,8 @@ pub(super) fn security(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>,
         0 => {
             compound.file()?;
         }
-        1 if compound.peer.is_root(compound.file()?) => return Err(Status::NoEnt),
         1 => {
-            compound.store.parent(compound.file()?)?;
+            compound.peer.parent(compound.file()?)?;
         }
         _ => return Err(Status::BadXdr),
     }

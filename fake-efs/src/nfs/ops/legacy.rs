@@ -24,7 +24,8 @@ pub(super) fn set_client_id(
     compound.peer.link.begin_anew();
     let owner = Owner { identity: compound.peer.identity.clone(), name, minor_version: 0 };
     let (principal, callback) = (compound.claimant().principal, Callback { network, address });
-    match compound.peer.volume.state().set_client_id(owner, principal, verifier, callback)? {
+    let from = compound.peer.source.address;
+    match compound.peer.volume.state().set_client_id(owner, principal, verifier, callback, from)? {
         Introduction::Known(client, confirm) => {
             result.u64(client).fixed(&confirm);
             Ok(())
@@ -43,9 +44,11 @@ pub(super) fn confirm_client_id(compound: &mut Compound<'_>, arguments: &mut Dec
 
 pub(super) fn renew(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>) -> OpResult {
     let client = arguments.u64()?;
-    compound.peer.volume.state().legacy_client(client, &compound.peer.identity).map(|_| ())
+    compound.peer.volume.state().renew_for(client, compound.claimant())
 }
 
+/// RELEASE_LOCKOWNER. Whoever asks: it takes no lock from anybody (LOCKS_HELD), and Linux sends it as whoever was the last to close
+/// the file, which a process that has got it from another user may be.
 pub(super) fn release_lock_owner(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>) -> OpResult {
     let (client, owner) = (arguments.u64()?, arguments.opaque(MAX_OWNER)?);
     let mut state = compound.peer.volume.state();
@@ -110,6 +113,7 @@ pub(super) fn begin_state(
     let request = checksum(compound, arguments);
     let mut state = compound.peer.volume.state();
     let (client, owner) = state.owner_of(stateid)?;
+    state.check_speaker(stateid, compound.claimant().principal)?;
     let client = state.legacy_client(client, &compound.peer.identity).map_err(|_| Status::BadStateId)?;
     let place = OwnerSequence { client, owner: owner.clone(), seqid, step, request };
     let answered = state.check_owner_sequence(&place)?;
@@ -143,6 +147,7 @@ pub(super) fn begin_new_lock(
     if opener != client || !matches!(owner, OwnerName::Open(_)) {
         return Err(Status::BadStateId);
     }
+    state.check_speaker(locker.open, compound.claimant().principal)?;
     let open = OwnerSequence { client, owner, seqid: locker.open_seqid, step: Step::Other, request };
     let owner = OwnerName::Lock(locker.owner.to_vec());
     let lock = OwnerSequence { client, owner, seqid: locker.seqid, step: Step::Other, request };
@@ -163,10 +168,12 @@ fn begin(compound: &mut Compound<'_>, places: Vec<OwnerSequence>, answered: Opti
     compound.op_replay = Some(answered.reply);
 }
 
-/// Checksum of an operation on the current file whose arguments end where `behind` begins.
+/// Checksum of an operation on the current file whose arguments end where `behind` begins, and of who asks: the answer is not for
+/// others.
 fn checksum(compound: &Compound<'_>, behind: &Decoder<'_>) -> u64 {
     let mut hasher = DefaultHasher::new();
     compound.current.hash(&mut hasher);
+    compound.user.hash(&mut hasher);
     hasher.write(&compound.operation[..compound.operation.len() - behind.rest().len()]);
     hasher.finish()
 }

@@ -19,11 +19,8 @@ pub(super) fn lookup(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>) -
 
 pub(super) fn lookup_parent(compound: &mut Compound<'_>) -> OpResult {
     let directory = directory_or_link(compound)?;
-    if compound.peer.is_root(directory.id) {
-        return Err(Status::NoEnt);
-    }
+    let parent = compound.peer.parent(directory.id)?;
     compound.user.require(&directory, EXECUTE)?;
-    let parent = compound.store.parent(directory.id)?;
     compound.set_file(parent);
     Ok(())
 }
@@ -42,7 +39,7 @@ pub(super) fn create(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>, r
         _ => return Err(Status::BadXdr),
     };
     let name = decode_name(arguments)?;
-    let set = SetAttributes::decode(arguments)?;
+    let set = SetAttributes::decode(arguments, compound.minor_version)?;
     let body = body?;
     let default_mode = match body {
         NewBody::Symlink { .. } => 0o777,

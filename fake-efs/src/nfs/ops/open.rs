@@ -3,7 +3,7 @@
 use super::super::attributes::{Bitmap, SetAttributes, number};
 use super::super::compound::{Compound, OpResult};
 use super::super::credentials::{EXECUTE, READ, User, WRITE};
-use super::super::state::{Access, OwnerName, Stateid, Step};
+use super::super::state::{Access, Opener, OwnerName, Stateid, Step};
 use super::super::status::Status;
 use super::super::xdr::{Decoder, Encoder};
 use super::names::{create_node, directory, encode_change, parent_for_change};
@@ -37,7 +37,7 @@ pub(super) fn open(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>, res
     let (client, owner) = (arguments.u64()?, arguments.opaque(MAX_OWNER)?);
     // All arguments are read before the owner's number is looked at: behind a repeated OPEN the request goes on.
     let creation = decode_creation(arguments, compound.minor_version);
-    let claim = decode_claim(arguments);
+    let claim = decode_claim(arguments, compound.minor_version);
     if creation.as_ref().is_err_and(|error| *error == Status::BadXdr)
         || claim.as_ref().is_err_and(|error| *error == Status::BadXdr)
     {
@@ -51,7 +51,7 @@ pub(super) fn open(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>, res
         return Ok(());
     }
     let (creation, claim) = (creation?, claim?);
-    let access = Access::from_share(share).ok_or(Status::Inval)?;
+    let access = Access::from_share(share, compound.minor_version).ok_or(Status::Inval)?;
     if deny > 3 {
         return Err(Status::Inval);
     }
@@ -82,7 +82,8 @@ pub(super) fn open(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>, res
             flags |= RESULT_CONFIRM;
         }
     }
-    let stateid = state.open(client, owner, opened.file.id, access, compound.user.uid)?;
+    let opener = Opener { user: compound.user.uid, principal: compound.claimant().principal };
+    let stateid = state.open(client, owner, opened.file.id, access, opener)?;
     drop(state);
     stateid.encode(result);
     encode_change(result, opened.change);
@@ -98,12 +99,12 @@ fn decode_creation(arguments: &mut Decoder<'_>, minor_version: u32) -> Result<Cr
     match arguments.u32()? {
         0 => Ok(Creation::No),
         1 => match arguments.u32()? {
-            0 => SetAttributes::decode(arguments).map(Creation::Unchecked),
-            1 => SetAttributes::decode(arguments).map(Creation::Guarded),
+            0 => SetAttributes::decode(arguments, minor_version).map(Creation::Unchecked),
+            1 => SetAttributes::decode(arguments, minor_version).map(Creation::Guarded),
             2 => Ok(Creation::Exclusive(arguments.array()?, SetAttributes::default())),
             3 if minor_version > 0 => {
                 let verifier = arguments.array()?;
-                SetAttributes::decode(arguments).map(|set| Creation::Exclusive(verifier, set))
+                SetAttributes::decode(arguments, minor_version).map(|set| Creation::Exclusive(verifier, set))
             }
             _ => Err(Status::BadXdr),
         },
@@ -111,8 +112,10 @@ fn decode_creation(arguments: &mut Decoder<'_>, minor_version: u32) -> Result<Cr
     }
 }
 
-fn decode_claim<'a>(arguments: &mut Decoder<'a>) -> Result<Claim<'a>, Status> {
+/// The last three kinds came with 4.1.
+fn decode_claim<'a>(arguments: &mut Decoder<'a>, minor_version: u32) -> Result<Claim<'a>, Status> {
     match arguments.u32()? {
+        4..=6 if minor_version == 0 => Err(Status::BadXdr),
         0 => decode_name(arguments).map(Claim::Name),
         // Only a client that holds a delegation can claim one, and nobody does.
         1 if arguments.u32()? == 0 => Ok(Claim::Previous),
@@ -168,7 +171,11 @@ fn open_existing(
             if compound.store.verifier(file.id).ok().flatten() != Some(*verifier) {
                 return Err(Status::Exist);
             }
-            // Our own file: the first answer was lost.
+            // Most likely the caller's own file, whose first answer was lost, and which may do whatever its mode says. That somebody
+            // else knows the verifier opens nothing.
+            if !compound.user.owns(&file) {
+                require_access(&compound.user, &file, access)?;
+            }
             opened.given = set.given;
             return Ok(opened);
         }
@@ -221,18 +228,26 @@ fn require_access(user: &User, file: &Attributes, access: Access) -> OpResult {
     if readable && writable { Ok(()) } else { Err(Status::Access) }
 }
 
+/// DELEGRETURN: nobody has a delegation, so that it always names something else.
+pub(super) fn return_delegation(compound: &Compound<'_>, arguments: &mut Decoder<'_>) -> OpResult {
+    let stateid = compound.resolve(Stateid::decode(arguments)?)?;
+    // Tells the server's earlier life from the present one.
+    compound.peer.volume.state().client_of(stateid)?;
+    Err(Status::BadStateId)
+}
+
 pub(super) fn downgrade(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>, result: &mut Encoder) -> OpResult {
     let stateid = Stateid::decode(arguments)?;
     let (seqid, share, deny) = (arguments.u32()?, arguments.u32()?, arguments.u32()?);
     let file = compound.file()?;
-    let stateid = compound.resolve(stateid)?;
+    let stateid = compound.resolve_version(stateid)?;
     if compound.minor_version == 0 {
         legacy::begin_state(compound, arguments, stateid, seqid, Step::Other)?;
         if compound.op_replay.is_some() {
             return Ok(());
         }
     }
-    let access = Access::from_share(share).ok_or(Status::Inval)?;
+    let access = Access::from_share(share, compound.minor_version).ok_or(Status::Inval)?;
     if deny != 0 {
         return Err(Status::Inval);
     }
@@ -246,7 +261,7 @@ pub(super) fn close(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>, re
     let seqid = arguments.u32()?;
     let stateid = Stateid::decode(arguments)?;
     let file = compound.file()?;
-    let stateid = compound.resolve(stateid)?;
+    let stateid = compound.resolve_version(stateid)?;
     let mut owner = None;
     if compound.minor_version == 0 {
         owner = Some(legacy::begin_state(compound, arguments, stateid, seqid, Step::Other)?);

@@ -1,6 +1,6 @@
 //! Client ids and sessions (RFC 8881 §18.34 to 18.51).
 
-use std::hash::{DefaultHasher, Hasher};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::super::compound::{self, Compound, OpResult};
 use super::super::state::{Channel, ExchangeRequest, MAX_SLOTS, Owner, SequenceRequest, Stateid};
@@ -29,16 +29,16 @@ pub(super) fn exchange_id(compound: &mut Compound<'_>, arguments: &mut Decoder<'
     let name = arguments.opaque(MAX_OWNER)?.to_vec();
     let flags = arguments.u32()?;
     let protection = arguments.u32()?;
-    skip_protection(arguments, protection)?;
+    let secret = skip_protection(arguments, protection)?;
     skip_implementation(arguments)?;
     if flags & !FLAGS_KNOWN != 0 || flags & FLAG_CONFIRMED != 0 {
         return Err(Status::Inval);
     }
     // State protection needs Kerberos, which EFS does not have: a machine's credentials can't be any, and there is no
     // algorithm for a secret.
-    match protection {
-        0 => {}
-        1 => return Err(Status::Inval),
+    match (protection, secret) {
+        (0, _) => {}
+        (1, _) | (_, Secret::Impossible) => return Err(Status::Inval),
         _ => return Err(Status::EncrAlgUnsupp),
     }
     let peer = compound.peer;
@@ -59,26 +59,41 @@ pub(super) fn exchange_id(compound: &mut Compound<'_>, arguments: &mut Decoder<'
     Ok(())
 }
 
-fn skip_protection(arguments: &mut Decoder<'_>, kind: u32) -> Result<(), Malformed> {
+/// What a client asks for who wants its state to be protected by a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Secret {
+    /// Nothing, or something that a server could have.
+    Possible,
+    /// No algorithm to choose from, or no version of the secret at a time (RFC 8881 §18.35.3).
+    Impossible,
+}
+
+fn skip_protection(arguments: &mut Decoder<'_>, kind: u32) -> Result<Secret, Malformed> {
     let skip_operations = |arguments: &mut Decoder<'_>| {
         arguments.words(16)?;
         arguments.words(16).map(|_| ())
     };
     match kind {
-        0 => Ok(()),
-        1 => skip_operations(arguments),
+        0 => Ok(Secret::Possible),
+        1 => skip_operations(arguments).map(|()| Secret::Possible),
         2 => {
             skip_operations(arguments)?;
-            for _ in 0..2 {
-                for _ in 0..arguments.u32()?.min(64) {
-                    arguments.opaque(256)?;
-                }
-            }
-            arguments.u32()?;
-            arguments.u32().map(|_| ())
+            let (hashes, ciphers) = (skip_algorithms(arguments)?, skip_algorithms(arguments)?);
+            let (window, _handles) = (arguments.u32()?, arguments.u32()?);
+            let possible = hashes > 0 && ciphers > 0 && window > 0;
+            Ok(if possible { Secret::Possible } else { Secret::Impossible })
         }
         _ => Err(Malformed),
     }
+}
+
+/// How many algorithms a list names.
+fn skip_algorithms(arguments: &mut Decoder<'_>) -> Result<u32, Malformed> {
+    let count = arguments.u32()?;
+    for _ in 0..count {
+        arguments.opaque(256)?;
+    }
+    Ok(count)
 }
 
 fn skip_implementation(arguments: &mut Decoder<'_>) -> Result<(), Malformed> {
@@ -174,7 +189,7 @@ fn encode_channel(reply: &mut Encoder, channel: &Channel) {
 }
 
 fn skip_callback_security(arguments: &mut Decoder<'_>) -> Result<(), Malformed> {
-    for _ in 0..arguments.u32()?.min(16) {
+    for _ in 0..arguments.u32()? {
         match arguments.u32()? {
             0 => {}
             1 => {
@@ -209,6 +224,8 @@ pub(super) fn sequence(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>,
     let mut hasher = DefaultHasher::new();
     hasher.write(&arguments.rest()[..arguments.rest().len().min(48)]);
     hasher.write_u32(compound.position.1);
+    // What one user was answered is not for another (RFC 8881 §2.10.6.1.3.1).
+    compound.user.hash(&mut hasher);
     request.fingerprint = hasher.finish();
     let channel = compound::begin_sequence(compound, request, result)?;
     result.fixed(&request.session).u32(request.sequence).u32(request.slot);

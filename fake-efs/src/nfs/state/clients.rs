@@ -29,6 +29,9 @@ pub(in super::super) struct Claimant<'a> {
     pub(in super::super) principal: Principal,
 }
 
+/// How many clients go at once when there are too many.
+const CROWD: usize = MAX_CLIENTS / 64;
+
 /// The records that one owner can have at a time.
 #[derive(Debug, Default)]
 pub(super) struct Records {
@@ -50,6 +53,8 @@ pub(super) struct Client {
     pub(super) sessions: HashSet<SessionId>,
     pub(super) opens: HashMap<(Vec<u8>, FileId), u64>,
     pub(super) locks: HashMap<(Vec<u8>, FileId), u64>,
+    /// Byte ranges that it holds by them.
+    pub(super) locked: usize,
     pub(super) reclaim_complete: bool,
     /// Sequence number and result of the last CREATE_SESSION.
     pub(super) create_session: (u32, Option<Vec<u8>>),
@@ -131,9 +136,7 @@ impl State {
     /// Makes an unconfirmed record in place of the owner's present unconfirmed one.
     pub(super) fn add_client(&mut self, owner: Owner, principal: Principal, verifier: [u8; 8]) -> Result<u64, Status> {
         if self.clients.len() >= MAX_CLIENTS {
-            self.sweep();
-            let silent = self.clients.values().min_by_key(|c| (c.has_state(), c.renewed)).map(|c| c.id);
-            silent.into_iter().for_each(|id| self.forget_client(id));
+            self.make_room_for_client();
         }
         self.forget_unconfirmed(&owner);
         let owner = Arc::new(owner);
@@ -150,12 +153,24 @@ impl State {
             sessions: HashSet::new(),
             opens: HashMap::new(),
             locks: HashMap::new(),
+            locked: 0,
             reclaim_complete: false,
             create_session: (0, None),
             legacy: super::legacy::LegacyClient::default(),
         };
         self.clients.insert(id, client);
         Ok(id)
+    }
+
+    /// Forgets those that were silent longest. Of those that hold nothing several, so that not every introduction has to look at all.
+    fn make_room_for_client(&mut self) {
+        self.sweep();
+        let mut silent: Vec<_> = self.clients.values().map(|c| (c.has_state(), c.confirmed, c.renewed, c.id)).collect();
+        silent.sort_unstable();
+        let without_state = silent.iter().take(CROWD).take_while(|(has_state, ..)| !has_state).count();
+        for (.., id) in silent.into_iter().take(without_state.max(1)) {
+            self.forget_client(id);
+        }
     }
 
     fn forget_unconfirmed(&mut self, owner: &Owner) {

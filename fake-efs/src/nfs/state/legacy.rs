@@ -1,8 +1,10 @@
 //! What only NFSv4.0 needs: SETCLIENTID, and sequence numbers of owners in place of sessions (RFC 7530 §9.1.7, §16.33).
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::IpAddr;
 use std::time::Instant;
 
+use super::super::duplicates::Source;
 use super::super::rpc::Principal;
 use super::super::status::Status;
 use super::clients::Client;
@@ -55,6 +57,8 @@ pub(super) struct LegacyClient {
     unconfirmed: Option<[u8; 8]>,
     /// Where the client wants to be called, which is what is told about it: kind of network and address.
     pub(super) address: Callback,
+    /// Where it has introduced itself from.
+    from: Option<IpAddr>,
     owners: HashMap<OwnerName, Sequenced>,
     /// Number of owners at which it is worth looking for some that hold nothing.
     crowded: usize,
@@ -110,6 +114,7 @@ impl State {
         principal: Principal,
         verifier: [u8; 8],
         address: Callback,
+        from: IpAddr,
     ) -> Result<Introduction, Status> {
         let mut known = self.owners.get(&owner).and_then(|records| records.confirmed);
         if let Some(id) = known
@@ -129,7 +134,7 @@ impl State {
             None => self.add_client(owner, principal, verifier)?,
         };
         let client = self.clients.get_mut(&id).ok_or(Status::ServerFault)?;
-        client.legacy.address = address;
+        (client.legacy.address, client.legacy.from) = (address, Some(from));
         if client.confirmed {
             client.legacy.unconfirmed = Some(confirm);
         } else {
@@ -162,6 +167,13 @@ impl State {
         self.confirm(id)
     }
 
+    /// Whether a client of NFSv4.0 has introduced itself from there.
+    pub(in super::super) fn has_legacy_client(&self, source: &Source) -> bool {
+        self.clients.values().any(|client| {
+            client.legacy.from == Some(source.address) && client.confirmed && client.owner().identity == source.identity
+        })
+    }
+
     /// The confirmed client with this number, whose lease is renewed by what it asks.
     pub(in super::super) fn legacy_client(&mut self, id: u64, identity: &str) -> Result<u64, Status> {
         let client = self.clients.get(&id).filter(|client| client.confirmed && client.owner().identity == identity);
@@ -191,6 +203,27 @@ impl State {
             found.map(|(_, owner)| (client.id, owner.clone()))
         };
         self.clients.values().find_map(closed).ok_or(Status::BadStateId)
+    }
+
+    /// Refuses to change or end a state in the name of a principal who has not opened the file, nor introduced the client: there is
+    /// no session to show on whose behalf the request is made. What is closed already has nothing to lose.
+    pub(in super::super) fn check_speaker(&self, stateid: Stateid, principal: Principal) -> Result<(), Status> {
+        let id = stateid.id(self.boot)?;
+        let open = self.locks.get(&id).map_or(id, |lock| lock.open);
+        let Some(client) = self.opens.get(&open).and_then(|open| self.clients.get(&open.client)) else { return Ok(()) };
+        let speaks = client.principal == principal || self.is_opener(open, principal);
+        if speaks { Ok(()) } else { Err(Status::BadStateId) }
+    }
+
+    /// RENEW: for who introduced the client, and for who has a file open by it (RFC 7530 §16.30.5).
+    pub(in super::super) fn renew_for(&mut self, id: u64, claimant: Claimant<'_>) -> Result<(), Status> {
+        let known = |client: &&Client| client.confirmed && client.owner().identity == claimant.identity;
+        let client = self.clients.get(&id).filter(known).ok_or(Status::StaleClientId)?;
+        let has_open = || client.opens.values().any(|open| self.is_opener(*open, claimant.principal));
+        if client.principal != claimant.principal && !has_open() {
+            return Err(Status::Access);
+        }
+        self.renew(id)
     }
 
     /// Checks a request's number (RFC 7530 §9.1.7, §16.18); the answer to be repeated if it was answered before.

@@ -1,6 +1,7 @@
 //! Byte-range locks: the states by which clients hold them.
 
 use super::super::status::Status;
+use super::ranges::Ranges;
 use super::stateid::following;
 use super::{Access, Conflict, MAX_LOCKS, MAX_LOCKS_PER_FILE, Range, State, Stateid};
 use crate::store::FileId;
@@ -77,16 +78,27 @@ impl State {
         if let Some(conflict) = self.conflict(request.file, id, request.range, request.exclusive) {
             return Ok(Err(conflict));
         }
-        let of_client: usize = self.clients.get(&client).map_or(0, |client| {
-            let count = |(key, id): (&(_, FileId), &u64)| self.ranges.get(&key.1).map_or(0, |r| r.count(*id));
-            client.locks.iter().map(count).sum()
-        });
-        let ranges = self.ranges.entry(request.file).or_default();
-        if ranges.len() >= MAX_LOCKS_PER_FILE || of_client >= MAX_LOCKS {
+        let of_client = self.clients.get(&client).map_or(0, |client| client.locked);
+        let of_file = self.ranges.get(&request.file).map_or(0, Ranges::len);
+        if of_file >= MAX_LOCKS_PER_FILE || of_client >= MAX_LOCKS {
             return Err(Status::DQuot);
         }
-        ranges.lock(id, request.range, request.exclusive);
+        self.change_ranges(client, id, request.file, |ranges| ranges.lock(id, request.range, request.exclusive));
         Ok(Ok(self.advance_lock(id)))
+    }
+
+    /// Changes what a lock state holds of a file, and keeps count.
+    fn change_ranges(&mut self, client: u64, id: u64, file: FileId, change: impl FnOnce(&mut Ranges)) {
+        let ranges = self.ranges.entry(file).or_default();
+        let before = ranges.count(id);
+        change(ranges);
+        let after = ranges.count(id);
+        if ranges.is_empty() {
+            self.ranges.remove(&file);
+        }
+        if let Some(client) = self.clients.get_mut(&client) {
+            client.locked = (client.locked + after).saturating_sub(before);
+        }
     }
 
     /// A lock that is in the way, after those of clients that have been silent too long are dropped.
@@ -132,8 +144,8 @@ impl State {
         range: Range,
     ) -> Result<Stateid, Status> {
         let id = self.find_lock(stateid, client, file)?;
-        if let Some(ranges) = self.ranges.get_mut(&file) {
-            ranges.unlock(id, range);
+        if let Some(owner) = self.locks.get(&id).map(|lock| lock.client) {
+            self.change_ranges(owner, id, file, |ranges| ranges.unlock(id, range));
         }
         Ok(self.advance_lock(id))
     }
@@ -204,13 +216,8 @@ impl State {
 
     /// Removes a lock state and what it holds.
     pub(super) fn drop_lock(&mut self, id: u64) {
-        if let Some(lock) = self.locks.remove(&id)
-            && let Some(ranges) = self.ranges.get_mut(&lock.file)
-        {
-            ranges.release(id);
-            if ranges.is_empty() {
-                self.ranges.remove(&lock.file);
-            }
+        if let Some(lock) = self.locks.remove(&id) {
+            self.change_ranges(lock.client, id, lock.file, |ranges| ranges.release(id));
         }
     }
 }

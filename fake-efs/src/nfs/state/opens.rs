@@ -1,9 +1,13 @@
 //! Open files.
 
+use super::super::rpc::Principal;
 use super::super::status::Status;
 use super::stateid::following;
 use super::{MAX_OPENS, State, Stateid};
 use crate::store::FileId;
+
+/// Most principals that are remembered of one open file; real clients have an owner for each.
+const MAX_OPENERS: usize = 16;
 
 /// What an open file may be used for: bits 1 (read) and 2 (write).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,14 +17,29 @@ impl Access {
     pub(in super::super) const READ: Self = Self(1);
     pub(in super::super) const WRITE: Self = Self(2);
 
-    /// From `share_access`, without the bits by which 4.1 asks for delegations.
-    pub(in super::super) fn from_share(word: u32) -> Option<Self> {
-        (1..=3).contains(&(word & 0xff)).then_some(Self(word & 0xff))
+    /// From `share_access`. Since 4.1 it also says which delegation the client would like, in one of six ways, and when it wants to
+    /// be told of one (RFC 8881 §18.16.3); nobody gets any.
+    pub(in super::super) fn from_share(word: u32, minor_version: u32) -> Option<Self> {
+        const WANTED: u32 = 0xff00;
+        const MOST_WANTED: u32 = 0x0500;
+        const TOLD: u32 = 0x0003_0000;
+        let access = if minor_version == 0 { word } else { word & !(WANTED | TOLD) };
+        let known = minor_version == 0 || word & WANTED <= MOST_WANTED;
+        (known && (1..=3).contains(&access)).then_some(Self(access))
     }
 
     pub(in super::super) fn includes(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
+}
+
+/// In whose name a file is opened.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Opener {
+    /// Whose permissions were looked at: the caller, or the access point's user in its place.
+    pub(in super::super) user: u32,
+    /// The caller.
+    pub(in super::super) principal: Principal,
 }
 
 /// A file that a client's owner has open.
@@ -32,6 +51,8 @@ pub(super) struct Open {
     pub(super) access: Access,
     /// Who opened it, if it was always the same user: others have no right by it.
     user: Option<u32>,
+    /// In whose names it was opened. In 4.0 nobody else changes or ends it, but for who introduced the client.
+    openers: Vec<Principal>,
     pub(super) seqid: u32,
     /// Whether the owner's numbers are believed; always so since 4.1. Nothing can be done with the file before.
     pub(super) confirmed: bool,
@@ -56,7 +77,7 @@ impl State {
         owner: &[u8],
         file: FileId,
         access: Access,
-        user: u32,
+        opener: Opener,
     ) -> Result<Stateid, Status> {
         let record = self.clients.get(&client).ok_or(Status::Expired)?;
         let key = (owner.to_vec(), file);
@@ -64,7 +85,10 @@ impl State {
             let open = self.opens.get_mut(&id).ok_or(Status::ServerFault)?;
             open.access = Access(open.access.0 | access.0);
             open.opened_with |= 1 << access.0;
-            open.user = open.user.filter(|opener| *opener == user);
+            open.user = open.user.filter(|user| *user == opener.user);
+            if open.openers.len() < MAX_OPENERS && !open.openers.contains(&opener.principal) {
+                open.openers.push(opener.principal);
+            }
             open.seqid = following(open.seqid);
             return Ok(Stateid::new(self.boot, id, open.seqid));
         }
@@ -77,8 +101,8 @@ impl State {
         self.record_owner(record, principal);
         let id = self.next_id();
         let owner = owner.to_vec();
-        let (user, opened_with) = (Some(user), 1 << access.0);
-        self.opens.insert(id, Open { client, owner, file, access, user, seqid: 1, confirmed, opened_with });
+        let (user, openers, opened_with) = (Some(opener.user), vec![opener.principal], 1 << access.0);
+        self.opens.insert(id, Open { client, owner, file, access, user, openers, seqid: 1, confirmed, opened_with });
         if let Some(record) = self.clients.get_mut(&client) {
             record.opens.insert(key, id);
         }
@@ -92,6 +116,11 @@ impl State {
         let open = open.ok_or(Status::BadStateId)?;
         stateid.check_seqid(open.seqid)?;
         Ok((id, open))
+    }
+
+    /// Whether a principal has the file open.
+    pub(super) fn is_opener(&self, open: u64, principal: Principal) -> bool {
+        self.opens.get(&open).is_some_and(|open| open.openers.contains(&principal))
     }
 
     /// Narrows what a file is open for, to something that it was opened with.

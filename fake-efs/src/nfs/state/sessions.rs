@@ -32,6 +32,8 @@ pub(in super::super) struct Channel {
 
 #[derive(Debug, Default)]
 struct Slot {
+    /// Whether it had a request; numbers go round, so that 0 may be one's.
+    begun: bool,
     sequence: u32,
     busy: bool,
     /// Of the request with that number; a different one under the same number is not a repetition.
@@ -88,6 +90,14 @@ pub(in super::super) enum SequenceStart {
     New { client: u64, channel: Channel },
     /// Send this again.
     Replay(Vec<u8>),
+}
+
+#[cfg(test)]
+impl Session {
+    /// As if a slot had had its last request with this number.
+    pub(super) fn begin_at(&mut self, slot: usize, sequence: u32) {
+        self.slots[slot] = Slot { begun: true, sequence, ..Slot::default() };
+    }
 }
 
 impl State {
@@ -223,10 +233,11 @@ impl State {
                 return Err(Status::SeqMisordered);
             }
             renew();
-            *slot = Slot { sequence: request.sequence, busy: true, fingerprint: request.fingerprint, reply: None };
+            let SequenceRequest { sequence, fingerprint, .. } = *request;
+            *slot = Slot { begun: true, sequence, busy: true, fingerprint, reply: None };
             return Ok(SequenceStart::New { client, channel: session.channel });
         }
-        if request.sequence != slot.sequence || slot.sequence == 0 {
+        if request.sequence != slot.sequence || !slot.begun {
             return Err(Status::SeqMisordered);
         }
         match &slot.reply {

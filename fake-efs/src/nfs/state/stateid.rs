@@ -31,6 +31,17 @@ impl Stateid {
         self == Self::ANONYMOUS || self == Self::BYPASS
     }
 
+    /// The same state in whatever version it is.
+    pub(in super::super) fn in_any_version(self) -> Self {
+        Self { seqid: 0, ..self }
+    }
+
+    /// The same state id for those to whom 0 is a version like others: the one before the first, and versions go round.
+    pub(in super::super) fn in_its_version(self) -> Self {
+        let is_zero = self.seqid == 0 && !self.is_special();
+        if is_zero { Self { seqid: u32::MAX, ..self } } else { self }
+    }
+
     /// The number behind it, if it was given out by the server with this boot number.
     pub(super) fn id(self, boot: u32) -> Result<u64, Status> {
         let (its_boot, id) = self.other.split_at(4);

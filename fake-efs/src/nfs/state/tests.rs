@@ -61,6 +61,8 @@ fn request(session: SessionId, slot: u32, sequence: u32) -> SequenceRequest {
 const SMALL: RequestSize = RequestSize { bytes: 100, operations: 2, reply: 100, keep: true };
 
 const USER: u32 = 1000;
+const HERE: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+const OPENER: Opener = Opener { user: USER, principal: Some(USER) };
 
 fn claimant(identity: &str) -> Claimant<'_> {
     Claimant { identity, principal: Some(USER) }
@@ -73,7 +75,7 @@ fn origin(identity: &str, partition: u32) -> Origin<'_> {
 const BOTH: u32 = 3;
 
 fn both() -> Access {
-    Access::from_share(BOTH).unwrap()
+    Access::from_share(BOTH, 1).unwrap()
 }
 
 #[test]
@@ -97,7 +99,7 @@ fn a_confirmed_client_is_found_again_and_a_restarted_one_loses_its_state_only_wh
     let again = setup.exchange("fs", "host", 1);
     assert_eq!(again, Exchange { client, sequence: 2, confirmed: true });
     let file = setup.file(b"f");
-    let open = setup.state.open(client, b"o", file, both(), USER).unwrap();
+    let open = setup.state.open(client, b"o", file, both(), OPENER).unwrap();
     let restarted = setup.exchange("fs", "host", 2).client;
     assert_ne!(restarted, client);
     assert!(setup.state.check_io(open, Some(client), file, Access::READ, USER).is_ok());
@@ -170,15 +172,50 @@ fn slots_replay_what_they_kept_and_refuse_disorder() {
     begin(&mut setup, request(session, 1, 1)).unwrap();
 }
 
+/// RFC 8881 §2.10.6.1: numbers go round, and 0 is one like others then.
+#[test]
+fn the_numbers_of_a_slot_go_round() {
+    let mut setup = setup();
+    let client = setup.exchange("fs", "host", 1).client;
+    let session = setup.session(client, 1);
+    let begin = |setup: &mut Setup, request| setup.state.begin_sequence(&request, SMALL, origin("fs", 0));
+    setup.state.sessions.get_mut(&session).unwrap().begin_at(0, u32::MAX - 1);
+    for number in [u32::MAX, 0] {
+        begin(&mut setup, request(session, 0, number)).unwrap();
+        setup.state.end_sequence(&request(session, 0, number), Some(b"reply"));
+        let again = begin(&mut setup, request(session, 0, number));
+        assert_eq!(again, Ok(SequenceStart::Replay(b"reply".to_vec())), "{number}");
+    }
+}
+
+/// RFC 8881 §18.16.3: since 4.1 the word also says what the client would like.
+#[test]
+fn only_known_bits_ask_for_access() {
+    for (word, in_4_0, in_4_1) in [
+        (0, false, false),
+        (3, true, true),
+        (4, false, false),
+        (0x0401, false, true),
+        (0x0501, false, true),
+        (0x0601, false, false),
+        (0x0003_0101, false, true),
+        (0x0004_0001, false, false),
+        (0x8000_0001, false, false),
+    ] {
+        let known = [0, 1].map(|minor| Access::from_share(word, minor).is_some());
+        assert_eq!(known, [in_4_0, in_4_1], "{word:#x}");
+    }
+}
+
 #[test]
 fn an_open_is_widened_narrowed_and_closed() {
     let mut setup = setup();
     let (client, file) = (setup.client("host"), setup.file(b"f"));
-    let read = setup.state.open(client, b"o", file, Access::READ, USER).unwrap();
+    let read = setup.state.open(client, b"o", file, Access::READ, OPENER).unwrap();
     let check = |setup: &Setup, id, wanted| setup.state.check_io(id, Some(client), file, wanted, USER);
     assert_eq!(check(&setup, read, Access::READ), Ok(IoRight::Open));
     assert_eq!(check(&setup, read, Access::WRITE), Err(Status::OpenMode));
-    let wide = setup.state.open(client, b"o", file, Access::WRITE, USER).unwrap();
+    let wide = setup.state.open(client, b"o", file, Access::WRITE, OPENER).unwrap();
     assert_eq!(check(&setup, wide, Access::WRITE), Ok(IoRight::Open));
     assert_eq!(check(&setup, read, Access::READ), Err(Status::OldStateId));
     let newest = Stateid { seqid: 0, ..wide };
@@ -201,7 +238,7 @@ fn an_open_is_widened_narrowed_and_closed() {
 fn an_open_file_is_pinned_until_its_client_is_gone() {
     let mut setup = setup();
     let (client, file) = (setup.client("host"), setup.file(b"f"));
-    setup.state.open(client, b"o", file, both(), USER).unwrap();
+    setup.state.open(client, b"o", file, both(), OPENER).unwrap();
     setup.store.remove(setup.store.root(), b"f").unwrap();
     assert!(setup.store.attributes(file).is_ok());
     setup.client("other");
@@ -214,8 +251,8 @@ fn an_open_file_is_pinned_until_its_client_is_gone() {
 fn locks_conflict_between_owners_and_are_freed() {
     let mut setup = setup();
     let (a, b, file) = (setup.client("a"), setup.client("b"), setup.file(b"f"));
-    let open_a = setup.state.open(a, b"o", file, both(), USER).unwrap();
-    let open_b = setup.state.open(b, b"o", file, Access::READ, USER).unwrap();
+    let open_a = setup.state.open(a, b"o", file, both(), OPENER).unwrap();
+    let open_b = setup.state.open(b, b"o", file, Access::READ, OPENER).unwrap();
     let range = Range::new(10, 10).unwrap();
     let held = setup.lock(open_a, "la", range, true, file).unwrap();
     assert_eq!(setup.lock(open_b, "lb", range, false, file), None);
@@ -236,12 +273,68 @@ fn locks_conflict_between_owners_and_are_freed() {
     assert!(setup.lock(open_a, "la", Range::new(0, u64::MAX).unwrap(), true, file).is_some());
 }
 
+/// What a client holds is counted as it comes and goes, so that a LOCK need not look at all its others.
+#[test]
+fn byte_ranges_are_counted_and_bounded() {
+    let mut setup = setup();
+    let (a, b) = (setup.client("a"), setup.client("b"));
+    let files: Vec<_> = (0..17u8).map(|n| setup.file(&[b'f', n])).collect();
+    let opens: Vec<_> = files.iter().map(|file| setup.state.open(a, b"o", *file, both(), OPENER).unwrap()).collect();
+    let locked = |setup: &Setup, client| setup.state.clients[&client].locked;
+    let range = |at| Range::new(at, 1).unwrap();
+    let one = setup.lock(opens[0], "l", Range::new(0, 9).unwrap(), true, files[0]).unwrap();
+    let split = setup.state.unlock(one, Some(a), files[0], range(4)).unwrap();
+    assert_eq!(locked(&setup, a), 2);
+    assert!(setup.lock(opens[0], "other", range(4), true, files[0]).is_some());
+    assert_eq!(locked(&setup, a), 3);
+    setup.state.unlock(split, Some(a), files[0], Range::new(0, u64::MAX).unwrap()).unwrap();
+    assert_eq!(locked(&setup, a), 1);
+    setup.state.close(opens[0], Some(a), files[0]).unwrap();
+    assert_eq!((locked(&setup, a), setup.state.ranges.len()), (0, 0));
+
+    for (open, file) in opens.iter().zip(&files).skip(1) {
+        for at in 0..MAX_LOCKS_PER_FILE as u64 {
+            assert!(setup.lock(*open, "l", range(2 * at), true, *file).is_some());
+        }
+    }
+    assert_eq!(locked(&setup, a), MAX_LOCKS);
+    let again = setup.state.open(a, b"o", files[0], both(), OPENER).unwrap();
+    let refused = |setup: &mut Setup, client, open: Stateid, file| {
+        let locker = Locker::New { open, owner: b"l".to_vec() };
+        setup.state.lock(&LockRequest { file, range: range(0), exclusive: true, locker }, Some(client)).unwrap_err()
+    };
+    assert_eq!(refused(&mut setup, a, again, files[0]), Status::DQuot, "too many of a client");
+    let beside = setup.state.open(b, b"o", files[1], both(), OPENER).unwrap();
+    let locker = Locker::New { open: beside, owner: b"l".to_vec() };
+    let free = LockRequest { file: files[1], range: range(1), exclusive: true, locker };
+    assert_eq!(setup.state.lock(&free, Some(b)).unwrap_err(), Status::DQuot, "too many of a file");
+    setup.state.forget_client(a);
+    assert!(setup.state.ranges.is_empty());
+    assert!(setup.state.lock(&free, Some(b)).unwrap().is_ok());
+    assert_eq!(locked(&setup, b), 1);
+}
+
+#[test]
+fn a_flood_of_clients_takes_the_place_of_those_that_hold_nothing() {
+    let mut setup = setup();
+    let (holder, file) = (setup.client("holder"), setup.file(b"f"));
+    let open = setup.state.open(holder, b"o", file, both(), OPENER).unwrap();
+    let idle = setup.client("idle");
+    for number in 0..MAX_CLIENTS + 10 {
+        setup.exchange("fs", &number.to_string(), 1);
+        assert!(setup.state.clients.len() <= MAX_CLIENTS);
+    }
+    assert!(setup.state.clients.len() > MAX_CLIENTS - 100, "no more than a few go at once");
+    assert!(setup.state.check_io(open, Some(holder), file, Access::READ, USER).is_ok());
+    assert!(setup.state.clients.contains_key(&idle), "those that nobody has confirmed go first");
+}
+
 #[test]
 fn a_silent_client_keeps_its_locks_until_somebody_else_wants_them() {
     let mut setup = setup();
     let (a, b, file) = (setup.client("a"), setup.client("b"), setup.file(b"f"));
-    let open_a = setup.state.open(a, b"o", file, both(), USER).unwrap();
-    let open_b = setup.state.open(b, b"o", file, both(), USER).unwrap();
+    let open_a = setup.state.open(a, b"o", file, both(), OPENER).unwrap();
+    let open_b = setup.state.open(b, b"o", file, both(), OPENER).unwrap();
     let range = Range::new(0, 1).unwrap();
     assert!(setup.lock(open_a, "l", range, true, file).is_some());
     setup.ahead.fetch_add(89, Ordering::Relaxed);
@@ -257,7 +350,7 @@ fn a_silent_client_keeps_its_locks_until_somebody_else_wants_them() {
 fn after_a_restart_only_those_who_had_state_may_claim_it_until_they_are_done() {
     let mut setup = setup();
     let (a, file) = (setup.client("a"), setup.file(b"f"));
-    let open = setup.state.open(a, b"o", file, both(), USER).unwrap();
+    let open = setup.state.open(a, b"o", file, both(), OPENER).unwrap();
     setup.state.restart(true);
     assert_eq!(setup.state.check_io(open, None, file, Access::READ, USER), Err(Status::StaleStateId));
     let (a, b) = (setup.client("a"), setup.client("b"));
@@ -271,7 +364,7 @@ fn after_a_restart_only_those_who_had_state_may_claim_it_until_they_are_done() {
     assert_eq!(setup.state.check_grace(b, false), Ok(()));
     assert_eq!(setup.state.check_grace(a, true), Err(Status::NoGrace));
 
-    setup.state.open(a, b"o", file, both(), USER).unwrap();
+    setup.state.open(a, b"o", file, both(), OPENER).unwrap();
     setup.state.restart(true);
     let b = setup.client("b");
     assert_eq!(setup.state.check_grace(b, false), Err(Status::Grace));
@@ -289,7 +382,7 @@ fn after_a_restart_only_those_who_had_state_may_claim_it_until_they_are_done() {
 fn owners_that_hold_something_are_remembered_and_the_others_are_bounded() {
     let mut setup = setup();
     let owner = Owner { identity: "fs".into(), name: b"legacy".to_vec(), minor_version: 0 };
-    let introduced = setup.state.set_client_id(owner, Some(USER), [1; 8], Callback::default()).unwrap();
+    let introduced = setup.state.set_client_id(owner, Some(USER), [1; 8], Callback::default(), HERE).unwrap();
     let Introduction::Known(client, confirm) = introduced else { panic!("nobody else has the name") };
     setup.state.confirm_client_id(client, confirm, claimant("fs")).unwrap();
     let place = |name: &[u8]| {
@@ -298,7 +391,7 @@ fn owners_that_hold_something_are_remembered_and_the_others_are_bounded() {
     };
     let answer = Answered { reply: b"reply".to_vec(), file: None };
     let file = setup.file(b"f");
-    let stateid = setup.state.open(client, b"held", file, both(), USER).unwrap();
+    let stateid = setup.state.open(client, b"held", file, both(), OPENER).unwrap();
     setup.state.end_owner_sequence(place(b"held"), answer.clone());
     setup.state.confirm_open(stateid, file).unwrap();
     for number in 0..10_000u32 {
