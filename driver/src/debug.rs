@@ -86,6 +86,11 @@ impl fmt::Display for View<'_> {
         writeln!(f, "efs-csi-driver {}, process {}, up {up}; registered by {kubelet}", report.version, report.pid)?;
         let node = &report.node;
         section(f, "tunnels", &TUNNELS, node.tunnels.iter().map(tunnel))?;
+        let several: Vec<_> = node.tunnels.iter().flat_map(connections).collect();
+        if !several.is_empty() {
+            let heads = ["port", "partition", "connection", "sent", "received", "last stall"];
+            section(f, "connections to partitions", &heads, several.into_iter())?;
+        }
         section(f, "mounts", &["target", "volume", "mode", "server", "state"], node.mounts.iter().map(mount))?;
         if !node.walks.is_empty() {
             section(
@@ -119,6 +124,23 @@ const TUNNELS: [&str; 10] = [
     "certificate",
     "state",
 ];
+
+/// Each connection of a mount that may have several.
+fn connections(tunnel: &TunnelReport) -> impl Iterator<Item = Vec<String>> {
+    let partition = tunnel.partition.as_deref().unwrap_or("-");
+    let stall = tunnel.last_stall.map_or_else(|| "-".to_owned(), |ago| format!("{} ago", span(ago)));
+    tunnel.upstream.iter().enumerate().map(move |(index, it)| {
+        let number = format!("{} of {}", index + 1, tunnel.upstream.len());
+        vec![
+            tunnel.port.to_string(),
+            partition.to_owned(),
+            number,
+            size(it.sent_bytes),
+            size(it.received_bytes),
+            stall.clone(),
+        ]
+    })
+}
 
 fn pod_identity(it: &PodIdentityReport) -> Vec<String> {
     let credentials = it.expires_in.map_or_else(|| "none yet".to_owned(), |left| format!("{} left", span(left)));
@@ -238,6 +260,7 @@ mod tests {
     use crate::node::report::NodeReport;
     use crate::node::walker::Totals;
     use crate::recent::RecentEvent;
+    use efs_tunnel::mux::UpstreamReport;
     use std::sync::Arc;
     use tokio_util::sync::CancellationToken;
 
@@ -254,6 +277,9 @@ mod tests {
             partition: Some("0123456789abcdef".to_owned()),
             lost_connections: 0,
             resent_calls: 0,
+            upstream: Vec::new(),
+            added_connections: 0,
+            last_stall: None,
             sent_bytes: 1_234_567,
             received_bytes: 9_876_543_210,
             handshakes: 3,
@@ -279,6 +305,14 @@ mod tests {
         let stranger = TunnelReport { port: 20051, handshake_failures: 1, refused: 2, ..healthy.clone() };
         let busy =
             TunnelReport { port: 20052, multiplexed: 4, lost_connections: 1, resent_calls: 17, ..healthy.clone() };
+        let carried = |sent_bytes, received_bytes| UpstreamReport { sent_bytes, received_bytes };
+        let busy = TunnelReport {
+            partition: Some("5f2a".to_owned()),
+            upstream: vec![carried(1 << 30, 5 << 20), carried(900 << 20, 4 << 20)],
+            added_connections: 3,
+            last_stall: Some(130),
+            ..busy
+        };
         let well = MountReport {
             target: "/var/lib/kubelet/pods/a/volumes/kubernetes.io~csi/pv-1/mount".to_owned(),
             volume: "efs:fs-0123456789abcdef0::fsap-0123456789abcdef0".to_owned(),

@@ -42,9 +42,14 @@ type TunnelCounter = (&'static str, &'static str, fn(&TunnelReport) -> u64);
 /// A gauge of tunnels; `None` where there is no value now.
 type TunnelGauge = (&'static str, &'static str, fn(&TunnelReport, Duration) -> Option<i64>);
 
-const COUNTERS: [TunnelCounter; 10] = [
+const COUNTERS: [TunnelCounter; 11] = [
     ("efs_csi_tunnel_connected", "Connections made to the mount target for the kernel", |it| it.connected),
     ("efs_csi_tunnel_reconnected", "Connections that took the place of one that had ended", |it| it.reconnected),
+    (
+        "efs_csi_tunnel_added_connections",
+        "Connections to the mount target that were added because a mount was busy",
+        |it| it.added_connections,
+    ),
     (
         "efs_csi_tunnel_lost_connections",
         "Connections to the mount target that were lost while others of the same mount went on",
@@ -59,13 +64,18 @@ const COUNTERS: [TunnelCounter; 10] = [
     ("efs_csi_tunnel_refused", "Local connections that were not the kernel's", |it| it.refused),
 ];
 
-const GAUGES: [TunnelGauge; 4] = [
+const GAUGES: [TunnelGauge; 5] = [
     ("efs_csi_tunnel_up", "1, or 0 while the mount target is out of reach", |it, _| Some(it.trouble.is_none().into())),
     ("efs_csi_tunnel_connections", "Connections that are carried now", |it, _| it.connections.try_into().ok()),
     (
         "efs_csi_tunnel_multiplexed_connections",
         "Connections to the mount target of mounts that may have several",
         |it, _| it.multiplexed.try_into().ok(),
+    ),
+    (
+        "efs_csi_tunnel_last_stall_timestamp_seconds",
+        "When one of several connections last began to answer again that had not for a second and more",
+        |it, now| (now.as_secs().saturating_sub(it.last_stall?)).try_into().ok(),
     ),
     (
         "efs_csi_tunnel_certificate_expiry_timestamp_seconds",
@@ -153,6 +163,9 @@ mod tests {
             partition: None,
             lost_connections: 11,
             resent_calls: 12,
+            upstream: Vec::new(),
+            added_connections: 13,
+            last_stall: Some(14),
             sent_bytes: 5,
             received_bytes: 6,
             handshakes: 7,
@@ -184,6 +197,7 @@ mod tests {
         insta::assert_snapshot!(lines(&metrics).join("\n"), @r#"
         efs_csi_tunnel_connected_total{file_system="fs-12345678",access_point="fsap-12345678",port="20049"} 4
         efs_csi_tunnel_reconnected_total{file_system="fs-12345678",access_point="fsap-12345678",port="20049"} 3
+        efs_csi_tunnel_added_connections_total{file_system="fs-12345678",access_point="fsap-12345678",port="20049"} 13
         efs_csi_tunnel_lost_connections_total{file_system="fs-12345678",access_point="fsap-12345678",port="20049"} 11
         efs_csi_tunnel_resent_calls_total{file_system="fs-12345678",access_point="fsap-12345678",port="20049"} 12
         efs_csi_tunnel_sent_bytes_total{file_system="fs-12345678",access_point="fsap-12345678",port="20049"} 5
@@ -195,6 +209,7 @@ mod tests {
         efs_csi_tunnel_up{file_system="fs-12345678",access_point="fsap-12345678",port="20049"} 1
         efs_csi_tunnel_connections{file_system="fs-12345678",access_point="fsap-12345678",port="20049"} 1
         efs_csi_tunnel_multiplexed_connections{file_system="fs-12345678",access_point="fsap-12345678",port="20049"} 2
+        efs_csi_tunnel_last_stall_timestamp_seconds{file_system="fs-12345678",access_point="fsap-12345678",port="20049"} 1799999986
         efs_csi_tunnel_certificate_expiry_timestamp_seconds{file_system="fs-12345678",access_point="fsap-12345678",port="20049"} 1800003600
         efs_csi_mounts 0
         efs_csi_mounts_troubled 0
@@ -204,12 +219,13 @@ mod tests {
         let ill = TunnelReport {
             access_point: None,
             certificate_expires_in: None,
+            last_stall: None,
             trouble: Some(("no answer".to_owned(), 5)),
             ..tunnel(20050)
         };
         report.lock().expect("lock").tunnels = vec![ill];
         let page = lines(&metrics).join("\n");
-        assert!(!page.contains("20049") && !page.contains("expiry"), "{page}");
+        assert!(!page.contains("20049") && !page.contains("expiry") && !page.contains("stall"), "{page}");
         assert!(
             page.contains(r#"efs_csi_tunnel_up{file_system="fs-12345678",access_point="",port="20050"} 0"#),
             "{page}"

@@ -14,12 +14,13 @@
 //!
 //! - [`lane`]: one connection to the mount target
 //! - [`calls`]: what is not answered yet
+//! - [`counts`]: what is told of all this
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -28,12 +29,14 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use self::calls::{Calls, Record};
+pub use self::counts::{Counts, UpstreamReport};
 use self::lane::{Lane, LaneId};
 use crate::buffer::{Buffer, Filled};
 use crate::pump::{BUSY_BUFFER, LINGER, PumpError, SHRINK_AFTER, Side, Traffic};
 use crate::record::{Cutter, Event, Head, Kind};
 
 mod calls;
+mod counts;
 mod lane;
 #[cfg(test)]
 mod tests;
@@ -41,6 +44,11 @@ mod tests;
 /// Bytes that wait for connections which don't take them, all together. A connection that stalls can hold one record, so the others
 /// go on as long as there is room for one more.
 const WAITING_MAX: usize = 3 * 1024 * 1024;
+/// Replies of all connections that wait for their turn. Five of the largest READ's that come at once, each some way through, are half of that
+/// on the average: so no connection waits until another's reply has come to its end.
+const REPLIES_SHARED: usize = 3 * 1024 * 1024;
+/// A single connection's: they wait for the kernel only.
+const REPLIES_SINGLE: usize = 512 * 1024;
 /// A connection is given no new call while so much waits for it.
 const LANE_WAITING_MAX: usize = 64 * 1024;
 /// Copies of unanswered calls, all together. A READ's call is some 200 bytes, and a session has at most some hundred slots; most
@@ -56,17 +64,6 @@ pub enum Order<U> {
     Add(U),
     /// Use one less, when it has answered what it was given.
     Retire,
-}
-
-/// What the multiplexed connections of a tunnel count, for whoever looks.
-#[derive(Debug, Default)]
-pub struct Counts {
-    /// Connections to the mount target now.
-    pub connections: AtomicUsize,
-    /// Connections that were lost while others went on.
-    pub lost: AtomicU64,
-    /// Calls that were sent again on another connection.
-    pub resent: AtomicU64,
 }
 
 /// Carries calls and replies between `local` and its connections to the mount target, beginning with `first`, until one of the two
@@ -177,7 +174,12 @@ where
     fn obey(&mut self, order: Order<U>) {
         match order {
             Order::Add(stream) => {
-                self.lanes.push(Lane::new(LaneId(self.next_id), stream));
+                if !self.lanes.is_empty() {
+                    self.counts.added.fetch_add(1, Ordering::Relaxed);
+                }
+                let lane = Lane::new(LaneId(self.next_id), stream);
+                self.counts.opened(&lane.carried);
+                self.lanes.push(lane);
                 self.next_id += 1;
             }
             Order::Retire => {
@@ -375,7 +377,8 @@ where
     fn give_replies(&mut self, cx: &mut Context<'_>) -> Result<Turn, PumpError> {
         let mut turn = Turn::Idle;
         for index in 0..self.lanes.len() {
-            let (read, answered) = self.lanes[index].read(cx);
+            let free = self.free();
+            let (read, answered) = self.lanes[index].read(cx, self.counts, free);
             if read {
                 turn = Turn::Moved;
             }
@@ -387,9 +390,9 @@ where
             }
         }
         while let Some(index) = self.next_to_serve() {
-            let is_single = self.is_single();
+            let (is_single, free) = (self.is_single(), self.free());
             let lane = &mut self.lanes[index];
-            let data = lane.deliverable(is_single);
+            let data = lane.deliverable(is_single, free);
             match Pin::new(&mut self.local).poll_write(cx, data) {
                 Poll::Pending => return Ok(turn),
                 Poll::Ready(Ok(0)) => {
@@ -408,16 +411,24 @@ where
         Ok(turn)
     }
 
+    /// What is free of the room that all connections share.
+    fn free(&self) -> usize {
+        let room = if self.lanes.len() == 1 { REPLIES_SINGLE } else { REPLIES_SHARED };
+        room.saturating_sub(self.lanes.iter().map(Lane::held).sum())
+    }
+
     /// The connection whose bytes the kernel gets next: the one whose record is half told, or the next in turn that has a whole one,
     /// or more of one than can be held.
     fn next_to_serve(&self) -> Option<usize> {
-        let is_single = self.is_single();
-        let has_some = |index: &usize| !self.lanes[*index].deliverable(is_single).is_empty();
+        let (is_single, free) = (self.is_single(), self.free());
+        let has_some = |index: &usize| !self.lanes[*index].deliverable(is_single, free).is_empty();
         if let Some(index) = self.lanes.iter().position(Lane::is_inside) {
             return Some(index).filter(has_some);
         }
         let after = self.lanes.iter().position(|lane| lane.id > self.last_served).unwrap_or(0);
-        (after..self.lanes.len()).chain(0..after).find(has_some)
+        let in_turn = || (after..self.lanes.len()).chain(0..after);
+        // Whole records first: half a one makes all others wait until the rest of it has come.
+        in_turn().find(|index| self.lanes[*index].whole() > 0).or_else(|| in_turn().find(has_some))
     }
 
     // The end of a connection.
@@ -427,14 +438,16 @@ where
         let mut turn = Turn::Idle;
         let mut index = 0;
         while index < self.lanes.len() {
-            let is_single = self.is_single();
+            let (is_single, free) = (self.is_single(), self.free());
             let busy = self.to == self.lanes[index].id && self.is_in_the_middle();
             let lane = &mut self.lanes[index];
-            if lane.has_ended() && lane.deliverable(is_single).is_empty() {
+            if lane.has_ended() && lane.deliverable(is_single, free).is_empty() {
                 let mut lane = self.lanes.remove(index);
+                self.counts.closed(&lane.carried);
                 self.lose(&mut lane)?;
             } else if lane.is_retiring && !busy && lane.is_done() && lane.poll_close(cx).is_ready() {
-                self.lanes.remove(index);
+                let lane = self.lanes.remove(index);
+                self.counts.closed(&lane.carried);
             } else {
                 index += 1;
                 continue;
@@ -516,7 +529,14 @@ where
     /// The kernel has closed its side: nobody waits for replies any more.
     fn finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<Side, PumpError>> {
         // How the server ends its side is no trouble of the tunnel's, which others may use.
-        self.lanes.retain_mut(|lane| lane.waiting() > 0 || lane.poll_close(cx).is_pending());
+        let counts = self.counts;
+        self.lanes.retain_mut(|lane| {
+            let stays = lane.waiting() > 0 || lane.poll_close(cx).is_pending();
+            if !stays {
+                counts.closed(&lane.carried);
+            }
+            stays
+        });
         self.count();
         if self.lanes.is_empty() { Poll::Ready(Ok(Side::Local)) } else { Poll::Pending }
     }
@@ -524,6 +544,7 @@ where
 
 impl<L, U> Drop for Mux<'_, L, U> {
     fn drop(&mut self) {
+        self.lanes.iter().for_each(|lane| self.counts.closed(&lane.carried));
         self.counts.connections.fetch_sub(self.connections.swap(0, Ordering::Relaxed), Ordering::Relaxed);
     }
 }

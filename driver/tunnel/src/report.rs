@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use serde::{Deserialize, Serialize};
 
 use crate::identity::IamSource;
+use crate::mux::UpstreamReport;
 use crate::plane::FailureKind;
 use crate::supervisor::Tunnel;
 
@@ -37,6 +38,15 @@ pub struct TunnelReport {
     /// Calls that were sent again on another connection.
     #[serde(default)]
     pub resent_calls: u64,
+    /// What each of those that may have several has carried, the oldest first.
+    #[serde(default)]
+    pub upstream: Vec<UpstreamReport>,
+    /// Connections to the mount target that were added because a mount was busy.
+    #[serde(default)]
+    pub added_connections: u64,
+    /// Seconds since one of them began to answer again that had not for a second and more.
+    #[serde(default)]
+    pub last_stall: Option<u64>,
     /// Bytes from the kernel to the mount target.
     pub sent_bytes: u64,
     /// Bytes from the mount target to the kernel.
@@ -83,6 +93,9 @@ impl TunnelReport {
             partition: tunnel.partition().map(|partition| format!("{partition:?}")),
             lost_connections: counters.multiplexed.lost.load(Relaxed),
             resent_calls: counters.multiplexed.resent.load(Relaxed),
+            upstream: counters.multiplexed.each(),
+            added_connections: counters.multiplexed.added.load(Relaxed),
+            last_stall: counters.multiplexed.since_stall().map(|ago| ago.as_secs()),
             sent_bytes: counters.traffic.sent.load(Relaxed),
             received_bytes: counters.traffic.received.load(Relaxed),
             handshakes: tunnel.handshakes().succeeded(),

@@ -54,7 +54,7 @@ impl Calls {
     pub(super) fn begin<U>(&mut self, xid: u32, lane: LaneId, length: usize, lanes: &mut [Lane<U>]) {
         self.answered(xid, lanes);
         self.unanswered.insert(xid, Unanswered { lane, length, record: None });
-        load(lanes, lane, |it| it.unanswered_bytes += length);
+        load(lanes, lane, |it| it.ask(length));
     }
 
     /// The whole of a call has been passed on; this is a copy.

@@ -3,15 +3,21 @@
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::counts::{Carried, Counts, Silence};
 use crate::buffer::{Buffer, Filled};
 use crate::record::{Cutter, Event, Head};
 
-/// Replies that wait for their turn. A longer record is given to the kernel while it comes, and the others wait.
-const REPLIES_MAX: usize = 512 * 1024;
+/// Each connection may hold so much of replies that wait for their turn, however much the others hold.
+const REPLIES_OWN: usize = 256 * 1024;
+/// With what nobody else holds, a connection may hold a whole reply of the largest READ, 1 MiB and its headers. A longer record is given to the
+/// kernel while it comes, and the others wait.
+const REPLIES_MAX: usize = 1024 * 1024 + 64 * 1024;
 /// A buffer for what waits that has been larger is given back when it is empty.
 const USUAL_WAITING: usize = 16 * 1024;
 
@@ -24,6 +30,8 @@ pub(super) struct LaneId(pub(super) u32);
 pub(super) struct Lane<U> {
     pub(super) id: LaneId,
     stream: U,
+    pub(super) carried: Arc<Carried>,
+    silence: Silence,
     /// Of calls that it was given, replies to which have not come.
     pub(super) unanswered_bytes: usize,
     /// Whether it gets no new calls and goes when it has answered all.
@@ -44,11 +52,23 @@ pub(super) struct Lane<U> {
     end: Option<Option<io::Error>>,
 }
 
+impl<U> Lane<U> {
+    /// A call of this length is its to answer.
+    pub(super) fn ask(&mut self, length: usize) {
+        if self.unanswered_bytes == 0 {
+            self.silence.begin();
+        }
+        self.unanswered_bytes += length;
+    }
+}
+
 impl<U: AsyncRead + AsyncWrite + Unpin> Lane<U> {
     pub(super) fn new(id: LaneId, stream: U) -> Self {
         Self {
             id,
             stream,
+            carried: Arc::default(),
+            silence: Silence::default(),
             unanswered_bytes: 0,
             is_retiring: false,
             waiting: VecDeque::new(),
@@ -114,6 +134,7 @@ impl<U: AsyncRead + AsyncWrite + Unpin> Lane<U> {
         if self.waiting.is_empty() {
             match Pin::new(&mut self.stream).poll_write(cx, data) {
                 Poll::Ready(Ok(written)) if written > 0 => {
+                    self.carried.sent.fetch_add(written as u64, Relaxed);
                     self.unflushed = true;
                     return Poll::Ready(written);
                 }
@@ -142,6 +163,7 @@ impl<U: AsyncRead + AsyncWrite + Unpin> Lane<U> {
             match Pin::new(&mut self.stream).poll_write(cx, self.waiting.as_slices().0) {
                 Poll::Ready(Ok(written)) if written > 0 => {
                     self.waiting.drain(..written);
+                    self.carried.sent.fetch_add(written as u64, Relaxed);
                     self.unflushed = true;
                     has_moved = true;
                 }
@@ -178,14 +200,29 @@ impl<U: AsyncRead + AsyncWrite + Unpin> Lane<U> {
 
     // Replies.
 
-    /// Reads what is there, up to [`REPLIES_MAX`]; whether something came, and the heads of the records that are whole now.
-    pub(super) fn read(&mut self, cx: &mut Context<'_>) -> (bool, Vec<Head>) {
-        if self.end.is_some() || self.replies.len() >= REPLIES_MAX {
+    /// Bytes of replies that wait for their turn.
+    pub(super) fn held(&self) -> usize {
+        self.replies.len()
+    }
+
+    /// How much it may hold, when `free` of what all share is free.
+    fn most(&self, free: usize) -> usize {
+        (self.replies.len() + free).clamp(REPLIES_OWN, REPLIES_MAX)
+    }
+
+    /// Reads what is there, as far as it may hold it; whether something came, and the heads of the records that are whole now.
+    pub(super) fn read(&mut self, cx: &mut Context<'_>, counts: &Counts, free: usize) -> (bool, Vec<Head>) {
+        let most = self.most(free);
+        if self.end.is_some() || self.replies.len() >= most {
             return (false, Vec::new());
         }
-        match self.replies.fill(cx, &mut self.stream, REPLIES_MAX) {
+        let before = self.replies.len();
+        match self.replies.fill(cx, &mut self.stream, most) {
             Poll::Pending => return (false, Vec::new()),
-            Poll::Ready(Ok(Filled::Bytes)) => {}
+            Poll::Ready(Ok(Filled::Bytes)) => {
+                self.carried.received.fetch_add((self.replies.len() - before) as u64, Relaxed);
+                self.silence.end(counts, self.unanswered_bytes > 0);
+            }
             Poll::Ready(Ok(Filled::End)) => self.end = Some(None),
             Poll::Ready(Err(error)) => self.end = Some(Some(error)),
         }
@@ -216,13 +253,19 @@ impl<U: AsyncRead + AsyncWrite + Unpin> Lane<U> {
         whole
     }
 
-    /// What may be given to the kernel now. A connection that is `alone` has nobody to wait for.
-    pub(super) fn deliverable(&self, alone: bool) -> &[u8] {
+    /// Bytes of the records that have come whole.
+    pub(super) fn whole(&self) -> usize {
+        self.ends.back().map_or(0, |end| usize::try_from(end - self.delivered).unwrap_or(0))
+    }
+
+    /// What may be given to the kernel now. A connection that is `alone` has nobody to wait for; another gives half a record when it may hold no
+    /// more of it.
+    pub(super) fn deliverable(&self, alone: bool, free: usize) -> &[u8] {
         let data = &self.replies.data()[..self.scanned];
-        let whole = self.ends.back().map_or(0, |end| usize::try_from(end - self.delivered).unwrap_or(0));
+        let whole = self.whole();
         // Half a record of a connection that has ended is of no use to anybody.
-        let may_be_half =
-            self.end.is_none() && (alone || (whole == 0 && (self.is_inside() || self.replies.len() >= REPLIES_MAX)));
+        let may_be_half = self.end.is_none()
+            && (alone || (whole == 0 && (self.is_inside() || self.replies.len() >= self.most(free))));
         if may_be_half { data } else { &data[..whole] }
     }
 

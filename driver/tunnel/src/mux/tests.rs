@@ -213,6 +213,59 @@ async fn a_reply_that_comes_slowly_does_not_hold_up_whole_ones() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reply_of_a_large_read_that_comes_slowly_does_not_hold_up_whole_ones() {
+    const LARGE: usize = 1024 * 1024;
+    let done = Done::default();
+    let mut kernel = Kernel::new(&[Server::default(), Server::default()], &done).await;
+    let (near, mut slow) = duplex(2 * LARGE);
+    kernel.orders.send(Order::Add(near)).await.unwrap();
+    slow.write_all(&record(&reply(77, LARGE, 0), usize::MAX)[..LARGE * 3 / 4]).await.unwrap();
+    sleep(Duration::from_millis(1)).await;
+    let (near, mut quick) = duplex(2 * LARGE);
+    kernel.orders.send(Order::Add(near)).await.unwrap();
+    quick.write_all(&record(&reply(78, LARGE, 0), usize::MAX)).await.unwrap();
+    let answer = timeout(PATIENCE, receive(&mut kernel.read)).await.expect("it is whole").unwrap();
+    assert_eq!(word(&answer, 0), 78);
+}
+
+#[tokio::test(start_paused = true)]
+async fn replies_without_end_are_held_up_to_a_limit_and_one_of_them_goes_on() {
+    const LANES: usize = 5;
+    let (orders, received) = mpsc::channel(16);
+    let (mut near, mut far): (Vec<_>, Vec<_>) = (0..LANES).map(|_| duplex(1000)).unzip();
+    let first = near.remove(0);
+    for lane in near {
+        orders.send(Order::Add(lane)).await.unwrap();
+    }
+    let (mut kernel, local) = duplex(1000);
+    let (traffic, counts, connections) = (Traffic::default(), Counts::default(), AtomicUsize::new(0));
+    let endless = record(&reply(7, 3 * 1024 * 1024, 0), usize::MAX);
+    let held = AtomicUsize::new(0);
+    let tell = async {
+        futures::future::join_all(far.iter_mut().map(async |far| {
+            for piece in endless.chunks(500) {
+                far.write_all(piece).await.unwrap();
+                held.fetch_add(piece.len(), Ordering::Relaxed);
+            }
+        }))
+        .await
+    };
+    let hear = async {
+        // Nobody listens at first.
+        sleep(Duration::from_secs(5)).await;
+        let most = REPLIES_SHARED + LANES * (256 * 1024) + LANES * 2000 + 1000;
+        let held = held.load(Ordering::Relaxed);
+        assert!(held > REPLIES_SHARED / 2 && held <= most, "{held} bytes are held, of at most {most}");
+        assert_eq!(receive(&mut kernel).await.unwrap().len(), endless.len() - 4);
+    };
+    tokio::select! {
+        ended = multiplex(local, first, received, &traffic, &counts, &connections) => panic!("{ended:?}"),
+        _ = tell => panic!("all of it was taken"),
+        heard = timeout(PATIENCE, hear) => heard.expect("one goes on"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_lost_connection_has_not_answered_is_sent_again() {
     let done = Done::default();
     let slow = Duration::from_millis(5);
