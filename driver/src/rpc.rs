@@ -5,9 +5,10 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
+use tokio::time::timeout;
 use tonic::{Code, Response, Status};
 use tower::{Layer, Service};
 use tracing::{Instrument, Level};
@@ -32,6 +33,10 @@ const QUESTIONS: [&str; 10] = [
     "NodeGetVolumeHealth",
     "NodeGetStorageHealth",
 ];
+
+/// A call of the controller ends by then, however many questions it has asked of services that don't answer: one of them alone has 50 s, with
+/// its retries. (The calls of a node wait for the kernel, too, and have limits for each thing that they wait for.)
+const LONGEST_CALL: Duration = Duration::from_secs(55);
 
 /// Runs one CSI call, unless a field of its request is too long: logs its request at debug level, and its outcome with the volume and the
 /// time it took.
@@ -73,9 +78,13 @@ async fn observe_in<T>(
     async {
         tracing::debug!(request = ?Brief(&request), "called");
         let started = Instant::now();
+        let limit = if method.starts_with("Node") { Duration::MAX } else { LONGEST_CALL };
         let result = match request.check() {
             // Unwinding through the server would end the caller's stream without a word, and leave no line that names the call.
-            Ok(()) => AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))),
+            Ok(()) => match timeout(limit, AssertUnwindSafe(call).catch_unwind()).await {
+                Ok(ended) => ended.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))),
+                Err(_) => Err(too_long()),
+            },
             Err(overlong) => Err(Status::invalid_argument(overlong)),
         };
         let result = result.map_err(|status| match limits::message(status.message().to_owned()) {
@@ -102,6 +111,14 @@ async fn observe_in<T>(
 fn panicked(panic: &(dyn std::any::Any + Send)) -> Status {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     Status::internal(format!("the driver panicked, which is a bug; please report it: {}", text.unwrap_or("no text")))
+}
+
+fn too_long() -> Status {
+    let limit = LONGEST_CALL.as_secs();
+    Status::deadline_exceeded(format!(
+        "not through after {limit} s: AWS or the API server leaves questions unanswered; check the ways there (DNS, VPC endpoint, proxy, \
+         security group); the call is repeated"
+    ))
 }
 
 fn is_fault_of_ours(code: Code) -> bool {
@@ -179,6 +196,18 @@ mod tests {
     use std::sync::{Arc, Mutex};
     use tracing_subscriber::Layer as _;
     use tracing_subscriber::layer::SubscriberExt;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_of_the_controller_ends_and_one_of_the_node_has_limits_of_its_own() {
+        let slow = || async {
+            tokio::time::sleep(LONGEST_CALL * 2).await;
+            Ok(())
+        };
+        let error = observe("GetCapacity", "", "the request", slow()).await.expect_err("too long");
+        assert_eq!(error.code(), Code::DeadlineExceeded);
+        assert!(error.message().starts_with("not through after 55 s"), "{error}");
+        observe("NodeUnpublishVolume", "fs-1", "the request", slow()).await.expect("done");
+    }
 
     #[tokio::test]
     async fn only_what_changes_something_is_told_at_info_level() {

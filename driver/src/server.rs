@@ -208,11 +208,11 @@ fn this_node() -> Option<Arc<ThisNode>> {
 }
 
 /// Says once that there is no region, before the first call fails for want of it. A controller has calls to make, and its first one needn't
-/// wait until the clients for them are made; a node may never make one.
+/// wait until all is made that calls need; a node may never make one.
 async fn prepare(clients: Arc<AwsClients>, mode: Mode) {
     let prepared = match mode {
         Mode::Node => clients.region().await.map(drop),
-        Mode::Controller | Mode::All => clients.client(None).await.map(drop),
+        Mode::Controller | Mode::All => clients.prepare().await,
     };
     if let Err(error) = prepared {
         tracing::error!(%error, "calls that need AWS will fail");

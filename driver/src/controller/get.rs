@@ -4,7 +4,7 @@ use csi_proto::csi;
 
 use super::{Controller, ControllerError};
 use crate::efs::{AccessPoint, LifeCycle, Role};
-use crate::volume::{FileSystemId, FileSystemKind};
+use crate::volume::FileSystemId;
 
 impl Controller {
     pub(crate) async fn get_volume(
@@ -19,7 +19,7 @@ impl Controller {
         if let Some((_, trouble)) = found.directory.as_ref().and_then(|directory| directory.trouble.clone()) {
             condition = abnormal(trouble);
         }
-        if !condition.abnormal && found.id.kind == FileSystemKind::Efs {
+        if !condition.abnormal {
             condition = self.file_system_condition(&found.id.file_system, found.role.as_ref()).await?;
         }
         Ok(csi::ControllerGetVolumeResponse {

@@ -122,7 +122,7 @@ impl Controller {
         let not_found = |why: String| ControllerError::NotFound(handle.to_owned(), why);
         let id: VolumeId = handle.parse().map_err(|error: crate::volume::IdError| not_found(error.to_string()))?;
         if id.kind == FileSystemKind::S3Files {
-            return Ok(FoundVolume { id, access_point: None, directory: None, role: None });
+            return Err(not_found("it is an S3 Files volume, which this driver does not manage".to_owned()));
         }
         // Calls without secrets about another account's volume use the role that other calls brought along.
         let role = match role {

@@ -157,6 +157,10 @@ impl EfsApi for AwsEfs {
             .iter()
             .map(|one| access_point(OPERATION, Described::from(one)))
             .collect::<Result<_, _>>()?;
+        // Whoever asks for page after page would ask for ever.
+        if answer.next_token.is_some() && answer.next_token.as_deref() == token {
+            return Err(unreadable(OPERATION, "the next page's token is this page's".to_owned()));
+        }
         Ok(AccessPointPage { access_points, next_token: answer.next_token })
     }
 
@@ -339,8 +343,12 @@ where
     let (kind, message) = match error {
         SdkError::ServiceError(context) => {
             let status = context.raw().status().as_u16();
-            let message = error.message().unwrap_or_default().to_owned();
-            (kind_of_code(error.code().unwrap_or_default(), status), message)
+            let kind = kind_of_code(error.code().unwrap_or_default(), status);
+            let message = match &kind {
+                EfsErrorKind::Unreadable => no_answer_of_aws(context.raw()),
+                _ => error.message().unwrap_or_default().to_owned(),
+            };
+            (kind, message)
         }
         SdkError::TimeoutError(_) => (EfsErrorKind::Timeout, causes(error)),
         SdkError::ResponseError(context) => {
@@ -366,6 +374,15 @@ where
         }
     };
     EfsError { operation, kind, message, request_id }
+}
+
+/// What came in the place of AWS's JSON. Not its text: of STS that would be credentials.
+fn no_answer_of_aws(answer: &Response) -> String {
+    let (status, kind) = (answer.status().as_u16(), answer.headers().get("content-type").unwrap_or("no content type"));
+    format!(
+        "HTTP status {status} with {kind}, which is not what the API answers; a proxy, a portal or a wrong endpoint (AWS_ENDPOINT_URL) may have \
+         answered"
+    )
 }
 
 /// Looks for a failure to get credentials in an error's chain of causes. A refusal of STS is told like one of EFS.

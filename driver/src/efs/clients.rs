@@ -9,6 +9,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
 use aws_sdk_efs::config::{
     ConfigBag, Intercept, RuntimeComponents,
     interceptors::{BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef},
@@ -21,6 +22,7 @@ use tokio::sync::OnceCell;
 use super::api::{EfsApi, LifeCycle, MountTarget};
 use super::aws::{AwsEfs, OperationClients, refusal};
 use super::endpoint_urls;
+use super::endpoints::is_region;
 use super::errors::{EfsError, EfsErrorKind};
 use super::http_client::http_client;
 use super::metadata::{NodeFacts, NodeObject};
@@ -137,6 +139,21 @@ impl AwsClients {
         self.base.get_or_try_init(|| load(&self.config, self.node.as_deref())).await
     }
 
+    /// Makes the clients, and goes through all of a call but its sending, so that the first one finds the code in memory and what the SDK makes
+    /// once made.
+    ///
+    /// # Errors
+    /// When no region can be found.
+    pub async fn prepare(&self) -> Result<(), EfsError> {
+        self.client(None).await?;
+        let nobody = Credentials::new("rehearsal", "rehearsal", None, None, "rehearsal");
+        let config = aws_sdk_efs::config::Builder::from(self.base().await?).credentials_provider(nobody);
+        let client = aws_sdk_efs::Client::from_conf(config.interceptor(Rehearsal).build());
+        // It ends with the error of the interceptor.
+        let _ended = client.describe_access_points().send().await;
+        Ok(())
+    }
+
     fn connect(&self, config: &SdkConfig) -> Arc<dyn EfsApi> {
         let client = |partition: &'static str| {
             let config = aws_sdk_efs::config::Builder::from(config)
@@ -249,12 +266,39 @@ async fn load(config: &AwsConfig, node: Option<&dyn NodeObject>) -> Result<SdkCo
         let ways = "give --region, AWS_REGION, or access to the instance metadata service";
         return Err(refused(kind, format!("{ways}; {reason}")));
     };
+    if !is_region(region.as_ref()) {
+        let message = format!(
+            "{:?} is no region's name, which is like us-east-1; correct --region or AWS_REGION",
+            region.as_ref()
+        );
+        return Err(refused(EfsErrorKind::NoRegion, message));
+    }
     let has_fips = region.as_ref().starts_with("us-") || region.as_ref().starts_with("ca-");
     if loaded.use_fips() == Some(true) && !has_fips {
         let message = format!("AWS_USE_FIPS_ENDPOINT=true, but region {region} has no FIPS endpoint; unset it");
         return Err(refused(EfsErrorKind::NoRegion, message));
     }
     Ok(loaded)
+}
+
+/// Ends a call before it is sent.
+#[derive(Debug)]
+struct Rehearsal;
+
+#[aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint]
+impl Intercept for Rehearsal {
+    fn name(&self) -> &'static str {
+        "Rehearsal"
+    }
+
+    fn read_before_transmit(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        Err("this call is not sent".into())
+    }
 }
 
 /// Counts every attempt of every call.

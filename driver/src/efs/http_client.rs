@@ -18,11 +18,17 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
 use efs_common::causes::{InContext, causes};
 use http::Uri;
+use http_body_util::Limited;
 
 use super::authorities::Authorities;
 use crate::proxy::{Proxies, Proxy, ProxyError};
+
+/// More of an answer is not read: a thousand access points, which is EFS's longest answer, take less, and what is not AWS (a portal, a proxy, a
+/// wrong endpoint) may go on for ever.
+const LONGEST_ANSWER: usize = 16 * 1024 * 1024;
 
 /// A client with connections of its own, so share it. The certificate authorities are read when the first connection with TLS is
 /// made.
@@ -81,6 +87,10 @@ impl HttpClient for Client {
     }
 }
 
+fn bounded(body: SdkBody) -> SdkBody {
+    SdkBody::from_body_1_x(Limited::new(body, LONGEST_ANSWER))
+}
+
 /// How a request reaches its endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Way {
@@ -112,7 +122,7 @@ impl Ways {
         let way = self.way(&target).map_err(|error| ConnectorError::user(error.into()))?;
         let connector = self.connector(&way).await?;
         match connector.call(request).await {
-            Ok(answer) => Ok(answer),
+            Ok(answer) => Ok(answer.map(bounded)),
             Err(error) => Err(self.explain(way, error).await),
         }
     }

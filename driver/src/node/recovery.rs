@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use efs_tunnel::plane::Lease;
+use efs_common::open_files::OutOfFiles;
+use efs_tunnel::plane::{Failure, Lease};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -174,11 +175,15 @@ impl State {
 
     /// Opens the tunnel of a record if it needs one.
     async fn serve_again(&self, record: &Record) -> Option<Lease> {
-        let opened = self.plane.reopen(&record.mount.spec, record.port()?, record.mount_target).await;
+        let opened = self.open_again(record, record.port()?).await;
         let target = record.target.display();
         opened
             .inspect_err(|error| tracing::error!(%target, volume = record.volume, %error, "a mount has no tunnel"))
             .ok()
+    }
+
+    async fn open_again(&self, record: &Record, port: u16) -> Result<Lease, Failure> {
+        self.plane.reopen(&record.mount.spec, port, record.mount_target).await
     }
 
     /// Tries again to open the tunnels whose ports were taken.
@@ -187,7 +192,13 @@ impl State {
         let waiting: Vec<Record> =
             self.published().values().filter(|it| waits(it)).map(|it| it.record.clone()).collect();
         for record in waiting {
-            let Some(lease) = self.serve_again(&record).await else { continue };
+            let Some(port) = record.port() else { continue };
+            // That it has none was said when this began, and the health of the volume says it for as long as it lasts.
+            let opened = self.open_again(&record, port).await.inspect_err(|error| {
+                tracing::debug!(target = %record.target.display(), %error, "a mount still has no tunnel");
+            });
+            let Ok(lease) = opened else { continue };
+            tracing::info!(target = %record.target.display(), volume = record.volume, "the mount has its tunnel again");
             // Somebody may have unpublished it meanwhile.
             if let Some(it) = self.published().get_mut(&record.target).filter(|it| waits(it)) {
                 it.lease = Some(lease);
@@ -334,7 +345,8 @@ pub(super) async fn reconcile_until(state: Arc<State>, mut unfinished: Vec<Recor
                     // Once a second is once too often.
                     Err(error) if failed => tracing::debug!(%error, "cannot adopt what another process has mounted"),
                     Err(error) => {
-                        tracing::warn!(%error, "cannot adopt what another process has mounted");
+                        let limit = OutOfFiles::of(&error).map(|limit| limit.to_string());
+                        tracing::warn!(%error, limit, "cannot adopt what another process has mounted");
                         failed = true;
                     }
                 }

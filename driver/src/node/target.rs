@@ -107,7 +107,8 @@ pub async fn remove(target: &Path) -> Result<(), NodeError> {
         let wrong = |reason: &str| NodeError::Target { target: target.to_owned(), reason: reason.to_owned() };
         match fs::remove_dir(target) {
             Ok(()) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            // A name that is too long for any file system is nobody's, either.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidFilename) => Ok(()),
             Err(error) => Err(match error.kind() {
                 io::ErrorKind::DirectoryNotEmpty => wrong("is not mounted and not empty, so it was not removed"),
                 io::ErrorKind::NotADirectory => wrong("is not a directory, so it was not removed"),

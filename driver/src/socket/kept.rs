@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use efs_common::open_files::OutOfFiles;
 use futures::Stream;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
@@ -193,19 +194,28 @@ async fn accept(
     connections: mpsc::Sender<UnixStream>,
     stop: CancellationToken,
 ) {
+    let mut is_out = false;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             Some(next) = rebound.recv() => listener = next,
             accepted = listener.accept() => match accepted {
                 Ok((connection, _)) => {
+                    is_out = false;
                     tokio::select! {
                         () = stop.cancelled() => return,
                         sent = connections.send(connection) => if sent.is_err() { return },
                     }
                 }
                 Err(error) => {
-                    tracing::debug!(%error, "cannot accept a connection");
+                    // Once, not twenty times a second while it lasts.
+                    match OutOfFiles::of(&error).filter(|_| !is_out) {
+                        Some(limit) => {
+                            tracing::error!(%limit, "callers wait until a file is free");
+                            is_out = true;
+                        }
+                        None => tracing::debug!(%error, "cannot accept a connection"),
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },

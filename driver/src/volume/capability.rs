@@ -13,7 +13,10 @@ pub enum CapabilityError {
     /// No access mode, or `UNKNOWN`.
     #[error("access mode is missing or unknown ({0}); use one of the CSI access modes")]
     AccessMode(i32),
-    /// A block volume, or no access type.
+    /// No access type.
+    #[error("access_type is missing; it must be mount")]
+    NoAccessType,
+    /// A block volume.
     #[error("only filesystem volumes are supported; set volumeMode: Filesystem")]
     NotMount,
     /// A file system type other than efs.
@@ -46,7 +49,11 @@ impl TryFrom<&csi::VolumeCapability> for Capability {
     type Error = CapabilityError;
 
     fn try_from(capability: &csi::VolumeCapability) -> Result<Self, CapabilityError> {
-        let Some(AccessType::Mount(mount)) = &capability.access_type else { return Err(CapabilityError::NotMount) };
+        let mount = match &capability.access_type {
+            Some(AccessType::Mount(mount)) => mount,
+            Some(AccessType::Block(_)) => return Err(CapabilityError::NotMount),
+            None => return Err(CapabilityError::NoAccessType),
+        };
         let number = capability.access_mode.as_ref().map_or(0, |mode| mode.mode);
         let mode = match Mode::try_from(number) {
             Ok(Mode::Unknown) | Err(_) => return Err(CapabilityError::AccessMode(number)),
@@ -92,7 +99,7 @@ mod tests {
         let refused = |c| Capability::try_from(&c).unwrap_err();
         assert_eq!(refused(capability(0, mount("", &[]))), CapabilityError::AccessMode(0));
         assert_eq!(refused(capability(99, mount("", &[]))), CapabilityError::AccessMode(99));
-        assert_eq!(refused(capability(1, None)), CapabilityError::NotMount);
+        assert_eq!(refused(capability(1, None)), CapabilityError::NoAccessType);
         assert_eq!(refused(capability(1, Some(AccessType::Block(BlockVolume {})))), CapabilityError::NotMount);
         assert_eq!(refused(capability(1, mount("ext4", &[]))), CapabilityError::FsType("ext4".into()));
         assert_eq!(refused(capability(1, mount("", &["ro", "crossaccount"]))), CapabilityError::CrossAccountFlag);
