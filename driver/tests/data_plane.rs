@@ -113,6 +113,29 @@ async fn a_data_plane_that_is_killed_is_back_with_its_ports_and_nobody_is_told()
     until("the port is closed", async || !takes_connections(port)).await;
 }
 
+/// Outside Kubernetes nobody starts a keeper again that dies alone. The driver has what it kept, for the next one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_keeper_that_dies_alone_takes_no_tunnel_along_and_the_next_one_gets_its_sockets_from_the_driver() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let driver = Driver::start(dir.path(), support::driver());
+    let lease = driver.plane.open(&spec("fsap-0123456789abcdef0"), &PORTS, BTreeSet::new()).await.expect("open");
+    let planes = processes(dir.path(), plane::SERVE);
+    let [before] = planes[..] else { panic!("not one data plane: {planes:?}") };
+    let keeper = || processes(dir.path(), plane::COMMAND).into_iter().find(|pid| *pid != before);
+    until("the driver has a copy", async || driver.plane.keeper().ports() == [lease.port()]).await;
+    kill_process(keeper().expect("a keeper"), Signal::KILL).expect("kill");
+    until("the keeper has gone", async || keeper().is_none()).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(processes(dir.path(), plane::SERVE), [before], "the data plane goes on, and nobody starts another");
+    assert!(lease.is_served() && takes_connections(lease.port()));
+    kill_process(before, Signal::KILL).expect("kill");
+    until("it has gone", async || !processes(dir.path(), plane::SERVE).contains(&before)).await;
+    assert!(takes_connections(lease.port()), "the port is refused");
+    until("there is another", async || !processes(dir.path(), plane::SERVE).is_empty()).await;
+    let same = driver.plane.reopen(lease.spec(), lease.port(), None).await.expect("it has the port");
+    assert!(same.is_served() && takes_connections(lease.port()));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tunnels_of_a_driver_that_dies_go_on_until_the_next_one_has_settled_which_are_needed() {
     let dir = tempfile::tempdir().expect("temp dir");

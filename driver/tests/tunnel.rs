@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use efs_tunnel::{
-    Admission, DialError, DialLimits, IamSource, Locate, LocateError, OpenError, ProvideCredentials, Route,
-    TunnelLease, TunnelSpec,
+    Admission, DialError, DialLimits, IamSource, Locate, LocateError, OpenError, PodAuthority, PodIdentity,
+    ProvideCredentials, Route, TunnelLease, TunnelSpec,
 };
 use rustix::net::{AddressFamily, SocketType, socket};
 use support::{Authority, SERVER_NAME, Server, spec, tunnels, tunnels_with};
@@ -82,6 +82,78 @@ async fn bytes_pass_and_the_certificate_names_file_system_and_access_point() {
     assert!(text.contains("fsap-0123456789abcdef0") && text.contains("fs-12345678"));
 }
 
+/// Specifications that differ from `own` in one thing each. A field that is added is an error of the compiler here until it is varied, too.
+fn that_differ_in_one_thing(own: &TunnelSpec) -> Vec<TunnelSpec> {
+    let route = Route {
+        address: Some(Ipv4Addr::LOCALHOST.into()),
+        by_zone: [("us-east-1a".to_owned(), vec![Ipv4Addr::LOCALHOST.into()].into())].into(),
+        zone: Some("us-east-1b".to_owned()),
+        max_connections: Some(2),
+        cross_account: true,
+    };
+    let other = TunnelSpec {
+        file_system: "fs-87654321".to_owned(),
+        access_point: None,
+        region: "eu-west-1".to_owned(),
+        server_name: "fs-12345678.efs.example.com".to_owned(),
+        iam: Some(IamSource::Default),
+        route,
+    };
+    let TunnelSpec { file_system, access_point, region, server_name, iam, route } = other;
+    let Route { address, by_zone, zone, max_connections, cross_account } = route;
+    let by = |route: Route| TunnelSpec { route, ..own.clone() };
+    let mut others = vec![
+        TunnelSpec { file_system, ..own.clone() },
+        TunnelSpec { access_point, ..own.clone() },
+        TunnelSpec { region, ..own.clone() },
+        TunnelSpec { server_name, ..own.clone() },
+        TunnelSpec { iam, ..own.clone() },
+        by(Route { address, ..Route::default() }),
+        by(Route { by_zone, ..Route::default() }),
+        by(Route { zone, ..Route::default() }),
+        by(Route { max_connections, ..Route::default() }),
+        by(Route { cross_account, ..Route::default() }),
+    ];
+    others.extend(named_sources().into_iter().map(|iam| TunnelSpec { iam: Some(iam), ..own.clone() }));
+    others
+}
+
+/// Sources of credentials that have a name: one of each kind, and for each part of it one that differs in it from the first.
+fn named_sources() -> Vec<IamSource> {
+    let web = |role: &str, token_file: &str| IamSource::WebIdentity {
+        role: role.to_owned(),
+        token_file: token_file.to_owned(),
+    };
+    let pod = |namespace: &str, service_account: &str, by: PodAuthority| {
+        IamSource::Pod(PodIdentity { namespace: namespace.to_owned(), service_account: service_account.to_owned(), by })
+    };
+    let sts = |role: &str, region: &str| PodAuthority::Sts { role: role.to_owned(), region: region.to_owned() };
+    let sources = vec![
+        IamSource::Profile("one".to_owned()),
+        IamSource::Profile("other".to_owned()),
+        web("role/one", "/token"),
+        web("role/other", "/token"),
+        web("role/one", "/other-token"),
+        pod("team-a", "app", sts("role/one", "us-east-1")),
+        pod("team-b", "app", sts("role/one", "us-east-1")),
+        pod("team-a", "batch", sts("role/one", "us-east-1")),
+        pod("team-a", "app", sts("role/other", "us-east-1")),
+        pod("team-a", "app", sts("role/one", "eu-west-1")),
+        pod("team-a", "app", PodAuthority::Agent),
+    ];
+    for source in &sources {
+        // Another kind, or another part of one, is an error of the compiler here: it belongs into the list above.
+        match source {
+            IamSource::Default | IamSource::Profile(_) => {}
+            IamSource::WebIdentity { role: _, token_file: _ } => {}
+            IamSource::Pod(PodIdentity { namespace: _, service_account: _, by }) => match by {
+                PodAuthority::Sts { role: _, region: _ } | PodAuthority::Agent => {}
+            },
+        }
+    }
+    sources
+}
+
 #[tokio::test]
 async fn equal_specifications_share_a_tunnel_and_others_do_not() {
     let authority = Authority::new();
@@ -93,27 +165,21 @@ async fn equal_specifications_share_a_tunnel_and_others_do_not() {
     assert_eq!(tunnels.list().len(), 1);
     let port = first.port();
     // Whatever differs of whose data it is and how to get there: another tunnel, with its own connections and certificate.
-    let own = spec("fsap-0123456789abcdef0");
-    let others = [
-        spec("fsap-0123456789abcdef1"),
-        TunnelSpec { access_point: None, ..own.clone() },
-        TunnelSpec { file_system: "fs-87654321".to_owned(), ..own.clone() },
-        TunnelSpec { region: "eu-west-1".to_owned(), ..own.clone() },
-        TunnelSpec { iam: Some(IamSource::Default), ..own.clone() },
-        TunnelSpec { iam: Some(IamSource::Profile("other".to_owned())), ..own.clone() },
-        TunnelSpec { route: Route { zone: Some("us-east-1b".to_owned()), ..Route::default() }, ..own },
-    ];
-    let others = others.map(|other| tunnels.open(&other, &HashSet::new()).expect("open"));
-    let ports: HashSet<u16> = others.iter().map(|other| other.port()).chain([port]).collect();
-    assert_eq!(ports.len(), 8, "each has a port of its own: {ports:?}");
+    let theirs = tunnels.open(&spec("fsap-0123456789abcdef1"), &HashSet::new()).expect("open");
+    let others = that_differ_in_one_thing(&spec("fsap-0123456789abcdef0"));
+    let count = others.len();
+    let others: Vec<TunnelLease> =
+        others.iter().map(|other| tunnels.open(other, &HashSet::new()).expect("open")).collect();
+    let ports: HashSet<u16> = others.iter().map(|other| other.port()).chain([port, theirs.port()]).collect();
+    assert_eq!(ports.len(), count + 2, "each has a port of its own: {ports:?}");
     assert_eq!(ask(&mut connect(&first).await, b"mine").await, b"mine");
-    assert_eq!(ask(&mut connect(&others[0]).await, b"theirs").await, b"theirs");
+    assert_eq!(ask(&mut connect(&theirs).await, b"theirs").await, b"theirs");
     let presented = server.certificates.lock().expect("lock").clone();
     let named: Vec<String> = presented.iter().map(|it| String::from_utf8_lossy(it).into_owned()).collect();
-    let [mine, theirs] = named.as_slice() else { panic!("two tunnels have made {} connections", named.len()) };
+    let [my_own, foreign] = named.as_slice() else { panic!("two tunnels have made {} connections", named.len()) };
     let (one, other) = ("fsap-0123456789abcdef0", "fsap-0123456789abcdef1");
-    assert!(mine.contains(one) && !mine.contains(other) && theirs.contains(other) && !theirs.contains(one));
-    drop(others);
+    assert!(my_own.contains(one) && !my_own.contains(other) && foreign.contains(other) && !foreign.contains(one));
+    drop((others, theirs));
     drop(first);
     assert_eq!(ask(&mut connect(&same).await, b"still there").await, b"still there");
     drop(same);
