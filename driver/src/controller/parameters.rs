@@ -92,8 +92,8 @@ pub const KNOWN: [Documented; 21] = [
         name: "basePath",
         values: "path",
         default: "`/`",
-        rule: "directory that holds the volumes' directories. `..` is refused. It is never a volume's own: a pattern that gives it \
-               is refused for `efs-dir`, and never removed for `efs-ap`",
+        rule: "directory that holds the volumes' directories. `..` is refused. A pattern that gives the base path itself is refused for \
+               `efs-dir`; for `efs-ap` it becomes the volume's root, which is never removed",
     },
     Documented {
         name: "subPathPattern",

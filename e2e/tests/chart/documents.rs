@@ -32,6 +32,7 @@ const FOREIGN_FLAGS: &[&str] = &[
     "--tail",
     // cargo and the test executables
     "--all-targets",
+    "--bin",
     "--example",
     "--locked",
     "--nocapture",
@@ -158,6 +159,31 @@ fn every_function_that_is_named_with_its_file_exists() {
     }
     assert!(named > 100, "only {named} functions");
     assert!(missing.is_empty(), "{missing:#?}");
+}
+
+/// The first text of each entry of the list `name` in a source.
+fn entries<'a>(source: &'a str, name: &str) -> Vec<&'a str> {
+    let list = source.split_once(&format!("const {name}: ")).and_then(|(_, rest)| rest.split_once("];"));
+    let (list, _) = list.unwrap_or_else(|| panic!("there is no {name}"));
+    // Entries that are pairs are in parentheses, of which a list of words has none.
+    let starts = if list.contains("(\"") { "(\"" } else { "\"" };
+    let texts = list.split(starts).skip(1).filter_map(|piece| piece.split('"').next());
+    // Between two words stand a comma and perhaps the end of the line.
+    texts.filter(|text| !text.is_empty() && !text.contains([',', '\n'])).collect()
+}
+
+#[test]
+fn every_mount_option_that_is_known_is_documented() {
+    let source = std::fs::read_to_string(root().join("driver/src/mount/options.rs")).expect("there are options");
+    let page = std::fs::read_to_string(root().join("docs/parameters.md")).expect("there is a page");
+    let section = page.split_once("\n## Mount options\n").and_then(|(_, rest)| rest.split_once("\n## "));
+    let (section, _) = section.expect("the page has a section");
+    let described: BTreeSet<&str> = code(section).into_iter().filter_map(|code| code.split('=').next()).collect();
+    let lists = ["NFS_FLAGS", "NFS_NUMBERS", "NFS_WORDS", "LABELS", "IGNORED", "REFUSED"];
+    let known: BTreeSet<&str> = lists.iter().flat_map(|list| entries(&source, list)).collect();
+    assert!(known.len() > 100 && known.contains("nconnect") && known.contains("xprtsec"), "{known:?}");
+    let missing: Vec<_> = known.difference(&described).collect();
+    assert!(missing.is_empty(), "docs/parameters.md does not tell of {missing:?}");
 }
 
 #[test]
