@@ -1,4 +1,4 @@
-//! The command line: every flag of the Go driver v3.5.0 with Go's syntax, and our own.
+//! The command line: every flag of the Go driver v3.4.1 with Go's syntax, and our own.
 //!
 //! Go's `flag` package reads `-x` like `--x`, takes `--x v` and `--x=v`, and lets a boolean stand alone or take one of
 //! twelve words. [`parse`] brings that form into one that clap understands, so that existing manifests keep working.
