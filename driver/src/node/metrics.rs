@@ -79,7 +79,7 @@ const GAUGES: [TunnelGauge; 5] = [
     ),
     (
         "efs_csi_tunnel_certificate_expiry_timestamp_seconds",
-        "When the current client certificate expires; the next connection renews it an hour after it was made",
+        "When the current client certificate expires; the next one is made when 80 % of its renewal interval is over",
         |it, now| (now.as_secs() + it.certificate_expires_in?).try_into().ok(),
     ),
 ];
