@@ -1,7 +1,5 @@
 //! The promises of the design and whether a run keeps them.
 
-use serde::{Deserialize, Serialize};
-
 use Rule::{AtMost, AtMostMore, RatioAtLeast, RatioAtMost};
 
 use crate::peers::nfs_servers::GANESHA;
@@ -9,6 +7,7 @@ use crate::peers::{moto, stunnel};
 use crate::report::Measurement;
 use crate::scenarios::{api, controller, directories, pods, publish, several, tunnel, walker};
 use crate::stats::Summary;
+use crate::verdict::{Outcome, Verdict};
 
 /// What a budget limits.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -166,52 +165,6 @@ const BUDGETS: &[Budget] = &[
     budget("fake NFS server, 16 writers", "nfs.writers", RatioAtLeast(1.0, GANESHA), "–"),
     budget("csi-sanity, whole suite against the driver", "sanity.suite", AtMost(20.0), "–"),
 ];
-
-/// How a promise came out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Outcome {
-    /// It holds over the whole spread.
-    Holds,
-    /// The median keeps it, a part of the spread doesn't.
-    Close,
-    /// The median breaks it.
-    Misses,
-    /// Nothing to judge by; the reason is beside it.
-    NotMeasured,
-}
-
-impl Outcome {
-    /// The word for people.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Holds => "holds",
-            Self::Close => "close",
-            Self::Misses => "misses",
-            Self::NotMeasured => "not measured",
-        }
-    }
-}
-
-/// A promise beside what was measured.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Verdict {
-    /// What is promised for.
-    pub what: String,
-    /// The promise, e.g. `≥ 1.5 × stunnel4`.
-    pub budget: String,
-    /// The measurement that judges it.
-    pub measurement: String,
-    /// The judged number: our median, or the ratio to the peer.
-    pub value: Option<Summary>,
-    /// What the Go driver and its helpers took, measured elsewhere.
-    pub upstream: String,
-    /// How it came out.
-    pub outcome: Outcome,
-    /// Why it was not measured.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-}
 
 /// Judges every budget by these measurements.
 pub fn judge(measurements: &[Measurement]) -> Vec<Verdict> {

@@ -4,9 +4,9 @@ mod plot;
 
 use std::fmt::Write as _;
 
-use crate::budgets::{Outcome, Verdict};
 use crate::report::{Measurement, Place, Report};
 use crate::stats::Summary;
+use crate::verdict::{Outcome, Verdict};
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--ours:#0a6;--peer:#888;--bad:#c22;--close:#b70;--line:#8884}\

@@ -6,9 +6,9 @@ use std::path::Path;
 use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::budgets::Verdict;
 use crate::machine::Machine;
 use crate::stats::{Summary, paired_ratios, summarize_passes};
+use crate::verdict::Verdict;
 
 /// Version of the schema; a reader refuses others.
 pub const SCHEMA: u32 = 1;

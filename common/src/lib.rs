@@ -4,3 +4,4 @@ pub mod causes;
 pub mod core_dumps;
 pub mod durable;
 pub mod open_files;
+pub mod retry;

@@ -14,9 +14,9 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::node::registration::KubeletAnswer;
 use crate::node::report::NodeReport;
 use crate::recent::RecentEvent;
+use crate::registration::KubeletAnswer;
 use crate::socket::KeptSocket;
 
 /// The socket's name in the state directory.

@@ -164,25 +164,39 @@ macro_rules! go_bool_words {
     };
 }
 
+/// A word of the command line, or of a parameter, that doesn't mean anything.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WordError {
+    /// It isn't the id of a cluster.
+    #[error("must be 1 to 64 letters, digits, '-', '_' or '.'")]
+    ClusterId,
+    /// It isn't a boolean.
+    #[error("{0:?} is not a boolean; use true or false (also 1, 0, t, f, T, F)")]
+    Boolean(String),
+    /// It isn't a duration.
+    #[error("{0:?} is not a duration; use a number with a unit, such as 30s, 1m30s or 500ms")]
+    Duration(String),
+}
+
 /// Reads a cluster's id: it becomes the value of a tag that may hold several of them.
-fn parse_cluster_id(text: &str) -> Result<String, String> {
+fn parse_cluster_id(text: &str) -> Result<String, WordError> {
     let is_id =
         (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
-    is_id.then(|| text.to_owned()).ok_or_else(|| "must be 1 to 64 letters, digits, '-', '_' or '.'".to_owned())
+    is_id.then(|| text.to_owned()).ok_or(WordError::ClusterId)
 }
 
 /// Reads a boolean as Go's `strconv.ParseBool` does.
-pub fn parse_go_bool(text: &str) -> Result<bool, String> {
+pub fn parse_go_bool(text: &str) -> Result<bool, WordError> {
     match text {
         go_bool_words!(true) => Ok(true),
         go_bool_words!(false) => Ok(false),
-        _ => Err(format!("{text:?} is not a boolean; use true or false (also 1, 0, t, f, T, F)")),
+        _ => Err(WordError::Boolean(text.to_owned())),
     }
 }
 
 /// Reads a duration as Go's `time.ParseDuration` does: decimal numbers with the units ns, us, ms, s, m, h, such as `1m30s`.
-pub fn parse_go_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is not a duration; use a number with a unit, such as 30s, 1m30s or 500ms");
+pub fn parse_go_duration(text: &str) -> Result<Duration, WordError> {
+    let wrong = || WordError::Duration(text.to_owned());
     if text == "0" {
         return Ok(Duration::ZERO);
     }

@@ -9,10 +9,10 @@ use std::time::Duration;
 use efs_tunnel::plane;
 
 use crate::cli::{Mode, PlaneFlags, ServeFlags, UnknownParameters};
+use crate::efs_utils::{Override, Settings};
 use crate::fips;
-use crate::node::efs_utils::Settings;
-use crate::node::registration::Registration;
 use crate::pod_agent::{AgentUri, WrongAgent};
+use crate::registration::Registration;
 use crate::volume::tags::parse_tags;
 
 /// A flag or variable that the driver can't start with. The message names it, its value and the rule.
@@ -148,17 +148,6 @@ pub struct VolumeMetrics {
     pub refresh: Duration,
     /// Walks that may run at once on one file system.
     pub walks_per_file_system: usize,
-}
-
-/// One entry of `--efs-utils-conf-overrides`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Override {
-    /// The section of efs-utils.conf.
-    pub section: String,
-    /// The key in it.
-    pub key: String,
-    /// The value.
-    pub value: String,
 }
 
 /// What the environment says that is checked together with the flags.
@@ -308,10 +297,10 @@ fn usage_soft_limit(flags: &ServeFlags) -> Result<Option<u64>, ConfigError> {
 /// What `--efs-utils-conf-overrides` comes to.
 fn efs_utils(overrides: &str) -> Result<Settings, ConfigError> {
     const FLAG: &str = "efs-utils-conf-overrides";
-    Settings::new(&parse_overrides(FLAG, overrides)?, fips::MODULE).map_err(|reason| ConfigError::Flag {
+    Settings::new(&parse_overrides(FLAG, overrides)?, fips::MODULE).map_err(|error| ConfigError::Flag {
         flag: FLAG,
         value: format!("{overrides:?}"),
-        reason,
+        reason: error.to_string(),
     })
 }
 

@@ -31,6 +31,7 @@ mod root_directories;
 pub mod secrets;
 mod service;
 pub mod sessions;
+pub mod status;
 mod tagging;
 mod trash_keeper;
 pub mod uses;

@@ -12,9 +12,9 @@ use tokio::time::timeout;
 
 use crate::admin::{self, Report};
 use crate::cli::DebugFlags;
-use crate::node::registration::KubeletAnswer;
 use crate::node::report::{MountReport, PodIdentityReport, TunnelReport};
 use crate::node::usage::WalkState;
+use crate::registration::KubeletAnswer;
 
 /// The plug-in answers at once, or not at all.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);

@@ -6,7 +6,6 @@ mod authorities;
 pub mod aws;
 pub mod clients;
 pub mod endpoint_urls;
-pub mod endpoints;
 pub mod errors;
 mod hosts;
 pub mod http_client;

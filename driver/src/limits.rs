@@ -22,13 +22,22 @@ const OPTIONS: usize = 4096;
 /// Bytes of keys and values of a map. The specification says 4 KiB; the 50 tags that EFS allows for an access point need more.
 const MAP: usize = 64 * 1024;
 
+/// A field is longer than it may be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: has {bytes} bytes, the limit is {limit}")]
+pub struct TooLong {
+    field: &'static str,
+    bytes: usize,
+    limit: usize,
+}
+
 /// A request whose fields have limits.
 pub trait Limited {
     /// Finds the first field that is too long.
     ///
     /// # Errors
-    /// What to tell the caller.
-    fn check(&self) -> Result<(), String>;
+    /// The field, with its limit.
+    fn check(&self) -> Result<(), TooLong>;
 }
 
 /// A text with its end cut off if it is long.
@@ -73,22 +82,22 @@ impl<T: fmt::Debug> fmt::Debug for Brief<T> {
     }
 }
 
-fn text(field: &str, value: &str, limit: usize) -> Result<(), String> {
+fn text(field: &'static str, value: &str, limit: usize) -> Result<(), TooLong> {
     size(field, value.len(), limit)
 }
 
-fn map(field: &str, map: &HashMap<String, String>) -> Result<(), String> {
+fn map(field: &'static str, map: &HashMap<String, String>) -> Result<(), TooLong> {
     size(field, map.iter().map(|(key, value)| key.len() + value.len()).sum(), MAP)
 }
 
-fn size(field: &str, bytes: usize, limit: usize) -> Result<(), String> {
+fn size(field: &'static str, bytes: usize, limit: usize) -> Result<(), TooLong> {
     match bytes > limit {
-        true => Err(format!("{field}: has {bytes} bytes, the limit is {limit}")),
+        true => Err(TooLong { field, bytes, limit }),
         false => Ok(()),
     }
 }
 
-fn capabilities<'a>(all: impl IntoIterator<Item = &'a csi::VolumeCapability>) -> Result<(), String> {
+fn capabilities<'a>(all: impl IntoIterator<Item = &'a csi::VolumeCapability>) -> Result<(), TooLong> {
     for capability in all {
         if let Some(AccessType::Mount(mount)) = &capability.access_type {
             size("mount_flags (mountOptions)", mount.mount_flags.iter().map(String::len).sum(), OPTIONS)?;
@@ -98,7 +107,7 @@ fn capabilities<'a>(all: impl IntoIterator<Item = &'a csi::VolumeCapability>) ->
 }
 
 impl Limited for csi::CreateVolumeRequest {
-    fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), TooLong> {
         text("name", &self.name, NAME)?;
         map("parameters", &self.parameters)?;
         map("mutable_parameters", &self.mutable_parameters)?;
@@ -107,13 +116,13 @@ impl Limited for csi::CreateVolumeRequest {
 }
 
 impl Limited for csi::DeleteVolumeRequest {
-    fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), TooLong> {
         text("volume_id", &self.volume_id, VOLUME_ID)
     }
 }
 
 impl Limited for csi::ValidateVolumeCapabilitiesRequest {
-    fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), TooLong> {
         text("volume_id", &self.volume_id, VOLUME_ID)?;
         map("volume_context", &self.volume_context)?;
         map("parameters", &self.parameters)?;
@@ -122,40 +131,40 @@ impl Limited for csi::ValidateVolumeCapabilitiesRequest {
 }
 
 impl Limited for csi::ListVolumesRequest {
-    fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), TooLong> {
         text("starting_token", &self.starting_token, PATH)
     }
 }
 
 impl Limited for csi::GetCapacityRequest {
-    fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), TooLong> {
         map("parameters", &self.parameters)?;
         capabilities(&self.volume_capabilities)
     }
 }
 
 impl Limited for csi::ControllerExpandVolumeRequest {
-    fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), TooLong> {
         text("volume_id", &self.volume_id, VOLUME_ID)?;
         capabilities(&self.volume_capability)
     }
 }
 
 impl Limited for csi::ControllerGetVolumeRequest {
-    fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), TooLong> {
         text("volume_id", &self.volume_id, VOLUME_ID)
     }
 }
 
 impl Limited for csi::ControllerModifyVolumeRequest {
-    fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), TooLong> {
         text("volume_id", &self.volume_id, VOLUME_ID)?;
         map("mutable_parameters", &self.mutable_parameters)
     }
 }
 
 impl Limited for csi::NodePublishVolumeRequest {
-    fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), TooLong> {
         text("volume_id", &self.volume_id, VOLUME_ID)?;
         text("target_path", &self.target_path, PATH)?;
         map("volume_context", &self.volume_context)?;
@@ -164,21 +173,21 @@ impl Limited for csi::NodePublishVolumeRequest {
 }
 
 impl Limited for csi::NodeUnpublishVolumeRequest {
-    fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), TooLong> {
         text("volume_id", &self.volume_id, VOLUME_ID)?;
         text("target_path", &self.target_path, PATH)
     }
 }
 
 impl Limited for csi::NodeGetVolumeStatsRequest {
-    fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), TooLong> {
         text("volume_id", &self.volume_id, VOLUME_ID)?;
         text("volume_path", &self.volume_path, PATH)
     }
 }
 
 impl Limited for csi::NodeGetVolumeHealthRequest {
-    fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), TooLong> {
         text("volume_id", &self.volume_id, VOLUME_ID)?;
         text("volume_publish_path", &self.volume_publish_path, PATH)?;
         text("staging_target_path", &self.staging_target_path, PATH)
@@ -186,25 +195,25 @@ impl Limited for csi::NodeGetVolumeHealthRequest {
 }
 
 impl Limited for csi::NodeGetStorageHealthRequest {
-    fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), TooLong> {
         Ok(())
     }
 }
 
 impl Limited for csi::ControllerGetVolumeHealthRequest {
-    fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), TooLong> {
         text("volume_id", &self.volume_id, VOLUME_ID)
     }
 }
 
 impl Limited for csi::ControllerListVolumeHealthRequest {
-    fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), TooLong> {
         text("starting_token", &self.starting_token, PATH)
     }
 }
 
 impl Limited for csi::NodeGetInfoRequest {
-    fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), TooLong> {
         Ok(())
     }
 }
@@ -212,7 +221,7 @@ impl Limited for csi::NodeGetInfoRequest {
 /// For tests that need no real request.
 #[cfg(test)]
 impl Limited for &str {
-    fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), TooLong> {
         text("the request", self, NAME)
     }
 }
@@ -239,9 +248,9 @@ mod tests {
         let long = || "x".repeat(100_000);
         let map = || HashMap::from([("key".to_owned(), long())]);
         let create = csi::CreateVolumeRequest { name: "ä".repeat(65), ..Default::default() };
-        assert_eq!(create.check().unwrap_err(), "name: has 130 bytes, the limit is 128");
+        assert_eq!(create.check().unwrap_err().to_string(), "name: has 130 bytes, the limit is 128");
         assert_eq!(csi::CreateVolumeRequest { name: "ä".repeat(64), ..Default::default() }.check(), Ok(()));
-        let told = |request: &dyn Limited| request.check().unwrap_err().split(':').next().unwrap().to_owned();
+        let told = |request: &dyn Limited| request.check().unwrap_err().field;
         assert_eq!(told(&csi::CreateVolumeRequest { parameters: map(), ..Default::default() }), "parameters");
         assert_eq!(told(&csi::DeleteVolumeRequest { volume_id: long(), ..Default::default() }), "volume_id");
         assert_eq!(told(&csi::ListVolumesRequest { starting_token: long(), ..Default::default() }), "starting_token");

@@ -10,13 +10,11 @@
 //! - [`metrics`]: the same for Prometheus
 //! - [`cluster`]: what Kubernetes knows about this node
 //! - [`startup_taint`]: taking the start-up taint off
-//! - [`registration`]: making the kubelet know the driver
 //! - [`records`]: what survives a restart
 //! - [`pod`]: whose credentials a mount with the pod's identity has
 //! - `trunking`: one port for a tunnel, whichever process asks, so that the kernel never mixes up two ways
 //! - [`prerequisites`]: what pod and node must give
 //! - [`target`]: target directories
-//! - [`efs_utils`]: settings of the Go driver's helpers that mean something here
 //! - [`errors`]: what can go wrong, with gRPC codes
 
 use std::collections::{HashMap, HashSet};
@@ -43,13 +41,13 @@ use crate::config::NodeConfig;
 use crate::efs::metadata::{Given, Metadata, NodeObject};
 use crate::efs::mount_targets::{ListMountTargets, MountTargets};
 use crate::efs::pod_identity::{Exchange, PodIdentities, WithPods};
+use crate::efs_utils::Settings;
 use crate::metrics::Metrics;
 use crate::mount::Worker;
 use crate::mount::mountinfo::{self, MountEntry};
 use crate::rpc;
 
 pub mod cluster;
-pub mod efs_utils;
 pub mod errors;
 mod health;
 pub mod metrics;
@@ -58,7 +56,6 @@ pub mod prerequisites;
 pub mod publish;
 pub mod records;
 pub mod recovery;
-pub mod registration;
 pub mod report;
 pub mod request;
 pub mod startup_taint;
@@ -70,7 +67,6 @@ pub mod usage;
 pub mod walker;
 
 use cluster::ThisNode;
-use efs_utils::Settings;
 use errors::NodeError;
 use health::Health;
 use prerequisites::Prerequisites;

@@ -85,7 +85,7 @@ async fn observe_in<T>(
                 Ok(ended) => ended.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))),
                 Err(_) => Err(too_long()),
             },
-            Err(overlong) => Err(Status::invalid_argument(overlong)),
+            Err(overlong) => Err(Status::invalid_argument(overlong.to_string())),
         };
         let result = result.map_err(|status| match limits::message(status.message().to_owned()) {
             message if message == status.message() => status,

@@ -405,10 +405,14 @@ struct Switched(AtomicUsize);
 
 #[async_trait::async_trait]
 impl efs_tunnel::ProvideCredentials for Switched {
-    async fn credentials(&self, _: &efs_tunnel::IamSource, _: &str) -> Result<Credentials, String> {
+    async fn credentials(
+        &self,
+        _: &efs_tunnel::IamSource,
+        _: &str,
+    ) -> Result<Credentials, efs_tunnel::CredentialsError> {
         match self.0.load(Ordering::Relaxed) {
             0 => Ok(Credentials::new("AKIAEXAMPLE", "secret", None, None, "test")),
-            _ => Err("STS is away".to_owned()),
+            _ => Err(efs_tunnel::CredentialsError::Told("STS is away".to_owned())),
         }
     }
 }
@@ -503,7 +507,7 @@ struct Ending(u64, AtomicUsize);
 
 #[async_trait::async_trait]
 impl ProvideCredentials for Ending {
-    async fn credentials(&self, _: &IamSource, _: &str) -> Result<Credentials, String> {
+    async fn credentials(&self, _: &IamSource, _: &str) -> Result<Credentials, efs_tunnel::CredentialsError> {
         self.1.fetch_add(1, Ordering::Relaxed);
         let ends = std::time::SystemTime::now() + Duration::from_secs(self.0);
         Ok(Credentials::new("AKIAEXAMPLE", "secret", Some("token".to_owned()), Some(ends), "test"))

@@ -96,7 +96,7 @@ struct NoCredentials;
 
 #[async_trait]
 impl ProvideCredentials for NoCredentials {
-    async fn credentials(&self, _: &IamSource, _: &str) -> Result<Credentials, String> {
-        Err("a benchmark has no credentials".to_owned())
+    async fn credentials(&self, _: &IamSource, _: &str) -> Result<Credentials, efs_tunnel::CredentialsError> {
+        Err(efs_tunnel::CredentialsError::Told("a benchmark has no credentials".to_owned()))
     }
 }

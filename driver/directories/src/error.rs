@@ -1,7 +1,9 @@
 //! What can go wrong with directories. Messages name the directory and say what to do.
 
+use efs_common::retry::Retry;
+
+use crate::claim::Claim;
 use crate::files::FilesError;
-use crate::ledger::Claim;
 use crate::path::{DirectoryPath, Relation};
 
 /// What the driver was about to do; the beginning of a message.
@@ -96,12 +98,14 @@ impl DirectoryError {
         move |source| Self::Files { doing: doing.into(), source }
     }
 
-    /// Whether the same call may succeed later without anybody changing anything.
-    pub fn is_transient(&self) -> bool {
+    /// Whether the same call is worth another try.
+    pub fn retry(&self) -> Retry {
         match self {
-            Self::Files { source, .. } => matches!(source, FilesError::Lost(_) | FilesError::Stale),
-            Self::Contended { .. } => true,
-            _ => false,
+            // A handle that was good a moment ago: somebody has exchanged the directory meanwhile, and the next call finds the new one.
+            Self::Files { source: FilesError::Lost(_) | FilesError::Stale, .. } | Self::Contended { .. } => {
+                Retry::Later
+            }
+            _ => Retry::Never,
         }
     }
 }

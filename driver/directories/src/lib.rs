@@ -9,6 +9,7 @@
 //! - [`files`]: the few operations on files that all of this needs, by handle
 //! - [`nfs`]: these operations through a user-space NFS client
 //! - [`walk`]: ways to a directory that no symbolic link can bend
+//! - [`claim`]: whose a directory is
 //! - [`ledger`]: claims; no two directories are equal or one inside the other
 //! - [`volumes`]: directories made and given up under a claim
 //! - [`trash`]: where deleted directories wait, and the intents of deletions that were cut off
@@ -16,6 +17,7 @@
 //!
 //! The crate knows NFS and paths. It knows neither CSI nor AWS.
 
+pub mod claim;
 pub mod error;
 pub mod files;
 pub mod ledger;
@@ -25,8 +27,9 @@ pub mod trash;
 pub mod volumes;
 pub mod walk;
 
+pub use claim::{Claim, ClaimId, Origin, Owner};
 pub use error::{DirectoryError, Doing};
 pub use files::{Files, FilesError, Handle, Kind, Node};
-pub use ledger::{Claim, Ledger, Owner};
+pub use ledger::Ledger;
 pub use path::{DirectoryPath, PathError, Relation};
 pub use trash::{Entry, Trash};

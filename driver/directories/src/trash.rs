@@ -25,9 +25,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::claim::{Claim, ClaimId};
 use crate::error::DirectoryError;
 use crate::files::{Files, FilesError, Handle, Kind, Node, found};
-use crate::ledger::{Claim, ClaimId, Ledger, private_folder};
+use crate::ledger::{Ledger, private_folder};
 use crate::path::DirectoryPath;
 use crate::walk::{Place, look, make_way};
 

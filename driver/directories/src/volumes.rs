@@ -6,9 +6,12 @@
 
 use std::sync::Arc;
 
+use efs_common::retry::Retry;
+
+use crate::claim::{Claim, ClaimId, Origin, Owner};
 use crate::error::DirectoryError;
 use crate::files::{FilesError, found};
-use crate::ledger::{Claim, ClaimId, Ledger, Origin, Owner, Put};
+use crate::ledger::{Ledger, Put};
 use crate::path::{DirectoryPath, Relation};
 use crate::trash::{Trash, label};
 use crate::walk::{Place, look, make_way};
@@ -180,7 +183,7 @@ async fn try_begin(ledger: &Ledger, wanted: &Wanted) -> Result<Option<Begun>, Di
         }
         Err(error) => {
             // Where the outcome is unknown, the claim may stand: the repeated call finds it.
-            if !error.is_transient() {
+            if error.retry() == Retry::Never {
                 release(ledger, &claim).await?;
             }
             Err(error)

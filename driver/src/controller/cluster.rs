@@ -2,10 +2,10 @@
 //! StorageClasses and PersistentVolumes name, and what tells the cluster from others.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use efs_common::causes::causes;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolume, PersistentVolumeClaim, Secret};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::ListParams;
@@ -19,6 +19,10 @@ use crate::cli::parse_go_bool;
 use crate::identity::PLUGIN_NAME;
 use crate::kubernetes::{self, Deadline, Unanswered};
 use crate::volume::AccessPointId;
+
+mod error;
+
+pub use error::ClusterError;
 
 /// PersistentVolumes asked for at once.
 const PAGE: u32 = 500;
@@ -184,7 +188,12 @@ impl std::fmt::Debug for KubeCluster {
 
 impl KubeCluster {
     /// Asks the API server under a deadline.
-    async fn ask<T, F>(&self, what: &str, verb: &str, question: impl FnOnce(Client) -> F) -> Result<T, ControllerError>
+    async fn ask<T, F>(
+        &self,
+        what: &str,
+        verb: &'static str,
+        question: impl FnOnce(Client) -> F,
+    ) -> Result<T, ControllerError>
     where
         F: Future<Output = Result<T, kube::Error>>,
     {
@@ -192,45 +201,20 @@ impl KubeCluster {
             let client = self.client.get_or_try_init(kubernetes::client).await?.clone();
             Ok::<_, Unanswered>(question(client).await?)
         };
-        match self.deadline.ask(asked, Unanswered::is_told).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(Unanswered::Kube(error))) => Err(failed(what, verb, &error)),
-            Ok(Err(Unanswered::NoWay(error))) => Err(ControllerError::Cluster {
-                what: what.to_owned(),
-                reason: format!("no way to the API server: {}", causes(&error)),
-                transient: false,
-                forbidden: false,
-            }),
-            Err(silent) => Err(unanswered(what, silent.to_string())),
-        }
+        let source = match self.deadline.ask(asked, Unanswered::is_told).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(Unanswered::Kube(error))) => ClusterError::from_answer(verb, error),
+            Ok(Err(Unanswered::NoWay(error))) => ClusterError::NoWay(Arc::new(error)),
+            Err(silent) => ClusterError::Silent(Arc::new(silent)),
+        };
+        Err(ControllerError::Cluster { what: what.to_owned(), source })
     }
-}
-
-fn unanswered(what: &str, reason: String) -> ControllerError {
-    ControllerError::Cluster { what: what.to_owned(), reason, transient: true, forbidden: false }
 }
 
 /// Ends lists that the API server tells too slowly.
 async fn in_time<T>(what: &str, lists: impl Future<Output = Result<T, ControllerError>>) -> Result<T, ControllerError> {
-    let slow = |_| unanswered(what, format!("the API server did not list all within {} s", LISTS.as_secs()));
+    let slow = |_| ControllerError::Cluster { what: what.to_owned(), source: ClusterError::SlowList(LISTS) };
     tokio::time::timeout(LISTS, lists).await.map_err(slow)?
-}
-
-fn failed(what: &str, verb: &str, error: &kube::Error) -> ControllerError {
-    let (transient, forbidden) = match error {
-        kube::Error::Api(status) => (status.code == 429 || status.code >= 500, status.code == 403),
-        _ => (true, false),
-    };
-    let hint = match forbidden {
-        true => format!("; allow {verb} on it in the RBAC of the controller's service account"),
-        false => String::new(),
-    };
-    let reason = match error {
-        // The API server's own words; the error's are a dump of its answer.
-        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
-        other => causes(other),
-    };
-    ControllerError::Cluster { what: what.to_owned(), reason: format!("{reason}{hint}"), transient, forbidden }
 }
 
 impl KubeCluster {
@@ -403,6 +387,7 @@ fn claimant(volume: PersistentVolume) -> Option<Claimant> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use efs_common::retry::Retry;
     use http::{Request, Response};
     use kube::client::Body;
 
@@ -437,15 +422,20 @@ mod tests {
     /// UB-4: the Go driver answers INVALID_ARGUMENT even when the API server is just away.
     #[tokio::test]
     async fn an_outage_is_told_from_a_refusal_and_from_a_missing_object() {
-        for (code, transient, forbidden) in
-            [(503, true, false), (429, true, false), (403, false, true), (404, false, false)]
-        {
+        for (code, retry, forbidden) in [
+            (503, Retry::Later, false),
+            (429, Retry::Later, false),
+            (403, Retry::Never, true),
+            (404, Retry::Never, false),
+        ] {
             let status = serde_json::json!({
                 "kind": "Status", "status": "Failure", "message": "no", "reason": "x", "code": code
             });
             match cluster(code, status).secret(&at()).await.unwrap_err() {
-                ControllerError::Cluster { what, reason, transient: t, forbidden: f } => {
-                    assert_eq!((what.as_str(), t, f), ("Secret efs/ids", transient, forbidden), "{code}");
+                ControllerError::Cluster { what, source } => {
+                    let is_forbidden = matches!(source, ClusterError::Forbidden { .. });
+                    assert_eq!((&*what, source.retry(), is_forbidden), ("Secret efs/ids", retry, forbidden), "{code}");
+                    let reason = source.to_string();
                     assert!(reason == "no" || (forbidden && reason.starts_with("no; allow")), "{reason}");
                 }
                 other => panic!("{other:?}"),

@@ -1,12 +1,13 @@
 //! The cluster's id, which tells what it has made from what other clusters on the same file system have: the uid of its namespace
 //! kube-system, or what `--cluster-id` says.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use moka::Expiry;
 use moka::future::Cache;
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, ClusterError};
 use super::{Controller, ControllerError};
 
 /// How long the id is taken for known. It never changes.
@@ -23,7 +24,7 @@ enum Known {
     NoCluster,
     /// It can't be found out just now; `for_good` where the service account may not ask.
     Unknown {
-        reason: String,
+        why: Arc<ControllerError>,
         for_good: bool,
     },
 }
@@ -53,9 +54,10 @@ impl ClusterId {
                 Ok(Some(id)) => Known::Id(id),
                 Ok(None) => Known::NoCluster,
                 Err(error) => {
-                    let for_good = matches!(error, ControllerError::Cluster { forbidden: true, .. });
+                    let for_good =
+                        matches!(error, ControllerError::Cluster { source: ClusterError::Forbidden { .. }, .. });
                     tracing::warn!(%error, "the cluster's id is unknown; what carries a cluster's name is not deleted");
-                    Known::Unknown { reason: error.to_string(), for_good }
+                    Known::Unknown { why: Arc::new(error), for_good }
                 }
             }
         };
@@ -80,7 +82,7 @@ impl Controller {
         match self.known_id().await {
             Known::Id(id) => Ok(Some(id)),
             Known::NoCluster | Known::Unknown { for_good: true, .. } => Ok(None),
-            Known::Unknown { reason, .. } => Err(unknown(&reason)),
+            Known::Unknown { why, .. } => Err(unknown(why)),
         }
     }
 
@@ -105,19 +107,12 @@ impl Controller {
         match self.cluster_id.get(&*self.cluster).await {
             Known::Id(own) => others.retain(|cluster| *cluster != own),
             Known::NoCluster => {}
-            Known::Unknown { reason, .. } => return Err(unknown(&reason)),
+            Known::Unknown { why, .. } => return Err(unknown(why)),
         }
         Ok(others)
     }
 }
 
-fn unknown(reason: &str) -> ControllerError {
-    ControllerError::Cluster {
-        what: "the cluster's id".to_owned(),
-        reason: format!(
-            "{reason}; until then nothing is made, and nothing is deleted that clusters have made, or set --cluster-id"
-        ),
-        transient: true,
-        forbidden: false,
-    }
+fn unknown(why: Arc<ControllerError>) -> ControllerError {
+    ControllerError::Cluster { what: "the cluster's id".to_owned(), source: ClusterError::IdUnknown(why) }
 }

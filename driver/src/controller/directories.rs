@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use efs_directories::ledger::{Kept, Origin, Owner};
+use efs_directories::claim::{Origin, Owner};
+use efs_directories::ledger::Kept;
 use efs_directories::trash::{Intent, Outcome, label};
 use efs_directories::volumes::{self, Begun, Purpose, Standing, Wanted};
 use efs_directories::{Claim, DirectoryError, DirectoryPath, PathError};

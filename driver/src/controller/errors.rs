@@ -1,4 +1,4 @@
-//! What can go wrong in the controller's calls. The gRPC code of each error is in [`crate::status`].
+//! What can go wrong in the controller's calls. The gRPC code of each error is in [`super::status`].
 
 use efs_common::open_files::OutOfFiles;
 use efs_directories::DirectoryError;
@@ -6,7 +6,9 @@ use efs_directories::DirectoryError;
 use crate::efs::EfsError;
 use crate::volume::{AccessPointId, FileSystemId, VolumeId};
 
+use super::cluster::ClusterError;
 use super::parameters::Problems;
+use super::sessions::Unreachable;
 
 /// A failed controller call.
 #[derive(Debug, thiserror::Error)]
@@ -24,16 +26,12 @@ pub enum ControllerError {
     #[error("{0}")]
     Secret(String),
     /// The ConfigMap or Secret that holds the file system id can't be read just now.
-    #[error("cannot read {what}: {reason}")]
+    #[error("cannot read {what}: {source}")]
     Cluster {
         /// The object, `ConfigMap ns/name` or `Secret ns/name`.
         what: String,
         /// Why.
-        reason: String,
-        /// Whether it is worth another try.
-        transient: bool,
-        /// Whether the API server refused it.
-        forbidden: bool,
+        source: ClusterError,
     },
     /// An AWS call failed.
     #[error("{doing}: {source}")]
@@ -146,38 +144,27 @@ pub enum ControllerError {
     #[error(transparent)]
     Directories(#[from] DirectoryError),
     /// No connection can be made because too many files are open.
-    #[error("{doing}: {reason}")]
+    #[error("{doing}: {source}")]
     Files {
         /// What the driver was about to do.
         doing: String,
         /// The limit that is reached.
-        reason: OutOfFiles,
+        source: OutOfFiles,
     },
-    /// A directory could not be made or removed through NFS.
-    #[error("{doing}: {reason}")]
-    Directory {
-        /// What the driver was about to do.
-        doing: String,
-        /// Why it failed.
-        reason: String,
-        /// Whether it is worth another try.
-        transient: bool,
+    /// The file system can't be reached over NFS.
+    #[error("cannot reach {file_system} over NFS: {source}")]
+    Unreachable {
+        /// The file system.
+        file_system: FileSystemId,
+        /// Where it failed.
+        source: Unreachable,
     },
+    /// A creation failed for good when something may have been made already. The caller has to repeat it instead of forgetting it.
+    #[error("the directory may have been made: {0}")]
+    Unfinished(#[source] Box<ControllerError>),
 }
 
 impl ControllerError {
-    /// The same failure of a creation that may have made something: the caller repeats it instead of forgetting it.
-    pub(crate) fn unfinished(self) -> Self {
-        match crate::status::is_final(crate::status::code_of(&self)) {
-            true => Self::Directory {
-                doing: "the directory may have been made".to_owned(),
-                reason: self.to_string(),
-                transient: true,
-            },
-            false => self,
-        }
-    }
-
     /// Wraps an AWS failure with what was being done.
     pub(crate) fn efs(doing: impl Into<String>) -> impl FnOnce(EfsError) -> Self {
         move |source| Self::Efs { doing: doing.into(), source }

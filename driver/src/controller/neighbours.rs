@@ -10,7 +10,7 @@ use std::time::Duration;
 use efs_directories::{DirectoryPath, Relation};
 
 use super::afresh::Afresh;
-use super::cluster::Claimant;
+use super::cluster::{Claimant, ClusterError};
 use super::lately::Lately;
 use super::tagging::{CLUSTER_TAG, clusters_of};
 use super::uses::Used;
@@ -103,7 +103,7 @@ impl fmt::Display for Neighbour {
 #[derive(Debug, Default)]
 pub(super) struct Neighbours {
     points: Afresh<FileSystemId, Vec<Point>, EfsError>,
-    volumes: Afresh<(), Option<Vec<Claimant>>, String>,
+    volumes: Afresh<(), Option<Vec<Claimant>>, ClusterError>,
     unseen: Mutex<Unseen>,
 }
 
@@ -170,16 +170,15 @@ impl Controller {
     pub(super) async fn claimants_afresh(&self) -> Result<Arc<Option<Vec<Claimant>>>, ControllerError> {
         let listing = async {
             self.cluster.claimants().await.map_err(|error| match error {
-                ControllerError::Cluster { reason, .. } => reason,
-                other => other.to_string(),
+                ControllerError::Cluster { source, .. } => ClusterError::Needed(Arc::new(source)),
+                other => ClusterError::Needed(Arc::new(other)),
             })
         };
-        self.neighbours.volumes.ask(&(), listing).await.map_err(|reason| ControllerError::Cluster {
-            what: "PersistentVolumes".to_owned(),
-            reason,
-            transient: true,
-            forbidden: false,
-        })
+        self.neighbours
+            .volumes
+            .ask(&(), listing)
+            .await
+            .map_err(|source| ControllerError::Cluster { what: "PersistentVolumes".to_owned(), source })
     }
 
     /// The access points of a file system, to see whether others use a directory.

@@ -5,11 +5,11 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 use crate::cli::{UnknownParameters, parse_go_bool};
-use crate::efs::endpoints::is_region;
+use crate::endpoints::is_region;
 use crate::node::pod::is_role;
 use crate::volume::FileSystemId;
 
-use super::paths::{BasePath, Naming, PathError, Pattern};
+use super::paths::{BasePath, Claim, Naming, PathError, Pattern};
 
 /// The range that ids are taken from by default; the Go driver's code (not its documentation) says so.
 pub const DEFAULT_GID_RANGE: RangeInclusive<u32> = 50_000..=60_000;
@@ -224,17 +224,6 @@ pub enum FileSystemSource {
     ConfigMap(ObjectKey),
     /// In a Secret.
     Secret(ObjectKey),
-}
-
-/// The claim that a volume is made for; known with external-provisioner's `--extra-create-metadata`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Claim {
-    /// The claim's name.
-    pub name: Option<String>,
-    /// The claim's namespace.
-    pub namespace: Option<String>,
-    /// The volume's name in Kubernetes.
-    pub volume: Option<String>,
 }
 
 /// Everything that a StorageClass says.

@@ -8,8 +8,6 @@
 use efs_directories::DirectoryPath;
 use sha2::{Digest, Sha256};
 
-use super::parameters::Claim;
-
 /// Most bytes of an access point's path (EFS API).
 pub const LONGEST_ROOT: usize = 100;
 
@@ -21,6 +19,17 @@ const LONGEST_TOKEN: usize = 64;
 
 /// The words that a pattern may use, in the order that messages list them.
 const TOKENS: [&str; 3] = ["${.PV.name}", "${.PVC.name}", "${.PVC.namespace}"];
+
+/// The claim that a volume is made for; known with external-provisioner's `--extra-create-metadata`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Claim {
+    /// The claim's name.
+    pub name: Option<String>,
+    /// The claim's namespace.
+    pub namespace: Option<String>,
+    /// The volume's name in Kubernetes.
+    pub volume: Option<String>,
+}
 
 /// Why a path was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -4,7 +4,7 @@
 //! directory's name, or a claim); nobody else there; the intent noted; the access point deleted, which uses up AWS's permission; the
 //! directory moved to the trash; emptied. What was cut off goes on from the intent.
 
-use efs_directories::ledger::Origin;
+use efs_directories::claim::Origin;
 use efs_directories::trash::{Intent, Noted, Outcome};
 use efs_directories::volumes::{self, Begun, Purpose, Wanted};
 use efs_directories::walk::{Place, look};

@@ -12,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use efs_common::open_files::OutOfFiles;
 use efs_directories::nfs::NfsFiles;
-use efs_directories::{Files, Ledger, Trash};
+use efs_directories::{Files, FilesError, Ledger, Trash};
 use efs_tunnel::{
     Admission, DialDeps, DialError, IamSource, Locate, LocateError, OpenError, Route, TunnelLease, TunnelSpec, Tunnels,
 };
@@ -154,9 +154,29 @@ impl std::fmt::Debug for TunnelSessions {
 #[derive(Debug, Clone)]
 enum NoSession {
     MountTarget(String),
-    Unreachable(String),
+    Unreachable(Unreachable),
     Files(OutOfFiles),
     Refused(efs_directories::DirectoryError),
+}
+
+/// Where the way to a file system's files ends.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Unreachable {
+    /// There is no tunnel.
+    #[error("{0}")]
+    Tunnel(#[source] Arc<OpenError>),
+    /// The tunnel's mount target can't be reached, or refuses.
+    #[error("{0}")]
+    MountTarget(#[source] Arc<DialError>),
+    /// The NFS session can't be opened.
+    #[error("{0}")]
+    Nfs(#[source] FilesError),
+    /// All of it took too long.
+    #[error("no answer within {} s", .0.as_secs())]
+    Silent(Duration),
+    /// What it needs first failed.
+    #[error("{0}")]
+    Before(#[source] Arc<ControllerError>),
 }
 
 impl TunnelSessions {
@@ -192,32 +212,32 @@ impl TunnelSessions {
         let name = id.to_string();
         self.addresses.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), addresses);
         let spec = TunnelSpec {
-            server_name: crate::efs::endpoints::file_system_name(&name, &place.region),
+            server_name: crate::endpoints::file_system_name(&name, &place.region),
             file_system: name,
             access_point: None,
             region: place.region.clone(),
             iam: Some(IamSource::Default),
             route: Route::default(),
         };
-        let unreachable = |error: &dyn std::fmt::Display| NoSession::Unreachable(error.to_string());
         let lease = self.tunnels.open(&spec, &HashSet::new()).map_err(|error| match error {
             OpenError::Files { reason, .. } => NoSession::Files(reason),
-            other => unreachable(&other),
+            other => NoSession::Unreachable(Unreachable::Tunnel(Arc::new(other))),
         })?;
         let connect = async {
             lease.check().await.map_err(|error| match error {
                 DialError::Files { reason, .. } => NoSession::Files(reason),
-                other => unreachable(&other),
+                other => NoSession::Unreachable(Unreachable::MountTarget(Arc::new(other))),
             })?;
-            NfsFiles::connect(lease.port()).await.map_err(|error| unreachable(&error))
+            let connected = NfsFiles::connect(lease.port()).await;
+            connected.map_err(|error| NoSession::Unreachable(Unreachable::Nfs(error)))
         };
         let files = timeout(CONNECT, connect).await;
-        let files = files.map_err(|_| unreachable(&format_args!("no answer within {} s", CONNECT.as_secs())))??;
+        let files = files.map_err(|_| NoSession::Unreachable(Unreachable::Silent(CONNECT)))??;
         let files = Arc::new(files);
         let closing = Arc::new(Closing { files: Arc::clone(&files), lease });
         let session = Session::begin(files).await.map_err(|error| match error {
             ControllerError::Directories(error) => NoSession::Refused(error),
-            other => NoSession::Unreachable(other.to_string()),
+            other => NoSession::Unreachable(Unreachable::Before(Arc::new(other))),
         })?;
         Ok(Carried { session, closing })
     }
@@ -239,13 +259,11 @@ impl Sessions for TunnelSessions {
             Ok(carried) => Ok(carried.session),
             Err(error) => Err(match &*error {
                 NoSession::MountTarget(message) => ControllerError::MountTarget(message.clone()),
-                NoSession::Unreachable(reason) => ControllerError::Directory {
-                    doing: format!("cannot reach {id} over NFS"),
-                    reason: reason.clone(),
-                    transient: true,
-                },
+                NoSession::Unreachable(source) => {
+                    ControllerError::Unreachable { file_system: id.clone(), source: source.clone() }
+                }
                 NoSession::Files(reason) => {
-                    ControllerError::Files { doing: format!("cannot reach {id} over NFS"), reason: reason.clone() }
+                    ControllerError::Files { doing: format!("cannot reach {id} over NFS"), source: reason.clone() }
                 }
                 NoSession::Refused(error) => ControllerError::Directories(error.clone()),
             }),

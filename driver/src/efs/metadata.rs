@@ -215,15 +215,28 @@ struct Imds {
     absent_since: Mutex<Option<Instant>>,
 }
 
+/// Why the instance metadata service has told nothing.
+#[derive(Debug, thiserror::Error)]
+enum Untold {
+    #[error("switched off")]
+    Off,
+    #[error("no answer a moment ago")]
+    Lately,
+    #[error("no answer")]
+    Silent,
+    #[error("{}", causes(.0.as_ref()))]
+    Failed(#[source] Box<ImdsError>),
+}
+
 impl Imds {
-    async fn ask(&self, path: &str) -> Result<String, String> {
+    async fn ask(&self, path: &str) -> Result<String, Untold> {
         if self.disabled {
-            return Err("switched off".to_owned());
+            return Err(Untold::Off);
         }
         let absent = || self.absent_since.lock().unwrap_or_else(PoisonError::into_inner);
         // Publishing a volume asks for the region: it must not wait for a silent address each time.
         if absent().is_some_and(|since| since.elapsed() < ABSENT_FOR) {
-            return Err("no answer a moment ago".to_owned());
+            return Err(Untold::Lately);
         }
         // Boxed: the SDK's futures are so deep that the compiler gives up on what contains them.
         let asked = Box::pin(async {
@@ -240,8 +253,8 @@ impl Imds {
         });
         let (there, answer) = match timeout(ANSWER_WITHIN, asked).await {
             Ok(Ok(value)) => (true, Ok(value.as_ref().to_owned())),
-            Ok(Err(error)) => (matches!(error, ImdsError::ErrorResponse(_)), Err(causes(&error))),
-            Err(_) => (false, Err("no answer".to_owned())),
+            Ok(Err(error)) => (matches!(error, ImdsError::ErrorResponse(_)), Err(Untold::Failed(Box::new(error)))),
+            Err(_) => (false, Err(Untold::Silent)),
         };
         *absent() = (!there).then(Instant::now);
         answer

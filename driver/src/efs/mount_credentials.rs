@@ -11,8 +11,7 @@ use aws_config::web_identity_token::{StaticConfiguration, WebIdentityTokenCreden
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials as Provider;
 
-use efs_common::causes::causes;
-use efs_tunnel::{IamSource, ProvideCredentials};
+use efs_tunnel::{CredentialsError, IamSource, ProvideCredentials};
 
 use super::http_client::http_client;
 
@@ -26,12 +25,14 @@ pub struct AwsCredentials;
 
 #[async_trait]
 impl ProvideCredentials for AwsCredentials {
-    async fn credentials(&self, source: &IamSource, region: &str) -> Result<Credentials, String> {
+    async fn credentials(&self, source: &IamSource, region: &str) -> Result<Credentials, CredentialsError> {
         let region = Region::new(region.to_owned());
         let config = ProviderConfig::without_region().with_region(Some(region.clone())).with_http_client(http_client());
         let credentials = match source {
             // Nothing of the driver's may take a pod's place.
-            IamSource::Pod(identity) => return Err(format!("{identity} has no credentials here")),
+            IamSource::Pod(identity) => {
+                return Err(CredentialsError::Told(format!("{identity} has no credentials here")));
+            }
             IamSource::Default => {
                 let chain = DefaultCredentialsChain::builder().configure(config).region(region).build().await;
                 chain.provide_credentials().await
@@ -52,6 +53,6 @@ impl ProvideCredentials for AwsCredentials {
                 provider.provide_credentials().await
             }
         };
-        credentials.map_err(|error| causes(&error))
+        credentials.map_err(CredentialsError::provider)
     }
 }

@@ -15,11 +15,10 @@ use tokio::net::lookup_host;
 use tokio::time::timeout;
 
 use super::api::{LifeCycle, MountTarget};
-use super::errors::EfsError;
 use super::hosts::addresses_of;
 use super::metadata::Metadata;
+pub use super::patient::ListMountTargets;
 use super::patient::{NoAnswer, PatientLister};
-use crate::volume::{AccessPointId, FileSystemId};
 
 /// Where the system keeps names of its own; a pod's `hostAliases` are written there.
 const HOSTS: &str = "/etc/hosts";
@@ -29,21 +28,6 @@ const DNS_WITHIN: Duration = Duration::from_secs(3);
 const FRESH_FOR: Duration = Duration::from_secs(300);
 /// At most this many file systems are remembered.
 const REMEMBERED: usize = 4096;
-
-/// Lists the mount targets of a file system.
-#[async_trait]
-pub trait ListMountTargets: Send + Sync {
-    /// All of them, in any state.
-    async fn mount_targets(&self, file_system: &FileSystemId) -> Result<Vec<MountTarget>, EfsError>;
-
-    /// Whether AWS has throttled a call a moment ago, which would explain that one takes long.
-    fn throttled_lately(&self) -> bool {
-        false
-    }
-
-    /// Whether AWS knows no access point of this id (any more).
-    async fn is_gone(&self, access_point: &AccessPointId) -> Result<bool, EfsError>;
-}
 
 /// Finds mount targets for the tunnels of a node.
 pub struct MountTargets {
@@ -212,6 +196,8 @@ fn usable(targets: Vec<MountTarget>, zone: Option<&str>, zone_id: Option<&str>) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::efs::EfsError;
+    use crate::volume::{AccessPointId, FileSystemId};
 
     fn target(zone: &str, id: &str, state: LifeCycle, last: u8) -> MountTarget {
         MountTarget {

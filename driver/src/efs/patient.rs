@@ -6,14 +6,29 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use rand::Rng;
 use tokio::time::{Instant, timeout};
 
 use super::api::MountTarget;
 use super::errors::EfsError;
-use super::mount_targets::ListMountTargets;
 use crate::locks::KeyedLocks;
-use crate::volume::FileSystemId;
+use crate::volume::{AccessPointId, FileSystemId};
+
+/// Lists the mount targets of a file system.
+#[async_trait]
+pub trait ListMountTargets: Send + Sync {
+    /// All of them, in any state.
+    async fn mount_targets(&self, file_system: &FileSystemId) -> Result<Vec<MountTarget>, EfsError>;
+
+    /// Whether AWS has throttled a call a moment ago, which would explain that one takes long.
+    fn throttled_lately(&self) -> bool {
+        false
+    }
+
+    /// Whether AWS knows no access point of this id (any more).
+    async fn is_gone(&self, access_point: &AccessPointId) -> Result<bool, EfsError>;
+}
 
 /// The first pause, and the longest. A pod that waits for a mount target which has just been made waits no longer than that.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(120));
@@ -114,7 +129,6 @@ fn is_same(one: &Answer, other: &Answer) -> bool {
 mod tests {
     use super::*;
     use crate::efs::{EfsErrorKind, LifeCycle};
-    use async_trait::async_trait;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[derive(Default)]

@@ -14,12 +14,64 @@ use crate::limits::cut;
 
 /// Why an option can't be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("mount option {option:?}: {reason}")]
+#[error("mount option {option:?}: {source}")]
 pub struct OptionError {
     /// The option as written.
     pub option: String,
     /// What is wrong, and what to do.
-    pub reason: String,
+    pub source: OptionProblem,
+}
+
+/// What is wrong with an option.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OptionProblem {
+    /// A quote has no counterpart.
+    #[error("has a quote that is not closed")]
+    OpenQuote,
+    /// It holds a character that no option has.
+    #[error("holds the character {0:?}")]
+    Character(char),
+    /// The driver sets it itself, or it would weaken the driver.
+    #[error("is not allowed: {0}")]
+    NotAllowed(&'static str),
+    /// Neither EFS nor the kernel knows it, but something that is written alike.
+    #[error("unknown; did you mean {0:?}?")]
+    Misspelt(&'static str),
+    /// Neither EFS nor the kernel knows it.
+    #[error("unknown to this driver and to the NFSv4 client")]
+    Unknown,
+    /// It is a flag.
+    #[error("takes no value")]
+    Value,
+    /// It is no flag.
+    #[error("needs a value")]
+    NoValue,
+    /// It isn't a number of connections.
+    #[error("needs a number of connections from {} to {}", CONNECTIONS.start(), CONNECTIONS.end())]
+    Connections,
+    /// It isn't an address.
+    #[error("is not an IP address")]
+    Address,
+    /// It isn't a label of SELinux.
+    #[error("needs a label, such as \"system_u:object_r:container_file_t:s0:c1,c2\"")]
+    Label,
+    /// It isn't a number.
+    #[error("needs a number from 0 to {}", u32::MAX)]
+    Number,
+    /// It isn't one of the words that the kernel knows.
+    #[error("must be one of {}", .0.join(", "))]
+    Word(&'static [&'static str]),
+    /// One of two options that need each other is missing.
+    #[error("rolearn and jwtpath go together")]
+    Half,
+    /// What is wrong is the rest of a label that was cut at its comma.
+    #[error("{source}; if it belongs to {label}, write {label}=\"…\" with quotes around it")]
+    AfterLabel {
+        /// What is wrong with it as an option.
+        source: Box<OptionProblem>,
+        /// The label before.
+        label: String,
+    },
 }
 
 /// Options of the NFS client and the VFS, ready for the kernel.
@@ -218,17 +270,18 @@ impl ParsedOptions {
     pub fn parse<S: AsRef<str>>(flags: &[S]) -> Result<Self, OptionError> {
         let mut parsed = Self::default();
         for flag in flags.iter().map(AsRef::as_ref) {
-            let wrong = |option: &str, reason| OptionError { option: cut(option), reason };
+            let wrong = |option: &str, source| OptionError { option: cut(option), source };
             if flag.matches('"').count() % 2 == 1 {
-                return Err(wrong(flag, "has a quote that is not closed".to_owned()));
+                return Err(wrong(flag, OptionProblem::OpenQuote));
             }
             let mut label = None;
             for option in split(flag).map(str::trim).filter(|option| !option.is_empty()) {
-                parsed.add(option).map_err(|reason| {
-                    let hint = |label: &str| {
-                        format!("{reason}; if it belongs to {label}, write {label}=\"…\" with quotes around it")
-                    };
-                    wrong(option, label.filter(|_| !option.contains('=')).map_or_else(|| reason.clone(), hint))
+                parsed.add(option).map_err(|problem| match label.filter(|_| !option.contains('=')) {
+                    Some(label) => {
+                        let (source, label) = (Box::new(problem), str::to_owned(label));
+                        wrong(option, OptionProblem::AfterLabel { source, label })
+                    }
+                    None => wrong(option, problem),
                 })?;
                 label = option
                     .split_once('=')
@@ -239,15 +292,14 @@ impl ParsedOptions {
         parsed.settle_version();
         if parsed.efs.role.is_some() != parsed.efs.token_file.is_some() {
             let option = if parsed.efs.role.is_some() { "rolearn" } else { "jwtpath" };
-            let reason = "rolearn and jwtpath go together".to_owned();
-            return Err(OptionError { option: option.to_owned(), reason });
+            return Err(OptionError { option: option.to_owned(), source: OptionProblem::Half });
         }
         Ok(parsed)
     }
 
-    fn add(&mut self, option: &str) -> Result<(), String> {
+    fn add(&mut self, option: &str) -> Result<(), OptionProblem> {
         if let Some(bad) = option.chars().find(|c| c.is_control() || c.is_whitespace()) {
-            return Err(format!("holds the character {bad:?}"));
+            return Err(OptionProblem::Character(bad));
         }
         let (key, value) = match option.split_once('=') {
             Some((key, value)) => (key.to_ascii_lowercase(), Some(value)),
@@ -255,7 +307,7 @@ impl ParsedOptions {
         };
         let key = key.as_str();
         if let Some((_, why)) = REFUSED.iter().find(|(name, _)| *name == key) {
-            return Err(format!("is not allowed: {why}"));
+            return Err(OptionProblem::NotAllowed(why));
         }
         // mount(8) and the kernel write `v4.1` for `vers=4.1`.
         let (key, value) =
@@ -275,25 +327,25 @@ impl ParsedOptions {
             return Ok(());
         }
         Err(match closest(key) {
-            Some(name) => format!("unknown; did you mean {name:?}?"),
-            None => "unknown to this driver and to the NFSv4 client".to_owned(),
+            Some(name) => OptionProblem::Misspelt(name),
+            None => OptionProblem::Unknown,
         })
     }
 
-    fn add_efs(&mut self, key: &str, value: Option<&str>) -> Result<bool, String> {
+    fn add_efs(&mut self, key: &str, value: Option<&str>) -> Result<bool, OptionProblem> {
         let flag = |slot: &mut bool| match value {
             None => {
                 *slot = true;
                 Ok(true)
             }
-            Some(_) => Err("takes no value".to_owned()),
+            Some(_) => Err(OptionProblem::Value),
         };
         let text = |slot: &mut Option<String>| match value {
             Some(value) if !value.is_empty() => {
                 *slot = Some(value.to_owned());
                 Ok(true)
             }
-            _ => Err("needs a value".to_owned()),
+            _ => Err(OptionProblem::NoValue),
         };
         let efs = &mut self.efs;
         match key {
@@ -307,13 +359,11 @@ impl ParsedOptions {
             "jwtpath" => text(&mut efs.token_file),
             "maxconn" => {
                 let given = value.unwrap_or_default().parse().ok().filter(|number| CONNECTIONS.contains(number));
-                let (least, most) = (CONNECTIONS.start(), CONNECTIONS.end());
-                efs.max_connections =
-                    Some(given.ok_or_else(|| format!("needs a number of connections from {least} to {most}"))?);
+                efs.max_connections = Some(given.ok_or(OptionProblem::Connections)?);
                 Ok(true)
             }
             "mounttargetip" => {
-                let address = value.unwrap_or_default().parse().map_err(|_| "is not an IP address".to_owned())?;
+                let address = value.unwrap_or_default().parse().map_err(|_| OptionProblem::Address)?;
                 efs.mount_target = Some(address);
                 Ok(true)
             }
@@ -344,14 +394,14 @@ impl ParsedOptions {
     }
 
     /// A label, without the quotes that keep its commas together on a command line.
-    fn add_label(&mut self, key: &str, value: Option<&str>) -> Result<bool, String> {
+    fn add_label(&mut self, key: &str, value: Option<&str>) -> Result<bool, OptionProblem> {
         if !LABELS.contains(&key) {
             return Ok(false);
         }
         let label = value.unwrap_or_default();
         let label = label.strip_prefix('"').and_then(|label| label.strip_suffix('"')).unwrap_or(label);
         if label.is_empty() || label.contains('"') {
-            return Err("needs a label, such as \"system_u:object_r:container_file_t:s0:c1,c2\"".to_owned());
+            return Err(OptionProblem::Label);
         }
         self.kernel.nfs.insert(key.to_owned(), Some(label.to_owned()));
         Ok(true)
@@ -375,25 +425,25 @@ impl ParsedOptions {
         }
     }
 
-    fn add_nfs(&mut self, key: &str, value: Option<&str>) -> Result<bool, String> {
+    fn add_nfs(&mut self, key: &str, value: Option<&str>) -> Result<bool, OptionProblem> {
         match value {
             None if NFS_FLAGS.contains(&key) => {
                 self.kernel.nfs.retain(|other, _| !contradict(key, other));
             }
             None if NFS_NUMBERS.contains(&key) || NFS_WORDS.iter().any(|(name, _)| *name == key) => {
-                return Err("needs a value".to_owned());
+                return Err(OptionProblem::NoValue);
             }
             Some(value) if NFS_NUMBERS.contains(&key) => {
                 if value.parse::<u32>().is_err() {
-                    return Err(format!("needs a number from 0 to {}", u32::MAX));
+                    return Err(OptionProblem::Number);
                 }
             }
             Some(value) => {
                 let Some((_, words)) = NFS_WORDS.iter().find(|(name, _)| *name == key) else {
-                    return if NFS_FLAGS.contains(&key) { Err("takes no value".to_owned()) } else { Ok(false) };
+                    return if NFS_FLAGS.contains(&key) { Err(OptionProblem::Value) } else { Ok(false) };
                 };
                 if !words.is_empty() && !words.contains(&value) {
-                    return Err(format!("must be one of {}", words.join(", ")));
+                    return Err(OptionProblem::Word(words));
                 }
             }
             None => return Ok(false),

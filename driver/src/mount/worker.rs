@@ -252,13 +252,24 @@ pub(crate) async fn reap(mut child: Child) {
     }
 }
 
+/// Why the child ends.
+#[derive(Debug, thiserror::Error)]
+enum ChildError {
+    #[error("usage: {COMMAND} PARENT")]
+    Usage,
+    #[error("process {0} has gone")]
+    Orphan(i32),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
 /// The child's side: does the jobs of standard input, a line each, until it ends. `parent` is the process id of who asks.
 /// Call it first thing in `main`, before any thread is started.
 pub fn main(parent: Option<OsString>) -> ExitCode {
-    match die_with(parent).and_then(|()| serve(io::stdin().lock(), io::stdout().lock()).map_err(|e| e.to_string())) {
+    match die_with(parent).and_then(|()| Ok(serve(io::stdin().lock(), io::stdout().lock())?)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(reason) => {
-            eprintln!("{COMMAND}: {reason}");
+        Err(error) => {
+            eprintln!("{COMMAND}: {error}");
             ExitCode::FAILURE
         }
     }
@@ -279,14 +290,12 @@ fn serve(mut jobs: impl BufRead, mut outcomes: impl Write) -> io::Result<()> {
 
 /// Has the kernel kill this process when the parent dies. A parent that is dead already is found out by its number, which
 /// this process then is no child of any more.
-fn die_with(parent: Option<OsString>) -> Result<(), String> {
-    let parent: i32 = parent
-        .and_then(|word| word.into_string().ok())
-        .and_then(|word| word.parse().ok())
-        .ok_or_else(|| format!("usage: {COMMAND} PARENT"))?;
-    set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| error.to_string())?;
+fn die_with(parent: Option<OsString>) -> Result<(), ChildError> {
+    let parent: i32 =
+        parent.and_then(|word| word.into_string().ok()).and_then(|word| word.parse().ok()).ok_or(ChildError::Usage)?;
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(io::Error::from)?;
     match getppid().map(Pid::as_raw_pid) {
         Some(now) if now == parent => Ok(()),
-        _ => Err(format!("process {parent} has gone")),
+        _ => Err(ChildError::Orphan(parent)),
     }
 }

@@ -405,7 +405,7 @@ mod tests {
             DialError::Refused { spec: spec.clone(), address, reason: reason.clone() }.into(),
             DialError::Handshake { address, reason: reason.clone() }.into(),
             DialError::NotNfs { address, reason: reason.clone() }.into(),
-            DialError::Credentials { spec, reason }.into(),
+            DialError::Credentials { spec, source: efs_tunnel::CredentialsError::Told(reason) }.into(),
             mount(job(Errno::NOENT)),
             mount(job(Errno::ACCESS)),
             mount(local("fsopen nfs4", Errno::PERM)),

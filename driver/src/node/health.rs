@@ -9,6 +9,7 @@ mod waiting;
 mod watch;
 
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -95,13 +96,13 @@ impl Health {
         self.failures.note(volume, target, unmounted(target));
     }
 
-    fn note(&self, seen: Result<Seen, String>) {
+    fn note(&self, seen: io::Result<Seen>) {
         match seen {
             Ok(seen) => {
                 *lock(&self.seen) = Some(seen);
                 *lock(&self.blind) = None;
             }
-            Err(reason) => *lock(&self.blind) = Some(reason),
+            Err(error) => *lock(&self.blind) = Some(error.to_string()),
         }
     }
 

@@ -84,18 +84,37 @@ impl Record {
         }
     }
 
-    fn check(&self, name: &str) -> Result<(), String> {
+    fn check(&self, name: &str) -> Result<(), BadRecord> {
         if self.version != VERSION {
-            return Err(format!("version {} is not {VERSION}", self.version));
+            return Err(BadRecord::Version(self.version));
         }
         if !self.target.is_absolute() || file_name(&self.target) != name {
-            return Err("the file's name does not belong to its target".to_owned());
+            return Err(BadRecord::Name);
         }
+        // No tunnel has such a port; whoever wrote this wants the kernel to be led elsewhere.
         if matches!(self.reached, Reached::Tunnel(port) if port < 1024) {
-            return Err("the port is privileged".to_owned());
+            return Err(BadRecord::Port);
         }
         Ok(())
     }
+}
+
+/// Why a file of the directory is no record that can be used.
+#[derive(Debug, thiserror::Error)]
+enum BadRecord {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("not a file of at most {SIZE_MAX} bytes")]
+    File,
+    /// Torn, or of a version that knows more.
+    #[error("{0}")]
+    Json(#[from] serde_json::Error),
+    #[error("version {0} is not {VERSION}")]
+    Version(u32),
+    #[error("the file's name does not belong to its target")]
+    Name,
+    #[error("the port is privileged")]
+    Port,
 }
 
 /// The directory of records.
@@ -150,7 +169,8 @@ impl Records {
                 Ok(record) => {
                     records.insert(record.target.clone(), record);
                 }
-                Err(reason) => {
+                Err(error) => {
+                    let reason = error.to_string();
                     tracing::warn!(file = %entry.path().display(), reason, "skipping a state file that can't be used");
                 }
             }
@@ -214,13 +234,12 @@ fn is_younger(path: &Path, age: Duration) -> bool {
     written.is_ok_and(|written| written.elapsed().unwrap_or_default() < age)
 }
 
-fn read(path: &Path, name: &str) -> Result<Record, String> {
-    let metadata = fs::symlink_metadata(path).map_err(|error| error.to_string())?;
+fn read(path: &Path, name: &str) -> Result<Record, BadRecord> {
+    let metadata = fs::symlink_metadata(path)?;
     if !metadata.is_file() || metadata.len() > SIZE_MAX {
-        return Err(format!("not a file of at most {SIZE_MAX} bytes"));
+        return Err(BadRecord::File);
     }
-    let bytes = fs::read(path).map_err(|error| error.to_string())?;
-    let record: Record = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+    let record: Record = serde_json::from_slice(&fs::read(path)?)?;
     record.check(name).map(|()| record)
 }
 

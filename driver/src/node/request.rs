@@ -11,8 +11,8 @@ use efs_tunnel::{IamSource, Route, TunnelSpec};
 use super::errors::NodeError;
 use super::pod::{PodAttributes, PodRequest, is_role};
 use super::records::MountRequest;
-use crate::efs::endpoints;
 use crate::efs::metadata::UnknownError;
+use crate::endpoints;
 use crate::limits::cut;
 use crate::mount::MountOptions;
 use crate::mount::options::{EfsOptions, ParsedOptions};
@@ -59,8 +59,9 @@ impl PublishRequest {
         let (mode, flags) = capability(request.volume_capability.as_ref())?;
         let volume = volume_id(&request.volume_id)?;
         let context = Context::parse(&request.volume_context)?;
-        let parsed = ParsedOptions::parse(flags)
-            .map_err(|error| NodeError::request(format!("mountOptions {:?}", error.option), error.reason))?;
+        let parsed = ParsedOptions::parse(flags).map_err(|error| {
+            NodeError::request(format!("mountOptions {:?}", error.option), error.source.to_string())
+        })?;
         if !parsed.ignored.is_empty() {
             tracing::info!(volume = request.volume_id, options = ?parsed.ignored, "mount options without effect");
         }

@@ -112,8 +112,8 @@ mod tests {
 
     #[async_trait]
     impl ProvideCredentials for Nothing {
-        async fn credentials(&self, _: &IamSource, _: &str) -> Result<Credentials, String> {
-            Err("none".to_owned())
+        async fn credentials(&self, _: &IamSource, _: &str) -> Result<Credentials, efs_tunnel::CredentialsError> {
+            Err(efs_tunnel::CredentialsError::Told("none".to_owned()))
         }
     }
 

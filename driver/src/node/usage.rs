@@ -176,9 +176,9 @@ impl Walks {
         list
     }
 
-    async fn walk(&self, volume: &str, target: PathBuf, stop: &CancellationToken) -> Result<Totals, String> {
+    async fn walk(&self, volume: &str, target: PathBuf, stop: &CancellationToken) -> Result<Totals, WalkError> {
         let order = Order { root: target, options: self.options };
-        let order = serde_json::to_vec(&order).map_err(|error| error.to_string())?;
+        let order = serde_json::to_vec(&order).map_err(io::Error::from)?;
         let mut command = Command::new(&self.program);
         command
             .arg(walker::COMMAND)
@@ -188,42 +188,42 @@ impl Walks {
             .stderr(Stdio::inherit())
             .kill_on_drop(true);
         let child = starter::start(&self.blocking, command).await;
-        let mut child = child.map_err(|error| format!("cannot start a walker: {error}"))?;
+        let mut child = child.map_err(WalkError::Start)?;
         let outcome = tokio::select! {
-            () = stop.cancelled() => Err("cancelled".to_owned()),
-            outcome = self.listen(volume, &mut child, &order) => outcome.unwrap_or_else(|error| Err(error.to_string())),
+            () = stop.cancelled() => Err(WalkError::Cancelled),
+            outcome = self.listen(volume, &mut child, &order) => outcome,
         };
         reap(child).await;
         outcome
     }
 
-    async fn listen(&self, volume: &str, child: &mut Child, order: &[u8]) -> io::Result<Result<Totals, String>> {
+    async fn listen(&self, volume: &str, child: &mut Child, order: &[u8]) -> Result<Totals, WalkError> {
         let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(io::Error::other("no pipes"));
+            return Err(io::Error::other("no pipes").into());
         };
         stdin.write_all(order).await?;
         drop(stdin);
         let mut lines = BufReader::new(stdout).lines();
         loop {
             let Ok(line) = timeout(STALLED, lines.next_line()).await else {
-                return Ok(Err(format!("nothing more to count for {} s; the server may hang", STALLED.as_secs())));
+                return Err(WalkError::Stalled);
             };
-            let Some(line) = line? else { return Ok(Err("the walker ended without a result".to_owned())) };
-            match serde_json::from_str(&line)? {
+            let Some(line) = line? else { return Err(WalkError::Ended) };
+            match serde_json::from_str(&line).map_err(io::Error::from)? {
                 Report::Counting(counted) => {
                     if let Some(running) = lock(&self.inner).volumes.get_mut(volume).and_then(|it| it.running.as_mut())
                     {
                         running.counted = counted;
                     }
                 }
-                Report::Done(totals) => return Ok(Ok(totals)),
-                Report::Failed(reason) => return Ok(Err(reason)),
+                Report::Done(totals) => return Ok(totals),
+                Report::Failed(reason) => return Err(WalkError::Failed(reason)),
             }
         }
     }
 
     /// Gives the walk's place back, whatever came of it.
-    fn finish(&self, volume: &str, file_system: &str, outcome: Result<Totals, String>, took: Duration) {
+    fn finish(&self, volume: &str, file_system: &str, outcome: Result<Totals, WalkError>, took: Duration) {
         let mut inner = lock(&self.inner);
         let left = inner.running.get(file_system).copied().unwrap_or(1) - 1;
         if left == 0 {
@@ -240,7 +240,8 @@ impl Walks {
                 state.failure = None;
             }
             Err(_) if cancelled => tracing::debug!(volume, ?took, "the walk of a volume was cancelled"),
-            Err(reason) => {
+            Err(error) => {
+                let reason = error.to_string();
                 tracing::warn!(
                     volume,
                     reason,
@@ -251,6 +252,24 @@ impl Walks {
             }
         }
     }
+}
+
+/// Why a walk has no numbers.
+#[derive(Debug, thiserror::Error)]
+enum WalkError {
+    #[error("cancelled")]
+    Cancelled,
+    #[error("cannot start a walker: {0}")]
+    Start(#[source] io::Error),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("nothing more to count for {} s; the server may hang", STALLED.as_secs())]
+    Stalled,
+    #[error("the walker ended without a result")]
+    Ended,
+    /// The walker's own words.
+    #[error("{0}")]
+    Failed(String),
 }
 
 impl Volume {

@@ -25,11 +25,11 @@ use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::DateTime;
 use csi_proto::csi::controller_server::Controller as _;
 use csi_proto::{code_name, csi};
+use efs_csi_driver::controller::status::is_final;
 use efs_csi_driver::controller::{Controller, ControllerService};
 use efs_csi_driver::efs::aws::{AwsEfs, OperationClients};
 use efs_csi_driver::efs::{EfsApi, EfsClients, EfsError, Role};
 use efs_csi_driver::metrics::Metrics;
-use efs_csi_driver::status::is_final;
 use tonic::{Code, Request, Status};
 
 use crate::support::{MapCluster, config, request};

@@ -101,7 +101,7 @@ async fn lost_calls_that_outlast_the_retries_are_answered_as_not_final() {
     for effect in [Effect::DropBefore, Effect::DropAfter] {
         let rule = bed.fake.faults().add(Rule::on("CreateAccessPoint", effect)).unwrap();
         let code = bed.create(request("pvc-1", &fs, &[])).await.unwrap_err().code();
-        assert!(!efs_csi_driver::status::is_final(code), "{code:?}");
+        assert!(!efs_csi_driver::controller::status::is_final(code), "{code:?}");
         bed.fake.faults().remove(rule);
     }
     bed.create(request("pvc-1", &fs, &[])).await.unwrap();
@@ -168,7 +168,7 @@ async fn live_and_die(bed: &Bed, name: String, fs: &str) -> String {
     let id = loop {
         match bed.create(request(&name, fs, &[])).await {
             Ok(volume) => break volume.volume_id,
-            Err(status) => assert!(!efs_csi_driver::status::is_final(status.code()), "{status:?}"),
+            Err(status) => assert!(!efs_csi_driver::controller::status::is_final(status.code()), "{status:?}"),
         }
     };
     while bed.delete(&id).await.is_err() {}

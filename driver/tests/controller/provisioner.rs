@@ -7,8 +7,8 @@
 
 use csi_proto::csi;
 use csi_proto::csi::controller_server::Controller as _;
+use efs_csi_driver::controller::status::is_final;
 use efs_csi_driver::efs::EfsErrorKind;
-use efs_csi_driver::status::is_final;
 use tonic::{Code, Request};
 
 use crate::model::{FS, Fault, Model, driver};

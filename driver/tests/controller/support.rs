@@ -15,7 +15,7 @@ use csi_proto::csi::volume_capability::access_mode::Mode;
 use csi_proto::csi::volume_capability::{AccessMode, AccessType, MountVolume};
 use efs_csi_driver::cli::UnknownParameters;
 use efs_csi_driver::config::{ControllerConfig, Endpoint};
-use efs_csi_driver::controller::cluster::{Claimant, Cluster, ClusterFacts, SecretName, WaitingClaim};
+use efs_csi_driver::controller::cluster::{Claimant, Cluster, ClusterError, ClusterFacts, SecretName, WaitingClaim};
 use efs_csi_driver::controller::parameters::ObjectKey;
 use efs_csi_driver::controller::sessions::{Addresses, Sessions, TunnelSessions};
 use efs_csi_driver::controller::uses::Used;
@@ -85,7 +85,10 @@ impl Cluster for MapCluster {
     async fn id(&self) -> Result<Option<String>, ControllerError> {
         if let Some(forbidden) = *self.is_id_hidden.lock().unwrap() {
             let what = "Namespace kube-system".to_owned();
-            return Err(ControllerError::Cluster { what, reason: "no".to_owned(), transient: !forbidden, forbidden });
+            let words = "no".to_owned();
+            let source =
+                if forbidden { ClusterError::Forbidden { verb: "get", words } } else { ClusterError::Busy(words) };
+            return Err(ControllerError::Cluster { what, source });
         }
         Ok(self.id.lock().unwrap().clone())
     }
@@ -106,7 +109,7 @@ struct FixedCredentials;
 
 #[async_trait]
 impl ProvideCredentials for FixedCredentials {
-    async fn credentials(&self, _: &IamSource, _: &str) -> Result<Credentials, String> {
+    async fn credentials(&self, _: &IamSource, _: &str) -> Result<Credentials, efs_tunnel::CredentialsError> {
         Ok(Credentials::new("AKIAEXAMPLE", "secret", None, None, "test"))
     }
 }

@@ -230,8 +230,8 @@ pub(crate) struct NoCredentials;
 
 #[async_trait]
 impl ProvideCredentials for NoCredentials {
-    async fn credentials(&self, _: &IamSource, _: &str) -> Result<Credentials, String> {
-        Err("this test has no credentials".to_owned())
+    async fn credentials(&self, _: &IamSource, _: &str) -> Result<Credentials, efs_tunnel::CredentialsError> {
+        Err(efs_tunnel::CredentialsError::Told("this test has no credentials".to_owned()))
     }
 }
 

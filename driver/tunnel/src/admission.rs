@@ -32,12 +32,44 @@ pub enum Admission {
     Nobody,
 }
 
+/// Why a local connection gets nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refused {
+    /// Another user's.
+    #[error("the socket belongs to uid {uid}, only uid {wanted} may use the tunnel")]
+    Uid { uid: u32, wanted: u32 },
+    /// A process's where only the kernel may come.
+    #[error("a process of the cgroup with id {0} made the socket, not the kernel")]
+    Cgroup(u64),
+    /// The same, perhaps.
+    #[error("the kernel does not tell in which cgroup the socket was made")]
+    NoCgroup,
+    /// Not ours.
+    #[error("another process holds the socket (uid {0})")]
+    AnotherProcess(u32),
+    /// Ours or not.
+    #[error("cannot read /proc/self/fd: {0}")]
+    Descriptors(#[source] io::Error),
+    /// Nobody's business.
+    #[error("nobody may use the tunnel: the kernel can't be told from processes here")]
+    Nobody,
+    /// It was closed meanwhile.
+    #[error("the connection is gone already")]
+    Gone,
+    /// sock_diag says nothing.
+    #[error("cannot find out whose socket it is: {0}")]
+    Owner(#[source] io::Error),
+    /// It has no address.
+    #[error("{0}")]
+    Address(#[source] io::Error),
+}
+
 impl Admission {
     /// Admits the owner of a socket, or says why not.
-    pub(super) fn admit(self, owner: Owner) -> Result<(), String> {
-        let uid_alone = |uid| match owner.uid == uid {
+    pub(super) fn admit(self, owner: Owner) -> Result<(), Refused> {
+        let uid_alone = |wanted| match owner.uid == wanted {
             true => Ok(()),
-            false => Err(format!("the socket belongs to uid {}, only uid {uid} may use the tunnel", owner.uid)),
+            false => Err(Refused::Uid { uid: owner.uid, wanted }),
         };
         match self {
             Self::OnlyUid(uid) => uid_alone(uid),
@@ -45,16 +77,16 @@ impl Admission {
                 uid_alone(0)?;
                 match owner.cgroup {
                     Some(ROOT_CGROUP) => Ok(()),
-                    Some(id) => Err(format!("a process of the cgroup with id {id} made the socket, not the kernel")),
-                    None => Err("the kernel does not tell in which cgroup the socket was made".to_owned()),
+                    Some(id) => Err(Refused::Cgroup(id)),
+                    None => Err(Refused::NoCgroup),
                 }
             }
             Self::ThisProcess => match holds(owner.inode) {
                 Ok(true) => Ok(()),
-                Ok(false) => Err(format!("another process holds the socket (uid {})", owner.uid)),
-                Err(error) => Err(format!("cannot read /proc/self/fd: {error}")),
+                Ok(false) => Err(Refused::AnotherProcess(owner.uid)),
+                Err(error) => Err(Refused::Descriptors(error)),
             },
-            Self::Nobody => Err("nobody may use the tunnel: the kernel can't be told from processes here".to_owned()),
+            Self::Nobody => Err(Refused::Nobody),
         }
     }
 }
@@ -133,17 +165,17 @@ mod tests {
 
     #[test]
     fn only_root_sockets_of_the_root_cgroup_are_the_kernels() {
-        assert_eq!(Admission::Kernel.admit(ROOT), Ok(()));
+        Admission::Kernel.admit(ROOT).expect("the kernel");
         for (stranger, why) in [
             (Owner { cgroup: Some(4711), ..ROOT }, "4711"),
             (Owner { cgroup: None, ..ROOT }, "does not tell"),
             (Owner { uid: 1000, ..ROOT }, "uid 1000"),
         ] {
-            let reason = Admission::Kernel.admit(stranger).expect_err("refused");
+            let reason = Admission::Kernel.admit(stranger).expect_err("refused").to_string();
             assert!(reason.contains(why), "{reason}");
         }
         assert!(Admission::Nobody.admit(ROOT).is_err());
-        assert_eq!(Admission::OnlyUid(0).admit(Owner { cgroup: None, ..ROOT }), Ok(()));
+        Admission::OnlyUid(0).admit(Owner { cgroup: None, ..ROOT }).expect("root");
     }
 
     #[test]
@@ -152,7 +184,7 @@ mod tests {
         let client = TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
         let (accepted, from) = listener.accept().expect("accept");
         let owner = peer::owner(from, accepted.local_addr().expect("address")).expect("look up").expect("live");
-        assert_eq!(Admission::ThisProcess.admit(owner), Ok(()));
+        Admission::ThisProcess.admit(owner).expect("ours");
         drop(client);
         assert!(Admission::ThisProcess.admit(owner).is_err());
     }

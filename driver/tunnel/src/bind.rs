@@ -5,10 +5,12 @@
 //! program that is answered with the name of a partition, and with when more connections are welcome.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -23,8 +25,47 @@ const FRAGMENTS_MAX: usize = 16;
 const PARTITION_LENGTH: usize = 64;
 /// More connections than this are never opened for one of the kernel's, whatever a server says.
 pub const CONNECTIONS_MAX: usize = 16;
+/// Searches of a process at a time.
+const SEARCHES: usize = 4;
 /// What AWS's proxy takes until a server tells: so many connections, above so many bytes a second.
 const DEFAULT: ScaleUp = ScaleUp { connections: 5, threshold: Some(300 * 1024 * 1024) };
+
+/// Whether tunnels ask for partitions, and how many connections they may use for one of the kernel's.
+#[derive(Clone, Debug)]
+pub struct Binding {
+    pub(crate) most: usize,
+    client: Client,
+    pub(crate) searches: Arc<Semaphore>,
+}
+
+impl Binding {
+    /// At most so many; with one, nothing is asked.
+    pub fn up_to(most: usize) -> Self {
+        let most = most.clamp(1, CONNECTIONS_MAX);
+        Self { most, client: Client::default(), searches: Arc::new(Semaphore::new(SEARCHES)) }
+    }
+
+    /// The same with another number, if one is given.
+    pub(crate) fn with(&self, most: Option<u8>) -> Self {
+        let most = most.map_or(self.most, |most| usize::from(most).clamp(1, CONNECTIONS_MAX));
+        Self { most, ..self.clone() }
+    }
+
+    /// One connection for each of the kernel's.
+    pub fn off() -> Self {
+        Self::up_to(1)
+    }
+
+    /// Whether connections ask for their partition.
+    pub(crate) fn is_on(&self) -> bool {
+        self.most > 1
+    }
+
+    /// Who asks.
+    pub(crate) fn client(&self) -> Client {
+        self.client
+    }
+}
 
 /// The name of a partition. Between processes it is written in hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

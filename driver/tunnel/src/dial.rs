@@ -1,5 +1,6 @@
 //! Connecting to a mount target: address, TCP, TLS, client certificate, and a first NFS call to see that all of it holds.
 
+use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use aws_credential_types::Credentials;
+use efs_common::causes::causes;
 use efs_common::open_files::OutOfFiles;
 use rustix::net::sockopt;
 use rustls_pki_types::ServerName;
@@ -16,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{self, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::client::{ResolvesClientCert, Resumption};
@@ -25,13 +27,12 @@ use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, SignatureScheme};
 
 use super::ahead::ReadAhead;
-use super::bind::{BindError, Bound, Partition, Place, bind};
+use super::bind::{BindError, Binding, Bound, Partition, Place, bind};
 use super::certificate::{CertificateError, Claims, Issuer, LIFETIME};
 use super::identity::{IamSource, TunnelSpec};
 use super::key::KeyError;
 use super::lock;
 use super::race::{self, Lost};
-use super::scale::Binding;
 
 /// A live, encrypted way to a mount target.
 pub type Upstream = TlsStream<ReadAhead<TcpStream>>;
@@ -87,11 +88,35 @@ pub struct LocateError {
     pub missing: bool,
 }
 
+/// No credentials for a mount.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CredentialsError {
+    /// Who gives them says why not.
+    #[error("{}", causes(.0.as_ref()))]
+    Provider(#[source] Arc<dyn Error + Send + Sync>),
+    /// The process that was asked for them says why not.
+    #[error("{0}")]
+    Told(String),
+    /// The same, and it doesn't answer.
+    #[error("the driver, which gets them, does not answer")]
+    Away,
+    /// Nobody has answered in time.
+    #[error("the credential source didn't answer in time")]
+    Late,
+}
+
+impl CredentialsError {
+    /// From the error of who gives them.
+    pub fn provider(error: impl Error + Send + Sync + 'static) -> Self {
+        Self::Provider(Arc::new(error))
+    }
+}
+
 /// Gives the credentials for mounts with IAM authorization.
 #[async_trait]
 pub trait ProvideCredentials: Send + Sync {
     /// Credentials from `source`, good for at least the next minutes.
-    async fn credentials(&self, source: &IamSource, region: &str) -> Result<Credentials, String>;
+    async fn credentials(&self, source: &IamSource, region: &str) -> Result<Credentials, CredentialsError>;
 
     /// Whether the reason for having none is that a pod's token is still to come. Who needs no tokens waits for none.
     fn awaits_token(&self, _source: &IamSource) -> bool {
@@ -109,6 +134,9 @@ const ENDS_SOON: Duration = Duration::from_secs(60);
 const RENEWED_AT: f64 = 0.8;
 /// And so long before the last moment at which the credentials are good enough: room for several attempts while AWS doesn't answer.
 const RENEWED_BEFORE: Duration = Duration::from_secs(4 * 60);
+
+/// How long, and over how many connections, the partition of the last one is looked for.
+const SAME_PARTITION: (Duration, usize) = (Duration::from_secs(2), 24);
 
 /// Time limits of the steps of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -215,12 +243,12 @@ pub enum DialError {
         reason: String,
     },
     /// No credentials for IAM authorization.
-    #[error("no credentials for IAM authorization of {spec}: {reason}")]
+    #[error("no credentials for IAM authorization of {spec}: {source}")]
     Credentials {
         /// The tunnel.
         spec: String,
         /// What the credential source said.
-        reason: String,
+        source: CredentialsError,
     },
     /// The client certificate could not be made.
     #[error(transparent)]
@@ -425,6 +453,25 @@ impl Dialer {
         *lock(&self.unbound_until) = Some(Instant::now() + UNBOUND_FOR);
     }
 
+    /// A connection to `wanted` in the place of one that leads elsewhere, unless that takes too long.
+    ///
+    /// A session can be used at the partition only where it was made. Elsewhere the kernel makes a new one, which takes longer than
+    /// some more connections, and with several of its own (nconnect) it never comes to an end.
+    pub(super) async fn lead_to(&self, wanted: Option<Partition>, mut connection: Connection) -> Connection {
+        if let Some(wanted) = wanted.filter(|wanted| connection.partition().is_some_and(|is| is != *wanted)) {
+            let deadline = time::Instant::now() + SAME_PARTITION.0;
+            for _ in 0..SAME_PARTITION.1 {
+                let again = timeout_at(deadline, self.dial_another(connection.incarnation)).await;
+                let Ok(Ok(another)) = again else { break };
+                connection = another;
+                if connection.partition() == Some(wanted) {
+                    break;
+                }
+            }
+        }
+        connection
+    }
+
     /// How many connections a mount may have.
     pub(crate) fn binding(&self) -> &Binding {
         &self.binding
@@ -601,9 +648,7 @@ impl Dialer {
         }
         match self.make_certificate(&issuer).await {
             // The token or those who take it are away for the moment: better what may be good than nothing.
-            Err(DialError::Credentials { spec, reason }) => {
-                self.last_resort().ok_or(DialError::Credentials { spec, reason })
-            }
+            Err(error @ DialError::Credentials { .. }) => self.last_resort().ok_or(error),
             made => made,
         }
     }
@@ -640,8 +685,8 @@ impl Dialer {
                 let result =
                     timeout(self.deps.limits.locate, self.deps.credentials.credentials(source, &self.spec.region))
                         .await
-                        .unwrap_or_else(|_| Err("the credential source didn't answer in time".to_owned()));
-                let failed = |reason| DialError::Credentials { spec: self.spec.to_string(), reason };
+                        .unwrap_or(Err(CredentialsError::Late));
+                let failed = |source| DialError::Credentials { spec: self.spec.to_string(), source };
                 Some(result.map_err(failed)?)
             }
         };

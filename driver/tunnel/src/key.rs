@@ -31,14 +31,18 @@ pub enum KeyError {
         /// The key file.
         path: PathBuf,
         /// What the system said.
+        #[source]
         source: io::Error,
     },
     /// Key generation failed in the crypto library.
     #[error("cannot make an RSA-3072 key: {0}")]
-    Generate(rcgen::Error),
+    Generate(#[source] rcgen::Error),
+    /// The task that makes it panicked, or the runtime is going.
+    #[error("no key was made: {0}")]
+    Interrupted(#[source] tokio::task::JoinError),
     /// The TLS library refused the key.
     #[error("the TLS library refuses the client key: {0}")]
-    Refused(tokio_rustls::rustls::Error),
+    Refused(#[source] tokio_rustls::rustls::Error),
 }
 
 /// An RSA-3072 key pair, ready to sign certificates and TLS handshakes.

@@ -15,9 +15,11 @@
 //! - [`scale`]: how many connections there are
 //! - [`record`], `buffer`: where records end, and what holds them
 //! - [`peer`], [`admission`]: who connects to the port, and who may
+//! - `failure`: what went wrong, in a form that crosses a socket
 //! - `drain`: the last moments of a connection
 //! - `warm`: connections made ahead of the kernel's
 //! - [`listener`]: the port of one tunnel
+//! - [`tunnel`]: one of them, and what is known of its mount target
 //! - [`supervisor`]: all tunnels
 //! - [`report`]: what a tunnel tells about itself
 //! - [`plane`]: all of this as a process of its own, and the driver's way to it
@@ -35,6 +37,7 @@ mod buffer;
 pub mod certificate;
 pub mod dial;
 mod drain;
+mod failure;
 pub mod identity;
 pub mod keeper;
 pub mod key;
@@ -50,13 +53,15 @@ pub mod roots;
 pub mod scale;
 pub mod signing;
 pub mod supervisor;
+pub mod tunnel;
 mod warm;
 
 pub use admission::Admission;
-pub use dial::{DialDeps, DialError, DialLimits, Locate, LocateError, ProvideCredentials};
+pub use bind::Binding;
+pub use dial::{CredentialsError, DialDeps, DialError, DialLimits, Locate, LocateError, ProvideCredentials};
 pub use identity::{IamSource, PodAuthority, PodIdentity, Route, TunnelSpec, ZoneAddresses};
-pub use scale::Binding;
-pub use supervisor::{OpenError, Tunnel, TunnelLease, Tunnels};
+pub use supervisor::{OpenError, TunnelLease, Tunnels};
+pub use tunnel::Tunnel;
 
 /// The certificate issuer, made on first use (or ahead of it, see [`IssuerSlot::prepare`]).
 #[derive(Clone)]
@@ -89,7 +94,7 @@ impl IssuerSlot {
                 Some(dir) => key::ClientKey::load_or_create(&dir),
                 None => key::ClientKey::generate(),
             });
-            let key = made.await.unwrap_or(Err(key::KeyError::Generate(rcgen::Error::RingUnspecified)))?;
+            let key = made.await.map_err(key::KeyError::Interrupted)??;
             Ok(Arc::new(certificate::Issuer::new(Arc::new(key))))
         };
         self.cell.get_or_try_init(make).await.cloned().map_err(|error: key::KeyError| Arc::new(error))

@@ -10,27 +10,25 @@ use rand::Rng;
 use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::admission::Admission;
-use super::bind::{CONNECTIONS_MAX, Partition};
-use super::dial::{Connection, Dialer};
+use super::admission::{Admission, Refused};
+use super::bind::CONNECTIONS_MAX;
+use super::dial::Connection;
 use super::drain::{Hushed, drained};
+use super::failure::{Failure, FailureKind};
 use super::mux::multiplex;
 use super::peer;
-use super::plane::{Failure, FailureKind};
 use super::pump::{PumpError, Side, pump};
 use super::scale::Scaled;
-use super::supervisor::Tunnel;
+use super::tunnel::Tunnel;
 
 /// Connections that one tunnel carries at a time; the kernel opens at most 16 (`nconnect`) and replaces them one by one.
 const CONNECTIONS: usize = 64;
 /// First and longest pause between two attempts to reach the mount target.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
-/// How long, and over how many connections, the partition of the last one is looked for.
-const SAME_PARTITION: (Duration, usize) = (Duration::from_secs(2), 24);
 /// Refused connections are told at once and then together after this long: any program of the node can make them.
 const REFUSALS_TOLD_EVERY: Duration = Duration::from_secs(10);
 /// Pause after the process ran out of file descriptors or memory for a new connection.
@@ -58,6 +56,7 @@ pub async fn serve(tunnel: Arc<Tunnel>, listener: TcpListener, admission: Admiss
         if let Err(reason) = admit(&stream, from, admission) {
             tunnel.counters().refused.fetch_add(1, Ordering::Relaxed);
             if let Some(untold) = refusals.tell(Instant::now()) {
+                let reason = reason.to_string();
                 tracing::warn!(tunnel = %tunnel.spec(), port = tunnel.port(), %from, reason, untold, "refused a local connection");
             }
             continue;
@@ -103,12 +102,12 @@ impl Refusals {
     }
 }
 
-fn admit(stream: &TcpStream, from: SocketAddr, admission: Admission) -> Result<(), String> {
-    let ours = stream.local_addr().map_err(|error| error.to_string())?;
+fn admit(stream: &TcpStream, from: SocketAddr, admission: Admission) -> Result<(), Refused> {
+    let ours = stream.local_addr().map_err(Refused::Address)?;
     match peer::owner(from, ours) {
         Ok(Some(owner)) => admission.admit(owner),
-        Ok(None) => Err("the connection is gone already".to_owned()),
-        Err(error) => Err(format!("cannot find out whose socket it is: {error}")),
+        Ok(None) => Err(Refused::Gone),
+        Err(error) => Err(Refused::Owner(error)),
     }
 }
 
@@ -163,28 +162,9 @@ async fn reach(tunnel: &Tunnel, local: &TcpStream) -> Option<Connection> {
         Some(warm) => warm,
         None => insist(tunnel, local).await?,
     };
-    let connection = lead_to(tunnel.partition(), connection, tunnel.dialer()).await;
+    let connection = tunnel.dialer().lead_to(tunnel.partition(), connection).await;
     tunnel.set_partition(connection.partition());
     Some(connection)
-}
-
-/// A connection to `wanted` in the place of one that leads elsewhere, unless that takes too long.
-///
-/// A session can be used at the partition only where it was made. Elsewhere the kernel makes a new one, which takes longer than
-/// some more connections, and with several of its own (nconnect) it never comes to an end.
-pub(super) async fn lead_to(wanted: Option<Partition>, mut connection: Connection, dialer: &Dialer) -> Connection {
-    if let Some(wanted) = wanted.filter(|wanted| connection.partition().is_some_and(|is| is != *wanted)) {
-        let deadline = Instant::now() + SAME_PARTITION.0;
-        for _ in 0..SAME_PARTITION.1 {
-            let again = timeout_at(deadline, dialer.dial_another(connection.incarnation)).await;
-            let Ok(Ok(another)) = again else { break };
-            connection = another;
-            if connection.partition() == Some(wanted) {
-                break;
-            }
-        }
-    }
-    connection
 }
 
 async fn insist(tunnel: &Tunnel, local: &TcpStream) -> Option<Connection> {

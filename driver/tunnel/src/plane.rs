@@ -6,7 +6,6 @@
 //! and starts the next one, which goes on with the tunnels that are noted with them, whether a driver is there or not.
 //!
 //! - [`wire`]: what driver and data plane say to each other
-//! - `failure`: what went wrong, across a process's border
 //! - [`client`]: the driver's side
 //! - `greet`: what is said to a data plane by who is no driver
 //! - [`host`]: where the data plane runs, and how it is started
@@ -24,7 +23,6 @@ use rustix::io::Errno;
 
 pub mod client;
 mod door;
-mod failure;
 mod greet;
 pub mod host;
 pub mod process;
@@ -32,8 +30,8 @@ pub mod remote;
 pub mod serve;
 pub mod wire;
 
+pub use crate::failure::{Failure, FailureKind};
 pub use client::{DataPlane, Lease};
-pub use failure::{Failure, FailureKind};
 pub use greet::check;
 pub use host::Host;
 pub use serve::Plane;

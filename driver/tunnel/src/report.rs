@@ -4,10 +4,10 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use serde::{Deserialize, Serialize};
 
+use crate::failure::FailureKind;
 use crate::identity::IamSource;
 use crate::mux::UpstreamReport;
-use crate::plane::FailureKind;
-use crate::supervisor::Tunnel;
+use crate::tunnel::Tunnel;
 
 /// One tunnel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

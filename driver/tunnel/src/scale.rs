@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use rand::Rng;
 use tokio::io::AsyncWriteExt as _;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at};
 
-use crate::bind::{Bound, CONNECTIONS_MAX, Client, Partition, Place, ScaleUp};
+use crate::bind::{Bound, Partition, Place, ScaleUp};
 use crate::dial::{Connection, Upstream};
 use crate::mux::Order;
-use crate::supervisor::Tunnel;
+use crate::tunnel::Tunnel;
 
 /// How often the traffic is looked at.
 const SAMPLE: Duration = Duration::from_secs(1);
@@ -25,49 +25,10 @@ const SEARCH: (Duration, usize) = (Duration::from_secs(15), 60);
 const PAUSE: Duration = Duration::from_secs(300);
 /// Pause after a connection that could not be made.
 const FAILED: Duration = Duration::from_millis(200);
-/// Searches of a process at a time.
-const SEARCHES: usize = 4;
 /// Below this part of the threshold for so long, one connection is enough again: a file system has 25,000 in all.
 const QUIET: (u64, Duration) = (4, Duration::from_secs(60));
 /// How long saying farewell to a connection that isn't wanted may take.
 const FAREWELL: Duration = Duration::from_secs(1);
-
-/// Whether tunnels ask for partitions, and how many connections they may use for one of the kernel's.
-#[derive(Clone, Debug)]
-pub struct Binding {
-    most: usize,
-    client: Client,
-    searches: Arc<Semaphore>,
-}
-
-impl Binding {
-    /// At most so many; with one, nothing is asked.
-    pub fn up_to(most: usize) -> Self {
-        let most = most.clamp(1, CONNECTIONS_MAX);
-        Self { most, client: Client::default(), searches: Arc::new(Semaphore::new(SEARCHES)) }
-    }
-
-    /// The same with another number, if one is given.
-    pub(crate) fn with(&self, most: Option<u8>) -> Self {
-        let most = most.map_or(self.most, |most| usize::from(most).clamp(1, CONNECTIONS_MAX));
-        Self { most, ..self.clone() }
-    }
-
-    /// One connection for each of the kernel's.
-    pub fn off() -> Self {
-        Self::up_to(1)
-    }
-
-    /// Whether connections ask for their partition.
-    pub(crate) fn is_on(&self) -> bool {
-        self.most > 1
-    }
-
-    /// Who asks.
-    pub(crate) fn client(&self) -> Client {
-        self.client
-    }
-}
 
 /// One of the kernel's connections, as far as its number of connections to the mount target goes.
 pub(crate) struct Scaled<'a> {

@@ -6,6 +6,7 @@
 
 mod architecture;
 mod arguments;
+mod circles;
 mod documents;
 mod examples;
 mod fake;

@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use efs_directories::ledger::{Kept, Origin};
+use efs_directories::claim::Origin;
+use efs_directories::ledger::Kept;
 use efs_directories::volumes::{self, Purpose, Standing, Wanted};
 use efs_directories::{DirectoryError, Relation};
 use proptest::prelude::*;

@@ -1,6 +1,7 @@
 //! Notes of drivers before 0.2.
 
-use efs_directories::ledger::{Kept, Origin};
+use efs_directories::claim::Origin;
+use efs_directories::ledger::Kept;
 use efs_directories::volumes::{self, Standing};
 use efs_directories::{DirectoryError, DirectoryPath};
 use fake_efs::store::NewBody;

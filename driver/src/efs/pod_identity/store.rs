@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use aws_credential_types::Credentials;
-use efs_tunnel::{IamSource, PodIdentity, ProvideCredentials};
+use efs_tunnel::{CredentialsError, IamSource, PodIdentity, ProvideCredentials};
 use rand::Rng as _;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep};
@@ -374,10 +374,10 @@ pub struct WithPods {
 
 #[async_trait]
 impl ProvideCredentials for WithPods {
-    async fn credentials(&self, source: &IamSource, region: &str) -> Result<Credentials, String> {
+    async fn credentials(&self, source: &IamSource, region: &str) -> Result<Credentials, CredentialsError> {
         let IamSource::Pod(identity) = source else { return self.others.credentials(source, region).await };
         let given = async { self.pods.demand(identity)?.credentials().await };
-        given.await.map_err(|error: NoCredentials| error.to_string())
+        given.await.map_err(|error: NoCredentials| CredentialsError::provider(error))
     }
 
     fn awaits_token(&self, source: &IamSource) -> bool {
@@ -548,7 +548,7 @@ mod tests {
         struct Nobody;
         #[async_trait]
         impl ProvideCredentials for Nobody {
-            async fn credentials(&self, _: &IamSource, _: &str) -> Result<Credentials, String> {
+            async fn credentials(&self, _: &IamSource, _: &str) -> Result<Credentials, CredentialsError> {
                 Ok(Credentials::new("the driver's own", "secret", None, None, "test"))
             }
         }
@@ -556,7 +556,7 @@ mod tests {
         let with = WithPods { pods: Arc::new(pods), others: Arc::new(Nobody) };
         let source = IamSource::Pod(identity("a"));
         let refused = with.credentials(&source, "us-east-1").await.expect_err("never another identity");
-        assert!(refused.contains("no token of service account a/app"), "{refused}");
+        assert!(refused.to_string().contains("no token of service account a/app"), "{refused}");
         assert!(with.awaits_token(&source) && !with.awaits_token(&IamSource::Default));
         sts.refuse(Some(ExchangeError::Denied("AccessDenied".to_owned())));
         with.pods.put(&identity("a"), Path::new("/pods/1"), token("a", "1", 1));

@@ -144,11 +144,11 @@ fn what_was_not_seen_lately_is_an_error_and_no_health() {
     assert!(code == Code::Unavailable && words.contains("first look"), "{words}");
     health.note(Ok(seen([])));
     assert_eq!(refused(&health), Ok(()));
-    health.note(Err("the mount table hangs".to_owned()));
+    health.note(Err(io::Error::other("the mount table hangs")));
     assert_eq!(refused(&health), Ok(()), "one look that fails is no reason");
     let old = Instant::now().checked_sub(SEEN_WITHIN).expect("the machine runs for a minute");
     health.note(Ok(Seen { at: old, ..seen([]) }));
-    health.note(Err("the mount table hangs".to_owned()));
+    health.note(Err(io::Error::other("the mount table hangs")));
     let (code, words) = refused(&health).unwrap_err();
     assert!(code == Code::Unavailable && words.contains("60 s ago") && words.contains("table hangs"), "{words}");
 }

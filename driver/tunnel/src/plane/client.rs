@@ -17,11 +17,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout
 use tokio_util::codec::{FramedRead, FramedWrite};
 use tokio_util::sync::CancellationToken;
 
-use super::failure::{Failure, FailureKind};
 use super::host::Host;
 use super::wire::{self, Answer, Order, Question, Reply, TO_DRIVER_MAX, TO_PLANE_MAX, ToDriver, ToPlane};
 use super::{VERSION, executable};
 use crate::dial::{Locate, ProvideCredentials};
+use crate::failure::{Failure, FailureKind};
 use crate::identity::TunnelSpec;
 use crate::keeper::Keeper;
 use crate::lock;
@@ -537,8 +537,8 @@ async fn answer(answers: &Answers, question: Question) -> Answer {
         },
         Question::Credentials { source, region } => match answers.credentials.credentials(&source, &region).await {
             Ok(credentials) => Answer::Credentials((&credentials).into()),
-            Err(reason) if answers.credentials.awaits_token(&source) => Answer::NotYet { reason },
-            Err(reason) => Answer::NoCredentials { reason },
+            Err(error) if answers.credentials.awaits_token(&source) => Answer::NotYet { reason: error.to_string() },
+            Err(error) => Answer::NoCredentials { reason: error.to_string() },
         },
         Question::Forget { .. } | Question::Unknown => Answer::Unsupported,
     }

@@ -18,10 +18,10 @@ use super::remote::Remote;
 use super::serve::Plane;
 use crate::IssuerSlot;
 use crate::admission::{Admission, kernel_is_distinct};
+use crate::bind::Binding;
 use crate::dial::{DialDeps, DialLimits, Locate, ProvideCredentials};
 use crate::keeper::{self, Keeper};
 use crate::roots::{self, RootsError};
-use crate::scale::Binding;
 use crate::supervisor::Tunnels;
 
 /// How long a stopped data plane serves for a successor that has not come yet. Kubernetes starts the next pod beside one that is deleted by

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::wire::{Answer, Question, ToDriver};
-use crate::dial::{Locate, LocateError, ProvideCredentials};
+use crate::dial::{CredentialsError, Locate, LocateError, ProvideCredentials};
 use crate::identity::{IamSource, TunnelSpec};
 use crate::lock;
 
@@ -156,7 +156,7 @@ impl Locate for Remote {
 
 #[async_trait]
 impl ProvideCredentials for Remote {
-    async fn credentials(&self, source: &IamSource, region: &str) -> Result<Credentials, String> {
+    async fn credentials(&self, source: &IamSource, region: &str) -> Result<Credentials, CredentialsError> {
         let key = (source.clone(), region.to_owned());
         let good = |it: &Credentials| it.expiry().is_some_and(|end| SystemTime::now() + ENDS_SOON < end);
         let known = lock(&self.credentials).get(&key).filter(|it| good(it)).cloned();
@@ -172,9 +172,9 @@ impl ProvideCredentials for Remote {
                 }
                 Ok(credentials)
             }
-            Some(Answer::NoCredentials { reason }) => Err(reason),
-            Some(Answer::NotYet { reason }) => known.ok_or(reason),
-            _ => known.ok_or_else(|| "the driver, which gets them, does not answer".to_owned()),
+            Some(Answer::NoCredentials { reason }) => Err(CredentialsError::Told(reason)),
+            Some(Answer::NotYet { reason }) => known.ok_or(CredentialsError::Told(reason)),
+            _ => known.ok_or(CredentialsError::Away),
         }
     }
 }
@@ -257,13 +257,13 @@ mod tests {
         remote.leave(1);
         assert_eq!(ask().await.expect("the earlier ones").access_key_id(), "AKID");
         driver(&remote, 2, Answer::NoCredentials { reason: "taken away".to_owned() });
-        assert_eq!(ask().await.expect_err("refused"), "taken away");
+        assert_eq!(ask().await.expect_err("refused").to_string(), "taken away");
         remote.leave(2);
         let waits = || Answer::NotYet { reason: "no token yet".to_owned() };
         driver(&remote, 2, waits());
         assert_eq!(ask().await.expect("the earlier ones").access_key_id(), "AKID");
         lock(&remote.credentials).clear();
-        assert_eq!(ask().await.expect_err("there are no earlier ones"), "no token yet");
+        assert_eq!(ask().await.expect_err("there are no earlier ones").to_string(), "no token yet");
         driver(&remote, 1, give(ends(3600)));
         assert_eq!(ask().await.expect("those of the driver before").access_key_id(), "AKID");
         lock(&remote.credentials).clear();

@@ -22,11 +22,11 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::codec::{FramedRead, FramedWrite};
 
-use super::failure::{Failure, FailureKind};
 use super::remote::Remote;
 use super::wire::{self, Expected, Order, Reply, TO_DRIVER_MAX, TO_PLANE_MAX, ToDriver, ToPlane};
 use super::{OWN_EXECUTABLE, VERSION, executable};
 use crate::dial::{Locate as _, Remembered};
+use crate::failure::{Failure, FailureKind};
 use crate::identity::TunnelSpec;
 use crate::keeper::Keeper;
 use crate::report::TunnelReport;

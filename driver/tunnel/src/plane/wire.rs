@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
 use tokio_util::codec::LengthDelimitedCodec;
 
-use super::failure::Failure;
 use crate::bind::Partition;
 use crate::dial::LocateError;
+use crate::failure::Failure;
 use crate::identity::{IamSource, TunnelSpec};
 use crate::report::TunnelReport;
 

@@ -7,13 +7,23 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::Override;
-use crate::efs::endpoints;
+use crate::endpoints;
 
 /// Certificates are made anew after at most this long; they are good for three hours.
 const RENEWAL_MAX: u64 = 150;
 /// The longest name of a client, in characters.
 const SOURCE_MAX: usize = 100;
+
+/// One entry of `--efs-utils-conf-overrides`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Override {
+    /// The section of efs-utils.conf.
+    pub section: String,
+    /// The key in it.
+    pub key: String,
+    /// The value.
+    pub value: String,
+}
 
 /// What the overrides come to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,6 +42,56 @@ pub struct Settings {
     pub source: Option<String>,
     /// Settings without effect, as `section:key`.
     pub without_effect: Vec<String>,
+}
+
+/// An override that can't be honoured.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SettingError {
+    /// It is wrong by itself.
+    #[error("{setting}: {source}")]
+    Wrong {
+        /// The override as it was given.
+        setting: String,
+        /// Why.
+        source: SettingProblem,
+    },
+    /// No port is left between the two bounds.
+    #[error("mount:port_range_lower_bound={first}: must be below port_range_upper_bound={bound}")]
+    NoPorts {
+        /// The lower one.
+        first: u16,
+        /// The upper one.
+        bound: u16,
+    },
+}
+
+/// What is wrong with an override.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SettingProblem {
+    /// It isn't the name of a region.
+    #[error("is not the name of a region")]
+    Region,
+    /// It isn't a path from the root.
+    #[error("must be an absolute path")]
+    Path,
+    /// It would make tunnels believe any server.
+    #[error("the server's name is always checked; remove this setting")]
+    Unchecked,
+    /// It asks for a module that this build hasn't got.
+    #[error("this build has no FIPS module; use the one that has, or remove this setting")]
+    Fips,
+    /// It isn't a number of minutes that certificates allow.
+    #[error("must be a number of minutes from 1 to {RENEWAL_MAX}")]
+    Minutes,
+    /// It isn't a name that fits into a certificate.
+    #[error("must be 1 to {SOURCE_MAX} printable ASCII characters")]
+    Source,
+    /// It isn't an unprivileged port.
+    #[error("must be a port from 1024 to 65535")]
+    Port,
+    /// efs-utils doesn't know it either.
+    #[error("efs-utils.conf has no such setting; did you mean {0}?")]
+    Unknown(String),
 }
 
 /// The keys of each section that efs-utils has and that have no counterpart here. Sections are compared without a region
@@ -86,50 +146,49 @@ impl Settings {
     ///
     /// # Errors
     /// The entry that can't be honoured, and why.
-    pub fn new(overrides: &[Override], fips: bool) -> Result<Self, String> {
+    pub fn new(overrides: &[Override], fips: bool) -> Result<Self, SettingError> {
         let mut settings = Self::default();
         for entry in overrides {
-            settings
-                .apply(entry, fips)
-                .map_err(|reason| format!("{}:{}={}: {reason}", entry.section, entry.key, entry.value))?;
+            settings.apply(entry, fips).map_err(|source| SettingError::Wrong {
+                setting: format!("{}:{}={}", entry.section, entry.key, entry.value),
+                source,
+            })?;
         }
         match (settings.first_port, settings.port_bound) {
-            (Some(first), Some(bound)) if first >= bound => {
-                Err(format!("mount:port_range_lower_bound={first}: must be below port_range_upper_bound={bound}"))
-            }
+            (Some(first), Some(bound)) if first >= bound => Err(SettingError::NoPorts { first, bound }),
             _ => Ok(settings),
         }
     }
 
-    fn apply(&mut self, entry: &Override, fips: bool) -> Result<(), String> {
+    fn apply(&mut self, entry: &Override, fips: bool) -> Result<(), SettingProblem> {
         let section = match entry.section.split_once('.') {
             Some(("mount", region)) if endpoints::is_region(region) => "mount",
             _ => entry.section.as_str(),
         };
         match (section, entry.key.as_str()) {
             ("mount", "region") if endpoints::is_region(&entry.value) => self.region = Some(entry.value.clone()),
-            ("mount", "region") => return Err("is not the name of a region".to_owned()),
+            ("mount", "region") => return Err(SettingProblem::Region),
             ("mount", "port_range_lower_bound") => self.first_port = Some(port(&entry.value)?),
             ("mount", "port_range_upper_bound") => self.port_bound = Some(port(&entry.value)?),
             ("mount", "stunnel_cafile") if entry.value.starts_with('/') => {
                 self.ca_file = Some(PathBuf::from(&entry.value));
             }
-            ("mount", "stunnel_cafile") => return Err("must be an absolute path".to_owned()),
+            ("mount", "stunnel_cafile") => return Err(SettingProblem::Path),
             ("mount", "stunnel_check_cert_hostname") if is(&entry.value, false) => {
-                return Err("the server's name is always checked; remove this setting".to_owned());
+                return Err(SettingProblem::Unchecked);
             }
             ("mount", "fips_mode_enabled") if is(&entry.value, true) && !fips => {
-                return Err("this build has no FIPS module; use the one that has, or remove this setting".to_owned());
+                return Err(SettingProblem::Fips);
             }
             ("mount-watchdog", "tls_cert_renewal_interval_min") => {
                 let minutes = entry.value.parse().ok().filter(|minutes| (1..=RENEWAL_MAX).contains(minutes));
-                let minutes = minutes.ok_or_else(|| format!("must be a number of minutes from 1 to {RENEWAL_MAX}"))?;
+                let minutes = minutes.ok_or(SettingProblem::Minutes)?;
                 self.renew_after = Some(Duration::from_secs(minutes * 60));
             }
             ("client-info", "source") => {
                 let fits = (1..=SOURCE_MAX).contains(&entry.value.len()) && entry.value.is_ascii();
                 if !fits || entry.value.contains(char::is_control) {
-                    return Err(format!("must be 1 to {SOURCE_MAX} printable ASCII characters"));
+                    return Err(SettingProblem::Source);
                 }
                 self.source = Some(entry.value.clone());
             }
@@ -144,7 +203,7 @@ fn is_known(section: &str, key: &str) -> bool {
     WITHOUT_EFFECT.iter().any(|(known, keys)| *known == section && keys.contains(&key))
 }
 
-fn unknown(section: &str, key: &str) -> String {
+fn unknown(section: &str, key: &str) -> SettingProblem {
     let asked = format!("{section}:{key}");
     let known =
         WITHOUT_EFFECT.iter().flat_map(|(section, keys)| keys.iter().map(move |key| format!("{section}:{key}")));
@@ -152,7 +211,7 @@ fn unknown(section: &str, key: &str) -> String {
     let nearest = known
         .chain(honoured)
         .max_by(|a, b| strsim::jaro_winkler(a, &asked).total_cmp(&strsim::jaro_winkler(b, &asked)));
-    format!("efs-utils.conf has no such setting; did you mean {}?", nearest.unwrap_or_default())
+    SettingProblem::Unknown(nearest.unwrap_or_default())
 }
 
 /// Booleans as Python's configparser reads them.
@@ -161,8 +220,8 @@ fn is(text: &str, wanted: bool) -> bool {
     words.iter().any(|word| text.eq_ignore_ascii_case(word))
 }
 
-fn port(text: &str) -> Result<u16, String> {
-    text.parse().ok().filter(|port| *port >= 1024).ok_or_else(|| "must be a port from 1024 to 65535".to_owned())
+fn port(text: &str) -> Result<u16, SettingProblem> {
+    text.parse().ok().filter(|port| *port >= 1024).ok_or(SettingProblem::Port)
 }
 
 #[cfg(test)]
@@ -179,7 +238,7 @@ mod tests {
             .collect()
     }
 
-    fn settings(text: &str) -> Result<Settings, String> {
+    fn settings(text: &str) -> Result<Settings, SettingError> {
         Settings::new(&entries(text), false)
     }
 
@@ -226,7 +285,7 @@ mod tests {
             ("mount:port_range_uper_bound=1", "did you mean mount:port_range_upper_bound?"),
             ("watchdog:poll_interval_sec=1", "did you mean mount-watchdog:poll_interval_sec?"),
         ] {
-            let reason = settings(text).expect_err(text);
+            let reason = settings(text).expect_err(text).to_string();
             assert!(reason.contains(want), "{reason}");
         }
         assert!(Settings::new(&entries("mount:fips_mode_enabled=true"), true).is_ok());

@@ -4,10 +4,12 @@
 //! UNAVAILABLE, RESOURCE_EXHAUSTED and ABORTED, after which it repeats the call until it gets a final answer, even when the claim
 //! is gone by then. An answer whose outcome AWS left open must therefore be non-final, or an access point would be lost.
 
+use efs_common::retry::Retry;
 use efs_directories::{DirectoryError, FilesError};
 use tonic::{Code, Status};
 
-use crate::controller::ControllerError;
+use super::ControllerError;
+use super::cluster::ClusterError;
 use crate::efs::EfsErrorKind;
 
 /// What an AWS error is answered with.
@@ -106,9 +108,12 @@ pub fn code_of(error: &ControllerError) -> Code {
         ControllerError::Invalid(_) | ControllerError::Parameters(_) => Code::InvalidArgument,
         ControllerError::OutOfRange(_) => Code::OutOfRange,
         ControllerError::Secret(_) => Code::InvalidArgument,
-        ControllerError::Cluster { transient: true, .. } => Code::Unavailable,
-        ControllerError::Cluster { forbidden: true, .. } => Code::PermissionDenied,
-        ControllerError::Cluster { .. } => Code::InvalidArgument,
+        ControllerError::Cluster { source: ClusterError::Forbidden { .. }, .. } => Code::PermissionDenied,
+        ControllerError::Cluster { source, .. } => match source.retry() {
+            Retry::Later => Code::Unavailable,
+            // What the StorageClass names isn't there, or isn't what it should be.
+            Retry::Never => Code::InvalidArgument,
+        },
         ControllerError::Conflict { .. } => Code::AlreadyExists,
         ControllerError::Busy(_) | ControllerError::Token(_) => Code::Aborted,
         ControllerError::IdsExhausted { .. } | ControllerError::Topology { .. } => Code::ResourceExhausted,
@@ -122,8 +127,7 @@ pub fn code_of(error: &ControllerError) -> Code {
         ControllerError::UnknownAccount { .. } => Code::Unavailable,
         ControllerError::Directories(error) => directory_code(error),
         ControllerError::Files { .. } => Code::ResourceExhausted,
-        ControllerError::Directory { transient: true, .. } => Code::Unavailable,
-        ControllerError::Directory { .. } => Code::Internal,
+        ControllerError::Unreachable { .. } | ControllerError::Unfinished(_) => Code::Unavailable,
     }
 }
 
@@ -138,8 +142,18 @@ fn directory_code(error: &DirectoryError) -> Code {
         }
         DirectoryError::Contended { .. } => Code::Aborted,
         DirectoryError::Files { source: FilesError::Denied, .. } => Code::PermissionDenied,
-        DirectoryError::Files { .. } if error.is_transient() => Code::Unavailable,
+        DirectoryError::Files { .. } if error.retry() == Retry::Later => Code::Unavailable,
         DirectoryError::Files { .. } | DirectoryError::Unreadable { .. } => Code::Internal,
+    }
+}
+
+impl ControllerError {
+    /// The same failure of a creation that may have made something: the caller repeats it instead of forgetting it.
+    pub(crate) fn unfinished(self) -> Self {
+        match is_final(code_of(&self)) {
+            true => Self::Unfinished(Box::new(self)),
+            false => self,
+        }
     }
 }
 
@@ -158,10 +172,13 @@ impl From<ControllerError> for Status {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use efs_common::open_files::OutOfFiles;
 
+    use super::super::parameters::{Problem, Problems};
+    use super::super::sessions::Unreachable;
     use super::*;
-    use crate::controller::parameters::{Problem, Problems};
     use crate::efs::EfsError;
     use csi_proto::code_name;
 
@@ -196,22 +213,18 @@ mod tests {
         let path = || "/a".parse().unwrap();
         let problem =
             Problem { parameter: "uid".into(), value: Some("-1".into()), rule: "must be 0 to 4294967295".into() };
-        let cluster = |transient, forbidden| ControllerError::Cluster {
-            what: "Secret efs/ids".into(),
-            reason: "…".into(),
-            transient,
-            forbidden,
-        };
-        let directory =
-            |transient| ControllerError::Directory { doing: "cannot …".into(), reason: "…".into(), transient };
+        let cluster = |source| ControllerError::Cluster { what: "Secret efs/ids".into(), source };
         vec![
             ("a field of the request is wrong", ControllerError::Invalid("volume_id: is missing".into())),
             ("StorageClass parameters are wrong; all at once", ControllerError::Parameters(Problems(vec![problem]))),
             ("the capacity range can't be met", ControllerError::OutOfRange("…".into())),
             ("the provisioner secret is unusable", ControllerError::Secret("…".into())),
-            ("the ConfigMap or Secret with the file system id: API server away", cluster(true, false)),
-            ("… RBAC forbids it", cluster(false, true)),
-            ("… missing", cluster(false, false)),
+            (
+                "the ConfigMap or Secret with the file system id: API server away",
+                cluster(ClusterError::Busy("…".into())),
+            ),
+            ("… RBAC forbids it", cluster(ClusterError::Forbidden { verb: "get", words: "…".into() })),
+            ("… missing", cluster(ClusterError::Refused("…".into()))),
             (
                 "the name is taken by a volume that differs",
                 ControllerError::Conflict {
@@ -267,15 +280,21 @@ mod tests {
                 "others work on the same directory at this moment",
                 ControllerError::Directories(DirectoryError::Contended { path: path(), what: "…".into() }),
             ),
-            ("the file system can't be reached over NFS", directory(true)),
+            (
+                "the file system can't be reached over NFS",
+                ControllerError::Unreachable { file_system: fs(), source: Unreachable::Silent(Duration::from_secs(1)) },
+            ),
             (
                 "the file system's policy refuses the controller",
                 ControllerError::Directories(DirectoryError::files("…")(FilesError::Denied)),
             ),
-            ("the file system refuses", directory(false)),
+            (
+                "the file system refuses",
+                ControllerError::Directories(DirectoryError::files("…")(FilesError::Refused("…".into()))),
+            ),
             (
                 "no connection can be made: too many files are open",
-                ControllerError::Files { doing: "…".into(), reason: OutOfFiles::System },
+                ControllerError::Files { doing: "…".into(), source: OutOfFiles::System },
             ),
         ]
     }
@@ -297,7 +316,7 @@ mod tests {
             let code = code_of(&error);
             others += &format!("| {what} | {} | {} |\n", code_name(code), finality(code));
         }
-        let document = include_str!("../../docs/errors.md");
+        let document = include_str!("../../../docs/errors.md");
         assert!(document.contains(&table), "docs/errors.md must hold this table:\n{table}");
         assert!(document.contains(&others), "docs/errors.md must hold this table:\n{others}");
     }

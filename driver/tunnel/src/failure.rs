@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 
 use crate::dial::DialError;
-use crate::supervisor::OpenError;
 
 /// What went wrong. The text names the address, field or limit, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -46,17 +45,6 @@ impl Failure {
     /// A failure of this kind.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into() }
-    }
-}
-
-impl From<OpenError> for Failure {
-    fn from(error: OpenError) -> Self {
-        let kind = match error {
-            OpenError::NoPort { .. } => FailureKind::NoPort,
-            OpenError::Files { .. } => FailureKind::Files,
-            OpenError::Port { .. } | OpenError::OtherTunnel { .. } => FailureKind::Port,
-        };
-        Self::new(kind, error.to_string())
     }
 }
 
