@@ -16,7 +16,7 @@ use super::inquiry::Inquiry;
 use super::reply::Reply;
 use super::{Front, imds, sts, uri};
 use crate::faults::{Effect, Rule};
-use crate::identities::{Credential, Identities, Role};
+use crate::identities::{Credential, Identities, PodAssociation, Role};
 use crate::journal::Query;
 use crate::nfs::{WireEffect, WireFault};
 use crate::world::errors::EfsError;
@@ -157,6 +157,7 @@ pub(super) fn routes() -> Router<Arc<Front>> {
         .route("/delays", get(async |State(front): Fake| serialised(front.world.delays())).put(set_delays))
         .route("/keys", post(add_key))
         .route("/roles", post(add_role))
+        .route("/pod-associations", post(add_pod_association))
         .route("/policies", post(attach_policy))
         .fallback(missing)
         .method_not_allowed_fallback(missing)
@@ -298,6 +299,11 @@ async fn add_key(State(front): Fake, Input(key): Input<NewKey>) -> Reply {
 
 async fn add_role(State(front): Fake, Input(role): Input<Role>) -> Reply {
     front.identities.add_role(role);
+    done()
+}
+
+async fn add_pod_association(State(front): Fake, Input(association): Input<PodAssociation>) -> Reply {
+    front.identities.associate(association);
     done()
 }
 

@@ -64,7 +64,7 @@ const EFS: [(&str, &str, &str); 31] = [
 ];
 
 /// The fake's own API. Fault rules stay away: they would be found everywhere.
-const ADMIN: [(&str, &str, &str); 9] = [
+const ADMIN: [(&str, &str, &str); 10] = [
     ("GET", "/_fake/journal?after=1&limit=2&service=efs&mentions={}", ""),
     ("DELETE", "/_fake/faults/{}", ""),
     ("POST", "/_fake/faults/{}/enable", ""),
@@ -73,6 +73,11 @@ const ADMIN: [(&str, &str, &str); 9] = [
     ("PUT", "/_fake/delays", r#"{"file_system_create":0}"#),
     ("POST", "/_fake/keys", r#"{"access_key_id":"AKID","secret_access_key":"s","account":"123456789012"}"#),
     ("POST", "/_fake/roles", r#"{"arn":"arn:aws:iam::123456789012:role/r","external_id":"x"}"#),
+    (
+        "POST",
+        "/_fake/pod-associations",
+        r#"{"namespace":"n","service_account":"a","role":"arn:aws:iam::123456789012:role/r"}"#,
+    ),
     ("DELETE", "/_fake/journal", ""),
 ];
 
