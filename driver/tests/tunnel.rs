@@ -1,5 +1,7 @@
 //! Tunnels over real sockets, against a TLS server in the place of EFS.
 
+#[path = "tunnel/pods.rs"]
+mod pods;
 mod support;
 
 use std::collections::HashSet;
