@@ -346,6 +346,11 @@ pub struct ServeFlags {
         help_heading = "Node"
     )]
     pub pod_identity_agent: String,
+    /// Tell Kubernetes events on claims, pods and the node when a mount is refused, a port is taken, a certificate can't be renewed, or a
+    /// volume can't be counted or holds more than its soft limit.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
+        value_parser = parse_go_bool, action = clap::ArgAction::Set, help_heading = "Node")]
+    pub kubernetes_events: bool,
     /// Flags of the data plane.
     #[command(flatten)]
     pub tunnel: TunnelFlags,

@@ -175,15 +175,24 @@ pub fn storage(reason: StorageReason, seen: impl Into<String>) -> StorageBackend
 }
 
 /// What was seen and what to do. The advice is never cut off.
-fn message(mut seen: String, advice: &str) -> String {
+fn message(seen: String, advice: &str) -> String {
     const BETWEEN: &str = "; ";
-    const CUT: &str = "…";
     let room = MESSAGE - advice.len() - BETWEEN.len();
-    if seen.len() > room {
-        seen.truncate(seen.floor_char_boundary(room - CUT.len()));
-        seen.push_str(CUT);
+    format!("{}{BETWEEN}{advice}", shortened(seen, room))
+}
+
+/// A text as long as Kubernetes stores it.
+pub fn cut_message(text: &str) -> String {
+    shortened(text.to_owned(), MESSAGE)
+}
+
+fn shortened(mut text: String, room: usize) -> String {
+    const CUT: &str = "…";
+    if text.len() > room {
+        text.truncate(text.floor_char_boundary(room - CUT.len()));
+        text.push_str(CUT);
     }
-    format!("{seen}{BETWEEN}{advice}")
+    text
 }
 
 #[cfg(test)]

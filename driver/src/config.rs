@@ -139,6 +139,8 @@ pub struct NodeConfig {
     pub efs_utils: Settings,
     /// Where the agent of EKS Pod Identity is, for pods with an identity of their own.
     pub pod_identity_agent: AgentUri,
+    /// Events of Kubernetes are told.
+    pub tells_events: bool,
 }
 
 /// The settings of volume statistics.
@@ -275,6 +277,7 @@ fn node_config(flags: &ServeFlags) -> Result<NodeConfig, ConfigError> {
             value: format!("{:?}", flags.pod_identity_agent),
             reason: error.to_string(),
         })?,
+        tells_events: flags.kubernetes_events,
         unmount_timeout: flags.unmount_timeout,
         tunnels_trust_root: flags.tunnel.tunnels_trust_root,
         efs_utils,

@@ -4,6 +4,7 @@
 //! - [`publish`], [`unpublish`]: the two calls that change something
 //! - [`stats`]: how full a volume is and whether it is well
 //! - `health`: what is known to be wrong with volumes and with the way to EFS, without asking anybody
+//! - `events`: telling operators of it through Kubernetes
 //! - [`usage`], [`walker`]: adding up what a volume holds
 //! - [`recovery`]: picking up the mounts of an earlier process, and keeping state and mounts in step
 //! - [`report`]: what the service tells about itself
@@ -49,6 +50,7 @@ use crate::rpc;
 
 pub mod cluster;
 pub mod errors;
+mod events;
 mod health;
 pub mod metrics;
 pub mod pod;
@@ -68,6 +70,7 @@ pub mod walker;
 
 use cluster::ThisNode;
 use errors::NodeError;
+use events::Events;
 use health::Health;
 use prerequisites::Prerequisites;
 use records::{Record, Records};
@@ -179,6 +182,8 @@ struct State {
     /// Walks for statistics, when they are switched on.
     walks: Option<Walks>,
     health: Health,
+    /// The way to tell events, when they are switched on.
+    events: Option<Events>,
 }
 
 /// A published target.
@@ -257,6 +262,8 @@ impl NodeService {
             .volume_metrics
             .map(|settings| Walks::new(deps.worker.program().to_owned(), settings, usage::GENTLY, shutdown.clone()))
             .map(|walks| walks.with_blocking(deps.blocking.clone()));
+        let events = deps.kubernetes.clone().filter(|_| config.tells_events);
+        let events = events.map(|this| Events::start(this, shutdown.clone()));
         let node = Arc::new(State {
             walks,
             config,
@@ -278,6 +285,7 @@ impl NodeService {
             mounting,
             tasks: TaskTracker::new(),
             health: Health::default(),
+            events,
         });
         let unfinished = node.recover().await.map_err(|error| match error {
             recovery::RecoverError::Records(source) => {
@@ -434,7 +442,7 @@ impl Node for NodeService {
         let tasks = self.node.tasks.clone();
         let call = to_the_end(tasks, async move {
             let result = publish::publish(&node, &request).await;
-            node.health.published(&request.volume_id, Path::new(&request.target_path), result.as_ref().copied());
+            health::published(&node, &request, result.as_ref().copied());
             result
         });
         let response = async { call.await.map(|()| csi::NodePublishVolumeResponse {}) };

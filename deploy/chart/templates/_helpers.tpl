@@ -19,6 +19,7 @@
   (list $v.node "serviceAccount" (list "create" "disableMutation" "readServiceAccounts"))
   (list $v.node "podMonitor" (list "enabled"))
   (list $v.node "tunnel" (list "enabled"))
+  (list $v.node "events" (list "enabled"))
   (list $v "controller" (list "create" "enableMetrics" "enablePrometheusAnnotations" "extraCreateMetadata"
     "deleteAccessPointRootDir" "hostNetwork" "regionalStsEndpoints"))
   (list $v "node" (list "volMetricsOptIn" "maxInflightMountCallsOptIn" "volumeAttachLimitOptIn" "forceUnmountAfterTimeout"

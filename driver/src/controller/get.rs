@@ -2,8 +2,9 @@
 
 use csi_proto::csi;
 
-use super::{Controller, ControllerError};
-use crate::efs::{AccessPoint, LifeCycle, Role};
+use super::{Controller, ControllerError, health};
+use crate::conditions::Condition;
+use crate::efs::{LifeCycle, Role};
 use crate::volume::FileSystemId;
 
 impl Controller {
@@ -15,12 +16,13 @@ impl Controller {
             return Err(ControllerError::Invalid("volume_id: is missing".to_owned()));
         }
         let found = self.find(&request.volume_id, None).await?;
-        let mut condition = found.access_point.as_ref().map_or_else(healthy, access_point_condition);
-        if let Some((_, trouble)) = found.directory.as_ref().and_then(|directory| directory.trouble.clone()) {
-            condition = abnormal(trouble);
+        let point = found.access_point.as_ref();
+        let mut wrong = point.and_then(|it| health::access_point_wrong(&it.id, it.state));
+        if let Some((reason, seen)) = found.directory.as_ref().and_then(|directory| directory.trouble.clone()) {
+            wrong = Some(Condition::new(reason, seen));
         }
-        if !condition.abnormal {
-            condition = self.file_system_condition(&found.id.file_system, found.role.as_ref()).await?;
+        if wrong.is_none() {
+            wrong = self.file_system_trouble(&found.id.file_system, found.role.as_ref()).await?;
         }
         Ok(csi::ControllerGetVolumeResponse {
             volume: Some(csi::Volume {
@@ -29,43 +31,32 @@ impl Controller {
                 ..Default::default()
             }),
             status: Some(csi::controller_get_volume_response::VolumeStatus {
-                volume_condition: Some(condition),
+                volume_condition: Some(condition(wrong)),
                 ..Default::default()
             }),
         })
     }
 
-    async fn file_system_condition(
+    async fn file_system_trouble(
         &self,
         id: &FileSystemId,
         role: Option<&Role>,
-    ) -> Result<csi::VolumeCondition, ControllerError> {
+    ) -> Result<Option<Condition>, ControllerError> {
         let api = self.efs(role).await?;
         let doing = || format!("cannot look up {id}");
         let file_system = self.file_system(api.as_ref(), id).await.map_err(ControllerError::efs(doing()))?;
-        if !matches!(file_system.state, LifeCycle::Available | LifeCycle::Updating) {
-            return Ok(abnormal(format!("file system {id} is {}", file_system.state.as_str())));
+        if let Some(wrong) = health::file_system_wrong(id, file_system.state) {
+            return Ok(Some(wrong));
         }
         let targets = self.mount_targets.get(api.as_ref(), id, role).await.map_err(ControllerError::efs(doing()))?;
-        if !targets.iter().any(|target| target.state == LifeCycle::Available) {
-            return Ok(abnormal(format!("file system {id} has no available mount target")));
-        }
-        Ok(healthy())
+        Ok(health::no_mount_target(id, targets.iter().any(|target| target.state == LifeCycle::Available)))
     }
 }
 
-pub(super) fn healthy() -> csi::VolumeCondition {
-    csi::VolumeCondition { abnormal: false, message: "available".to_owned() }
-}
-
-fn abnormal(message: String) -> csi::VolumeCondition {
-    csi::VolumeCondition { abnormal: true, message }
-}
-
-/// The condition of a volume by the state of its access point alone.
-pub(super) fn access_point_condition(access_point: &AccessPoint) -> csi::VolumeCondition {
-    match access_point.state {
-        LifeCycle::Available | LifeCycle::Updating => healthy(),
-        state => abnormal(format!("access point {} is {}", access_point.id, state.as_str())),
+/// What is wrong, for callers of CSI 1.12.
+pub(super) fn condition(wrong: Option<Condition>) -> csi::VolumeCondition {
+    csi::VolumeCondition {
+        abnormal: wrong.is_some(),
+        message: wrong.map_or_else(|| "available".to_owned(), |wrong| wrong.seen),
     }
 }

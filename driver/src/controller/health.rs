@@ -14,7 +14,7 @@ use super::secrets::CrossAccount;
 use super::{Controller, ControllerError};
 use crate::conditions::{self, Condition, Reason};
 use crate::efs::{LifeCycle, Role};
-use crate::volume::{FileSystemId, FileSystemKind, VolumeId};
+use crate::volume::{AccessPointId, FileSystemId, FileSystemKind, VolumeId};
 pub(in crate::controller) use facts::HealthFacts;
 use facts::{FileSystemFacts, Point};
 
@@ -161,12 +161,34 @@ impl Controller {
 fn wrong_with_all(id: &FileSystemId, facts: &FileSystemFacts) -> Vec<Condition> {
     match facts.state {
         None => vec![Condition::new(Reason::FileSystemMissing, format!("there is no file system {id}"))],
-        Some(LifeCycle::Available | LifeCycle::Updating) if facts.has_mount_target => Vec::new(),
-        Some(LifeCycle::Available | LifeCycle::Updating) => {
-            vec![Condition::new(Reason::MountTargetMissing, format!("file system {id} has no available mount target"))]
-        }
         Some(state) => {
-            vec![Condition::new(Reason::FileSystemNotAvailable, format!("file system {id} is {}", state.as_str()))]
+            file_system_wrong(id, state).or_else(|| no_mount_target(id, facts.has_mount_target)).into_iter().collect()
+        }
+    }
+}
+
+/// What a file system's state says of its volumes.
+pub(super) fn file_system_wrong(id: &FileSystemId, state: LifeCycle) -> Option<Condition> {
+    match state {
+        LifeCycle::Available | LifeCycle::Updating => None,
+        state => {
+            Some(Condition::new(Reason::FileSystemNotAvailable, format!("file system {id} is {}", state.as_str())))
+        }
+    }
+}
+
+/// What it says of them that none of its mount targets is available.
+pub(super) fn no_mount_target(id: &FileSystemId, has_one: bool) -> Option<Condition> {
+    let text = || format!("file system {id} has no available mount target");
+    (!has_one).then(|| Condition::new(Reason::MountTargetMissing, text()))
+}
+
+/// What an access point's state says of its volume.
+pub(super) fn access_point_wrong(id: &AccessPointId, state: LifeCycle) -> Option<Condition> {
+    match state {
+        LifeCycle::Available | LifeCycle::Updating => None,
+        state => {
+            Some(Condition::new(Reason::AccessPointNotAvailable, format!("access point {id} is {}", state.as_str())))
         }
     }
 }
@@ -175,12 +197,8 @@ fn wrong_with_all(id: &FileSystemId, facts: &FileSystemFacts) -> Vec<Condition> 
 fn wrong_with(id: &VolumeId, point: &Point) -> Option<Condition> {
     let access_point = id.access_point.as_ref()?;
     match point.state {
-        LifeCycle::Available | LifeCycle::Updating => None,
         LifeCycle::Deleted => Some(missing(id)),
-        state => {
-            let text = format!("access point {access_point} is {}", state.as_str());
-            Some(Condition::new(Reason::AccessPointNotAvailable, text))
-        }
+        state => access_point_wrong(access_point, state),
     }
 }
 

@@ -15,7 +15,8 @@ use super::capacity::UNLIMITED;
 use super::create_volume::ZONE_KEY;
 use super::directories::directory_handle;
 use super::existing::capacity_of;
-use super::get::access_point_condition;
+use super::get::condition;
+use super::health;
 use super::known::Facts;
 use super::parameters::{CreateParameters, ProvisioningMode, ZoneAffinity};
 use super::paths::sha256_hex;
@@ -241,7 +242,11 @@ impl Controller {
 
 fn entry(access_point: &AccessPoint) -> csi::list_volumes_response::Entry {
     let id = VolumeId::of_access_point(access_point.file_system.clone(), access_point.id.clone());
-    listed(id.to_string(), capacity_of(access_point).unwrap_or_default(), access_point_condition(access_point))
+    listed(
+        id.to_string(),
+        capacity_of(access_point).unwrap_or_default(),
+        condition(health::access_point_wrong(&access_point.id, access_point.state)),
+    )
 }
 
 fn directory_entry(
@@ -250,7 +255,7 @@ fn directory_entry(
     capacity: i64,
 ) -> csi::list_volumes_response::Entry {
     let id = directory_handle(file_system.clone(), &path.to_string());
-    listed(id, capacity, super::get::healthy())
+    listed(id, capacity, condition(None))
 }
 
 fn listed(

@@ -327,9 +327,11 @@ impl From<NodeError> for Status {
 
 #[cfg(test)]
 mod tests {
-    use efs_tunnel::LocateError;
+    use efs_tunnel::{LocateError, PodAuthority};
 
     use super::*;
+    use crate::efs::pod_identity::store::NoCredentials;
+    use crate::efs::pod_identity::{ExchangeError, TokenError};
     use csi_proto::code_name;
     use std::fmt::Write as _;
 
@@ -354,6 +356,36 @@ mod tests {
     fn dial(missing: bool) -> NodeError {
         let source = LocateError { message: "the file system does not exist".to_owned(), missing };
         DialError::Locate { spec: "fs-1".to_owned(), source }.into()
+    }
+
+    /// What goes wrong with the identity of a pod.
+    fn pods_errors() -> Vec<NodeError> {
+        let identity = |by| PodIdentity { namespace: "team-a".to_owned(), service_account: "app".to_owned(), by };
+        let role = "arn:aws:iam::123456789012:role/team-a".to_owned();
+        let by_role = || identity(PodAuthority::Sts { role: role.clone(), region: "us-east-1".to_owned() });
+        let account = || "service account team-a/app".to_owned();
+        let refused =
+            |source| PodError::NoCredentials(NoCredentials::Refused { identity: Box::new(by_role()), source });
+        let pods = [
+            PodError::NoPodInfo("csi.storage.k8s.io/pod.namespace"),
+            PodError::NoTokens { account: account() },
+            PodError::Tokens { account: account(), source: TokenError::NotJson { line: 1, column: 7 } },
+            PodError::OtherAudience {
+                wanted: "sts.amazonaws.com",
+                account: account(),
+                there: vec!["vault".to_owned()],
+            },
+            PodError::NoRole { account: account() },
+            PodError::WrongRole { account: account(), value: "team-a".to_owned() },
+            PodError::NoCluster { account: account() },
+            PodError::NoCredentials(NoCredentials::NoToken(Box::new(identity(PodAuthority::Agent)))),
+            refused(ExchangeError::Denied("AWS STS in us-east-1 says: AccessDenied".to_owned())),
+            refused(ExchangeError::Token("AWS STS in us-east-1 says: ExpiredTokenException".to_owned())),
+            refused(ExchangeError::Away("AWS STS in us-east-1: no answer within 10 s".to_owned())),
+        ];
+        let own = |by| move |error: NodeError| error.of(Some(&IamSource::Pod(by)));
+        let failed = [own(by_role())(mount(job(Errno::ACCESS))), own(identity(PodAuthority::Agent))(dial(false))];
+        pods.into_iter().map(NodeError::from).chain(failed).collect()
     }
 
     /// Every kind of failure with its code and words: what people read in events and logs.
@@ -429,7 +461,7 @@ mod tests {
             NodeError::Internal("task 1 panicked".to_owned()),
         ];
         let mut text = String::new();
-        for error in errors {
+        for error in errors.into_iter().chain(pods_errors()) {
             writeln!(text, "{}\n    {error}", code_name(error.code())).expect("write");
         }
         insta::assert_snapshot!(text);

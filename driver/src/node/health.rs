@@ -51,6 +51,13 @@ struct Seen {
     silent: HashMap<PathBuf, Duration>,
 }
 
+impl Seen {
+    /// These tunnels, just now.
+    fn of(tunnels: HashMap<u16, TunnelReport>) -> Self {
+        Self { at: Instant::now(), tunnels, away: false, unmounted: HashSet::new(), silent: HashMap::new() }
+    }
+}
+
 /// What answers need of a published target.
 #[derive(Clone, Debug)]
 struct Mount {
@@ -119,6 +126,32 @@ impl Health {
     }
 }
 
+/// Takes in how a NodePublishVolume has ended, and tells what an operator must know of.
+pub(super) fn published(state: &State, request: &csi::NodePublishVolumeRequest, result: Result<(), &NodeError>) {
+    let (volume, target) = (&request.volume_id, Path::new(&request.target_path));
+    state.health.published(volume, target, result);
+    if let (Some(events), Err(error)) = (&state.events, result) {
+        events.of_mount(volume, target, condition_of(error));
+    }
+}
+
+/// Tells what the last look has seen, as far as an operator must know of it.
+fn tell_events(state: &State) {
+    let Some(events) = &state.events else { return };
+    let published: Vec<_> = state.published().values().map(|it| (it.record.volume.clone(), Mount::from(it))).collect();
+    for (volume, mount) in &published {
+        // A look that failed tells nothing.
+        let wrong = state.health.seen(|seen| wrong(mount, seen)).unwrap_or_default();
+        events.of_mount(volume, &mount.target, wrong.into_iter().chain(state.over_soft_limit(volume)));
+        if let Some(reason) = state.walks.as_ref().and_then(|walks| walks.failure(volume)) {
+            events.of_walk(volume, &mount.target, &reason);
+        }
+    }
+    if let Ok(health) = storage_health(state) {
+        events.of_node(&health.backend_health);
+    }
+}
+
 /// What is known to be wrong with a volume on this node.
 pub(super) fn volume_health(
     state: &State,
@@ -165,7 +198,8 @@ fn optional_path(field: &str, path: &str) -> Result<Option<PathBuf>, NodeError> 
     (!path.is_empty()).then(|| target_path(field, path)).transpose()
 }
 
-fn unmounted(target: &Path) -> Condition {
+/// Nothing is mounted where something should be.
+pub(super) fn unmounted(target: &Path) -> Condition {
     Condition::new(Reason::MountMissing, format!("nothing is mounted at {} any more", target.display()))
 }
 
@@ -186,6 +220,14 @@ fn wrong(mount: &Mount, seen: &Seen) -> Vec<Condition> {
         all.push(Condition::new(Reason::ServerNotAnswering, text));
     }
     all
+}
+
+/// What is wrong with the tunnel of a mount, by what the data plane says now.
+pub(super) async fn tunnel_wrong_now(state: &State, published: &Published) -> Vec<Condition> {
+    let Mount { port: Some(port), served, .. } = Mount::from(published) else { return Vec::new() };
+    let tunnels = state.plane.report().await.into_iter().map(|tunnel| (tunnel.port, tunnel)).collect();
+    let seen = Seen { away: state.plane.is_away(), ..Seen::of(tunnels) };
+    tunnel_wrong(served, port, &seen)
 }
 
 /// What is wrong with the tunnel of a mount.

@@ -10,7 +10,8 @@ use super::publish::mountinfo_error;
 use super::request::target_path;
 use super::target;
 use super::walker::Totals;
-use super::{Published, State};
+use super::{State, health};
+use crate::conditions::{Condition, Reason};
 use crate::mount::kernel::Usage;
 use crate::mount::mountinfo::MountEntry;
 
@@ -56,7 +57,7 @@ pub(super) async fn stats(
     let published = published.filter(|p| p.record.volume == request.volume_id).ok_or_else(|| not_published(&path))?;
     let layers = state.mounts_at(&path).await.map_err(|source| mountinfo_error(&path, source))?;
     if !layers.last().is_some_and(MountEntry::is_nfs) {
-        return Ok(unwell(format!("nothing is mounted at {} any more", path.display())));
+        return Ok(response(None, &[health::unmounted(&path)]));
     }
     let usage = state.worker.usage(path.clone(), ANSWER_WITHIN).await;
     let walked = state.walks.as_ref().and_then(|walks| {
@@ -64,41 +65,21 @@ pub(super) async fn stats(
         usage.as_ref().ok()?;
         walks.totals(&request.volume_id, &published.record.mount.spec.file_system, &path)
     });
-    let usage = usage.map(|usage| Counted { usage, walked });
-    let trouble = state.trouble(&published).await;
-    Ok(match (usage, trouble) {
-        (Ok(usage), None) if published.is_served() => {
-            response(Some(usage), false, "the volume is mounted and the server answers".to_owned())
-        }
-        (Ok(usage), None) => response(
-            Some(usage),
-            true,
-            "the tunnel's port is taken, by another program or by a port keeper that does not answer".to_owned(),
-        ),
-        (Ok(usage), Some((error, _))) => response(Some(usage), true, error),
-        (Err(error), Some((tunnel, since))) => {
-            unwell(format!("no answer from the server ({error}); for {since} s: {tunnel}"))
-        }
-        (Err(error), None) => unwell(format!("no answer from the server: {error}")),
-    })
+    let silent = usage.as_ref().err().map(|error| format!("no answer from the server: {error}"));
+    let mut wrong: Vec<_> = silent.map(|seen| Condition::new(Reason::ServerNotAnswering, seen)).into_iter().collect();
+    wrong.extend(health::tunnel_wrong_now(state, &published).await);
+    Ok(response(usage.ok().map(|usage| Counted { usage, walked }), &wrong))
 }
 
-impl State {
-    /// The last error of a volume's tunnel and for how many seconds its mount target has been out of reach, if it is.
-    async fn trouble(&self, published: &Published) -> Option<(String, u64)> {
-        let port = published.lease.as_ref()?.port();
-        self.plane.report().await.into_iter().find(|tunnel| tunnel.port == port)?.trouble
-    }
-}
-
-fn unwell(message: String) -> csi::NodeGetVolumeStatsResponse {
-    response(None, true, message)
-}
-
-fn response(counted: Option<Counted>, abnormal: bool, message: String) -> csi::NodeGetVolumeStatsResponse {
+/// The usage, and what is wrong in the words of [`health`].
+fn response(counted: Option<Counted>, wrong: &[Condition]) -> csi::NodeGetVolumeStatsResponse {
+    let message = match wrong {
+        [] => "the volume is mounted and the server answers".to_owned(),
+        wrong => wrong.iter().map(|condition| condition.seen.as_str()).collect::<Vec<_>>().join("; "),
+    };
     csi::NodeGetVolumeStatsResponse {
         usage: counted.map(|counted| counted.entries()).unwrap_or_default(),
-        volume_condition: Some(VolumeCondition { abnormal, message }),
+        volume_condition: Some(VolumeCondition { abnormal: !wrong.is_empty(), message }),
     }
 }
 

@@ -168,6 +168,11 @@ impl Walks {
         lock(&self.inner).volumes.get(volume)?.result.map(|(_, totals)| totals)
     }
 
+    /// Why the last walk of a volume was given up, if it was.
+    pub fn failure(&self, volume: &str) -> Option<String> {
+        lock(&self.inner).volumes.get(volume)?.failure.as_ref().map(|(_, reason)| reason.clone())
+    }
+
     /// Where the walks stand, by volume.
     pub fn list(&self) -> Vec<WalkState> {
         let inner = lock(&self.inner);

@@ -22,6 +22,9 @@ fn arguments(program: &str, container: &Value) -> Vec<OsString> {
             let reference = format!("$({})", variable["name"].as_str().expect("variables have names"));
             argument = argument.replace(&reference, variable["value"].as_str().unwrap_or("from-the-cluster"));
         }
+        // The kubelet's own, for the Service of the fake.
+        argument =
+            argument.replace("$(FAKE_EFS_SERVICE_HOST)", "192.0.2.1").replace("$(FAKE_EFS_SERVICE_PORT)", "8080");
         arguments.push(argument.into());
     }
     arguments

@@ -9,6 +9,7 @@ use tonic::Code;
 
 use crate::conditions::{Condition, Reason};
 use crate::node::errors::NodeError;
+use crate::node::pod::PodError;
 
 /// Failures that are remembered; the oldest goes first. A node has some hundred pods.
 const MOST: usize = 1024;
@@ -60,6 +61,9 @@ pub(super) fn condition_of(error: &NodeError) -> Option<Condition> {
     let reason = match error {
         NodeError::InProgress(_) | NodeError::TooManyMounts(_) => return None,
         NodeError::Tunnel(failure) => reason_of(failure.kind),
+        NodeError::AsPod { source, .. } => condition_of(source)?.reason,
+        NodeError::Pod(_) if error.code() == Code::PermissionDenied => Reason::AccessDenied,
+        NodeError::Pod(PodError::NoCredentials(_)) => Reason::CredentialsMissing,
         NodeError::NoAccessPoint { .. } => Reason::AccessPointMissing,
         NodeError::Mount { .. } if error.code() == Code::PermissionDenied => Reason::AccessDenied,
         _ => Reason::PublishFailed,
@@ -84,6 +88,8 @@ pub(super) fn reason_of(kind: FailureKind) -> Reason {
 
 #[cfg(test)]
 mod tests {
+    use efs_tunnel::{IamSource, PodAuthority, PodIdentity};
+
     use super::*;
 
     #[test]
@@ -118,6 +124,10 @@ mod tests {
         assert_eq!(reason(failed(FailureKind::Refused)), Some(Reason::AccessDenied));
         assert_eq!(reason(failed(FailureKind::NoPort)), Some(Reason::PortTaken));
         assert_eq!(reason(NodeError::InProgress("/t".into())), None, "nothing is known of it yet");
+        let identity =
+            PodIdentity { namespace: "team-a".to_owned(), service_account: "app".to_owned(), by: PodAuthority::Agent };
+        let as_pod = failed(FailureKind::Refused).of(Some(&IamSource::Pod(identity)));
+        assert_eq!(reason(as_pod), Some(Reason::AccessDenied), "whoever it is");
         let gone = NodeError::NoAccessPoint { access_point: "fsap-1".into(), refusal: String::new() };
         assert_eq!(reason(gone), Some(Reason::AccessPointMissing));
         assert_eq!(reason(NodeError::request("volume_context", "is wrong")), Some(Reason::PublishFailed));

@@ -31,6 +31,7 @@ pub(in crate::node) async fn watch(state: Weak<State>, shutdown: CancellationTok
         let Some(state) = state.upgrade() else { return };
         let seen = look(&state, &mut waiting).await;
         state.health.note(seen);
+        super::tell_events(&state);
     }
 }
 
