@@ -14,6 +14,7 @@ pub mod runner;
 pub mod workload;
 
 mod disruption;
+mod identity;
 mod lifecycle;
 mod provisioning;
 mod sharing;

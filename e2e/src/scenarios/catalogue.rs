@@ -3,7 +3,7 @@
 use std::pin::Pin;
 
 use super::workload::Stage;
-use super::{disruption, lifecycle, provisioning, sharing};
+use super::{disruption, identity, lifecycle, provisioning, sharing};
 
 /// What a scenario does when it runs.
 pub type Run = fn(Stage) -> Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
@@ -61,6 +61,18 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario!("shared", sharing::shared, [TwoNodes], "pods on two nodes write to and read from one volume"),
     scenario!("read-only", sharing::read_only, [], "a read-only mount of a volume refuses writes"),
     scenario!("one-pod", sharing::one_pod, [], "ReadWriteOncePod lets one pod in"),
+    scenario!(
+        "pod-identity-irsa",
+        identity::irsa,
+        [Fake],
+        "a mount has the role of the pod's service account, by its annotation"
+    ),
+    scenario!(
+        "pod-identity-agent",
+        identity::agent,
+        [Fake],
+        "a mount has the role of the pod's service account, by EKS Pod Identity"
+    ),
     scenario!("delete", lifecycle::delete, [], "access point and files go with the claim"),
     scenario!("retain", lifecycle::retain, [], "access point and files stay when the class says so"),
     scenario!("expansion", lifecycle::expansion, [], "a claim grows while it is mounted"),

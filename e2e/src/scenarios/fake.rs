@@ -39,6 +39,24 @@ impl FakeAdmin {
         self.ask(Method::GET, "/_fake/journal", None).await
     }
 
+    /// The calls of one operation so far, as text.
+    ///
+    /// # Errors
+    /// When it doesn't answer.
+    pub async fn journal_of(&self, operation: &str) -> anyhow::Result<String> {
+        Ok(self.ask(Method::GET, &format!("/_fake/journal?operation={operation}"), None).await?.to_string())
+    }
+
+    /// Gives the pods of a service account a role (a pod identity association).
+    ///
+    /// # Errors
+    /// When the fake doesn't take it.
+    pub async fn associate(&self, namespace: &str, account: &str, role: &str) -> anyhow::Result<()> {
+        let association = json!({ "namespace": namespace, "service_account": account, "role": role });
+        self.ask(Method::POST, "/_fake/pod-associations", Some(&association)).await?;
+        Ok(())
+    }
+
     /// Is there an access point of this id?
     ///
     /// # Errors

@@ -213,6 +213,13 @@ fn values(options: &Options) -> Vec<(&'static str, String)> {
         values.push(("fake-efs.otherAccount.accountId", OTHER_ACCOUNT.id.to_owned()));
         values.push(("fake-efs.otherAccount.fileSystemId", OTHER_ACCOUNT.file_system.to_owned()));
         values.push(("fake-efs.otherAccount.externalId", OTHER_ACCOUNT.external_id.to_owned()));
+        // The agent of EKS Pod Identity is the fake, too.
+        values.push(("csiDriver.podInfoOnMount", "true".to_owned()));
+        values.push(("csiDriver.requiresRepublish", "true".to_owned()));
+        values.push(("csiDriver.tokenRequests[0].audience", "sts.amazonaws.com".to_owned()));
+        values.push(("csiDriver.tokenRequests[1].audience", "pods.eks.amazonaws.com".to_owned()));
+        values.push(("node.serviceAccount.readServiceAccounts", "true".to_owned()));
+        values.push(("node.events.enabled", "true".to_owned()));
         if let Some(address) = options.fake_address {
             values.push(("fake-efs.address", address.to_string()));
         }

@@ -46,17 +46,24 @@ pub struct Task<'a> {
     pub read_only: bool,
     /// Run on this node.
     pub node: Option<&'a str>,
+    /// As this service account of the namespace.
+    pub account: Option<&'a str>,
 }
 
 impl<'a> Task<'a> {
     /// A pod that may write, anywhere.
     pub fn new(name: &'a str, claim: &'a str, script: &'a str) -> Self {
-        Self { name, claim, script, read_only: false, node: None }
+        Self { name, claim, script, read_only: false, node: None, account: None }
     }
 
     /// The same, on this node.
     pub fn on(self, node: &'a str) -> Self {
         Self { node: Some(node), ..self }
+    }
+
+    /// The same, as this service account.
+    pub fn of(self, account: &'a str) -> Self {
+        Self { account: Some(account), ..self }
     }
 
     /// The same, mounted read-only.
@@ -208,6 +215,9 @@ impl Stage {
         if let Some(node) = task.node {
             // Not nodeName, which goes round the scheduler and so round a claim that waits for its first pod.
             pod["spec"]["nodeSelector"] = json!({"kubernetes.io/hostname": node});
+        }
+        if let Some(account) = task.account {
+            pod["spec"]["serviceAccountName"] = json!(account);
         }
         self.cluster.create(pod).await
     }

@@ -22,6 +22,8 @@ pub(crate) struct World {
     pub(crate) access_points: BTreeMap<String, (String, u64)>,
     pub(crate) faults: bool,
     pub(crate) journal: Vec<String>,
+    /// Roles by namespace and service account.
+    pub(crate) associations: BTreeMap<(String, String), String>,
     pub(crate) defect: Option<Defect>,
     /// Numbers that the writer has printed.
     pub(crate) written: u64,
@@ -104,7 +106,7 @@ fn handle(world: &mut World, method: &Method, path: &str, query: &str, body: &[u
                 .filter(|_| !previous)
                 .map_or_else(|| not_found(path), |log| (200, log))
         }
-        [_, target, "proxy", page @ ..] => controllers::page(world, method, target, &page.join("/")),
+        [_, target, "proxy", page @ ..] => controllers::page(world, method, target, &page.join("/"), body),
         [plural] => match *method {
             Method::POST => {
                 let mut object: Value = serde_json::from_slice(body).expect("clients send JSON");

@@ -72,9 +72,10 @@ async fn every_scenario_passes_on_a_good_cluster_and_leaves_nothing_behind() {
 #[tokio::test]
 async fn every_scenario_fails_on_clusters_that_break_what_it_shows() {
     use Defect::{
-        AccessPointsGo, AccessPointsStay, AllScheduled, DirectoriesHaveAccessPoints, NoNewDriver, NoOutage, NoRole,
-        NothingBinds, NothingCounted, NothingGrows, OneAccessPoint, OneGroup, OtherContent, OtherFileSystem, PodsFail,
-        Restarts, RoleStays, TaintStays, TwoOfOneToken, VolumesStay, WriterSkips, WriterStops,
+        AccessPointsGo, AccessPointsStay, AllScheduled, DirectoriesHaveAccessPoints, DriversIdentity, NoNewDriver,
+        NoOutage, NoRole, NothingBinds, NothingCounted, NothingGrows, OneAccessPoint, OneGroup, OtherContent,
+        OtherFileSystem, PodsFail, Restarts, RoleStays, TaintStays, TwoOfOneToken, VolumesStay, WriterSkips,
+        WriterStops,
     };
     let expected: &[(&str, &[Defect])] = &[
         ("dynamic", &[NothingBinds, OtherFileSystem, PodsFail, OtherContent, VolumesStay]),
@@ -87,6 +88,8 @@ async fn every_scenario_fails_on_clusters_that_break_what_it_shows() {
         ("shared", &[OtherContent, PodsFail]),
         ("read-only", &[OtherContent, PodsFail]),
         ("one-pod", &[AllScheduled]),
+        ("pod-identity-irsa", &[DriversIdentity, NothingBinds, PodsFail, OtherContent]),
+        ("pod-identity-agent", &[DriversIdentity, NothingBinds, PodsFail, OtherContent]),
         ("delete", &[VolumesStay, AccessPointsStay, PodsFail]),
         ("retain", &[AccessPointsGo, OtherContent]),
         ("expansion", &[NothingGrows, Restarts]),

@@ -31,6 +31,8 @@ pub(crate) enum Defect {
     OneAccessPoint,
     /// Roles are not assumed.
     NoRole,
+    /// Mounts have the driver's own role, whoever the pod is.
+    DriversIdentity,
     /// Every pod is scheduled.
     AllScheduled,
     /// Claims don't grow.
@@ -247,8 +249,25 @@ fn schedule(world: &mut World, key: Key, mut pod: Value) {
         pod["status"] = json!({"phase": if runs_on { "Running" } else { ended }});
         let node = pod["spec"]["nodeSelector"]["kubernetes.io/hostname"].as_str().unwrap_or("node-a").to_owned();
         pod["spec"]["nodeName"] = json!(node);
+        connect(world, &key.1, pod["spec"]["serviceAccountName"].as_str().unwrap_or("default"));
     }
     world.put("pods", pod);
+}
+
+/// The mount of a pod, as the fake's journal has it.
+fn connect(world: &mut World, namespace: &str, account: &str) {
+    let object = world.objects.get(&("serviceaccounts".to_owned(), namespace.to_owned(), account.to_owned()));
+    let annotated = object.and_then(|it| it["metadata"]["annotations"]["eks.amazonaws.com/role-arn"].as_str());
+    let (asked, role) = match annotated {
+        Some(role) => ("AssumeRoleWithWebIdentity", role.to_owned()),
+        None => match world.associations.get(&(namespace.to_owned(), account.to_owned())) {
+            Some(role) => ("GetCredentials", role.clone()),
+            None => return,
+        },
+    };
+    let role = if world.has(Defect::DriversIdentity) { "node" } else { role.rsplit('/').next().unwrap_or_default() };
+    world.journal.push(asked.to_owned());
+    world.journal.push(format!("Connect arn:aws:sts::123456789012:assumed-role/{role}/session"));
 }
 
 fn reclaim(world: &mut World, key: &Key, volume: &Value) {
@@ -339,13 +358,19 @@ pub(crate) fn log(world: &mut World, namespace: &str, pod: &str) -> Option<Strin
 }
 
 /// What a pod or service serves.
-pub(crate) fn page(world: &mut World, method: &Method, target: &str, path: &str) -> (u16, String) {
+pub(crate) fn page(world: &mut World, method: &Method, target: &str, path: &str, body: &[u8]) -> (u16, String) {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let answer = match (method.as_str(), path) {
         ("GET", "_fake/state") => json!({"access_points_total": world.access_points.len()}),
         ("GET", "_fake/journal") => json!({"entries": world.journal}),
         ("POST", "_fake/faults") => {
             world.faults = true;
             json!({"id": 1})
+        }
+        ("POST", "_fake/pod-associations") => {
+            let part = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
+            world.associations.insert((part("namespace"), part("service_account")), part("role"));
+            json!({})
         }
         ("DELETE", "_fake/faults") => {
             world.faults = false;
