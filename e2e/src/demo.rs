@@ -3,6 +3,8 @@
 mod io;
 mod narrator;
 mod steps;
+mod tenants;
 
 pub use narrator::Narrator;
 pub use steps::run;
+pub use tenants::run as run_tenants;

@@ -7,6 +7,7 @@
 //! * [`soak`] does everything at once, for as long as wanted, and loses nothing.
 //! * [`kubelet`] runs the shipped images in the lab as a node runs pods.
 //! * [`mounts`] reads the kernel's view: mountinfo, listening ports, owners.
+//! * [`tenants`] is a file system that service accounts share, each with a role of its own.
 //! * [`pulse`] writes without end, and tells how long a mount stood still.
 
 pub mod demo;
@@ -17,3 +18,4 @@ pub mod sanity;
 pub mod scenarios;
 pub mod soak;
 pub mod stack;
+pub mod tenants;

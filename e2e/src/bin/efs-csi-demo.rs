@@ -12,6 +12,9 @@ struct Cli {
     /// Folder with the executables efs-csi-driver and fake-efs.
     #[arg(long, value_name = "DIR")]
     bin_dir: PathBuf,
+    /// Two tenants of one file system instead, each with the identity of its pods.
+    #[arg(long)]
+    tenants: bool,
 }
 
 #[tokio::main]
@@ -24,7 +27,11 @@ async fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match efs_csi_e2e::demo::run(&cli.bin_dir, dir.path()).await {
+    let done = match cli.tenants {
+        true => efs_csi_e2e::demo::run_tenants(&cli.bin_dir, dir.path()).await,
+        false => efs_csi_e2e::demo::run(&cli.bin_dir, dir.path()).await,
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("\ndemo: {error:#}");

@@ -12,5 +12,6 @@ mod node_features;
 mod plain;
 mod several_connections;
 mod strangers;
+mod tenants;
 mod unpublish;
 mod upgrade;
