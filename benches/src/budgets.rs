@@ -96,6 +96,8 @@ const BUDGETS: &[Budget] = &[
     budget("NodePublishVolume, 50 at once, 99th percentile", "publish.fifty.p99", RatioAtMost(5.0, publish::BARE), "–"),
     budget("NodeUnpublishVolume, median", "unpublish.one", RatioAtMost(1.5, publish::UMOUNT), "–"),
     budget("NodeGetVolumeHealth with every server frozen, 99th percentile", "health.frozen.p99", AtMost(10.0), "–"),
+    budget("NodePublishVolume again, for a fresh token, at 200 mounts", "republish.many", AtMost(5.0), "–"),
+    budget("memory per further mount with an identity of its own", "memory.identity", AtMost(128.0), "–"),
     budget("tunnel throughput, one stream, sending", "tunnel.send.1", RatioAtLeast(1.5, stunnel::NAME), "1 ×"),
     budget("tunnel throughput, one stream, receiving", "tunnel.receive.1", RatioAtLeast(1.5, stunnel::NAME), "1 ×"),
     budget("tunnel throughput, eight streams, sending", "tunnel.send.8", RatioAtLeast(1.5, stunnel::NAME), "1 ×"),

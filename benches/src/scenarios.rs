@@ -5,6 +5,7 @@ pub mod api;
 pub mod connections;
 pub mod controller;
 pub mod directories;
+pub mod identities;
 pub mod image;
 pub mod nfs;
 pub mod pods;
@@ -86,6 +87,8 @@ pub enum Scenario {
     Walker,
     /// Publishing beside a bare kernel mount; recovery.
     Publish,
+    /// Mounts with the identities of pods.
+    Identities,
     /// What happens to the node's pod.
     Pods,
     /// One mount over several connections.
@@ -107,6 +110,7 @@ pub const ALL: &[Scenario] = &[
     Scenario::Image,
     Scenario::Walker,
     Scenario::Publish,
+    Scenario::Identities,
     Scenario::Pods,
     Scenario::Several,
     Scenario::Nfs,
@@ -129,6 +133,7 @@ impl Scenario {
             Self::Image => "image",
             Self::Walker => "walker",
             Self::Publish => "publish",
+            Self::Identities => "identities",
             Self::Pods => "pods",
             Self::Several => "several",
             Self::Nfs => "nfs",
@@ -147,7 +152,7 @@ impl Scenario {
             | Self::Connections
             | Self::Image
             | Self::Walker => Place::Host,
-            Self::Publish | Self::Pods | Self::Several | Self::Nfs | Self::Suite => Place::Lab,
+            Self::Publish | Self::Identities | Self::Pods | Self::Several | Self::Nfs | Self::Suite => Place::Lab,
         }
     }
 
@@ -163,6 +168,7 @@ impl Scenario {
             Self::Image => image::declare(board),
             Self::Walker => walker::declare(board),
             Self::Publish => publish::declare(board),
+            Self::Identities => identities::declare(board),
             Self::Pods => pods::declare(board),
             Self::Several => several::declare(board),
             Self::Nfs => nfs::declare(board),
@@ -182,6 +188,7 @@ impl Scenario {
             Self::Image => image::run(setting, board).await,
             Self::Walker => walker::run(setting, board).await,
             Self::Publish => publish::run(setting, board).await,
+            Self::Identities => identities::run(setting, board).await,
             Self::Pods => pods::run(setting, board).await,
             Self::Several => several::run(setting, board).await,
             Self::Nfs => nfs::run(setting, board).await,
