@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_credential_types::Credentials;
 use efs_tunnel::dial::Dialer;
 use efs_tunnel::{
-    Admission, Binding, DialDeps, DialError, DialLimits, IamSource, IssuerSlot, Locate, PodAuthority, PodIdentity,
-    ProvideCredentials, TunnelSpec, roots,
+    Admission, Binding, CredentialsError, DialDeps, DialError, DialLimits, IamSource, IssuerSlot, Locate, PodAuthority,
+    PodIdentity, ProvideCredentials, TunnelSpec, roots,
 };
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -33,9 +33,9 @@ impl Lasting {
 
 #[async_trait::async_trait]
 impl ProvideCredentials for Lasting {
-    async fn credentials(&self, _: &IamSource, _: &str) -> Result<Credentials, String> {
+    async fn credentials(&self, _: &IamSource, _: &str) -> Result<Credentials, CredentialsError> {
         if self.is_away.load(Ordering::Relaxed) {
-            return Err("STS is away".to_owned());
+            return Err(CredentialsError::Told("STS is away".to_owned()));
         }
         self.given.fetch_add(1, Ordering::Relaxed);
         Ok(Credentials::new("ASIAEXAMPLE", "secret", None, Some(SystemTime::now() + self.life), "test"))
@@ -114,7 +114,7 @@ async fn while_sts_is_away_a_pods_last_certificate_is_presented_until_its_creden
         assert!(begun.elapsed().expect("a clock that goes on") < life, "this machine is too slow for the test");
         match again {
             Ok(()) if serves => assert_eq!(serials(&server), [0, 0], "the same certificate"),
-            Err(DialError::Credentials { reason, .. }) if !serves => assert_eq!(reason, "STS is away"),
+            Err(DialError::Credentials { source, .. }) if !serves => assert_eq!(source.to_string(), "STS is away"),
             other => panic!("{iam:?}: {other:?}"),
         }
         tokio::time::sleep(life).await;
