@@ -14,6 +14,7 @@ pub mod mount_credentials;
 pub mod mount_targets;
 mod patient;
 pub mod pod_identity;
+mod refusal;
 
 pub use api::{
     AccessPoint, AccessPointPage, EfsApi, FileSystem, LifeCycle, MountTarget, NewAccessPoint, Owner, PosixUser,

@@ -13,6 +13,7 @@
 //! - [`startup_taint`]: taking the start-up taint off
 //! - [`records`]: what survives a restart
 //! - [`pod`]: whose credentials a mount with the pod's identity has
+//! - [`pod_errors`]: why it has none
 //! - `trunking`: one port for a tunnel, whichever process asks, so that the kernel never mixes up two ways
 //! - [`prerequisites`]: what pod and node must give
 //! - [`target`]: target directories
@@ -54,6 +55,7 @@ mod events;
 mod health;
 pub mod metrics;
 pub mod pod;
+pub mod pod_errors;
 pub mod prerequisites;
 pub mod publish;
 pub mod records;

@@ -14,11 +14,6 @@ impl Controller {
         if request.volume_id.is_empty() {
             return Err(ControllerError::Invalid("volume_id: is missing".to_owned()));
         }
-        if request.mutable_parameters.is_empty() {
-            return Err(ControllerError::Invalid(
-                "mutable_parameters: is missing; there is nothing to modify".to_owned(),
-            ));
-        }
         let account = CrossAccount::read(&request.secrets)?;
         let _lock = self.lock(&request.volume_id).await?;
         let found = self.find(&request.volume_id, account.role.as_ref()).await?;

@@ -10,8 +10,8 @@ use aws_sdk_efs::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::http::Response;
 
-use super::aws::refusal;
 use super::errors::{EfsError, EfsErrorKind};
+use super::refusal::refusal;
 
 /// Watches the attempts of one call.
 #[derive(Debug, Clone, Default)]

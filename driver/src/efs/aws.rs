@@ -20,6 +20,7 @@ use super::api::{
 };
 use super::attempts::Attempts;
 use super::errors::{EfsError, EfsErrorKind};
+use super::refusal::is_throttle;
 use crate::volume::{AccessPointId, FileSystemId};
 
 /// One SDK client per group of operations, each with retries of its own, so that one throttled operation does not use up
@@ -450,38 +451,4 @@ fn kind_of_code(code: &str, status: u16) -> EfsErrorKind {
         "" => EfsErrorKind::Other(format!("HTTP status {status}")),
         code => EfsErrorKind::Other(code.to_owned()),
     }
-}
-
-/// What an attempt was refused with, and whether that is throttling; `None` if it was not refused.
-pub(super) fn refusal(response: &Response) -> Option<(String, bool)> {
-    let status = response.status();
-    if status.is_success() {
-        return None;
-    }
-    let code = response.headers().get("x-amzn-errortype").unwrap_or_default();
-    let code = code.split([':', '#']).next().unwrap_or_default();
-    let code = if code.is_empty() { status.as_u16().to_string() } else { code.to_owned() };
-    let throttled = is_throttle(&code) || code == "429";
-    Some((code, throttled))
-}
-
-/// The SDKs' common list of throttling codes.
-fn is_throttle(code: &str) -> bool {
-    matches!(
-        code,
-        "Throttling"
-            | "ThrottlingException"
-            | "ThrottledException"
-            | "RequestThrottled"
-            | "RequestThrottledException"
-            | "TooManyRequestsException"
-            | "ProvisionedThroughputExceededException"
-            | "TransactionInProgressException"
-            | "RequestLimitExceeded"
-            | "BandwidthLimitExceeded"
-            | "LimitExceededException"
-            | "SlowDown"
-            | "PriorRequestNotComplete"
-            | "EC2ThrottledException"
-    )
 }

@@ -20,12 +20,13 @@ use aws_smithy_types::config_bag::{Storable, StoreReplace};
 use tokio::sync::OnceCell;
 
 use super::api::{EfsApi, LifeCycle, MountTarget};
-use super::aws::{AwsEfs, OperationClients, refusal};
+use super::aws::{AwsEfs, OperationClients};
 use super::endpoint_urls;
 use super::errors::{EfsError, EfsErrorKind};
 use super::http_client::http_client;
 use super::metadata::{NodeFacts, NodeObject};
 use super::mount_targets::ListMountTargets;
+use super::refusal::refusal;
 use crate::config::AwsConfig;
 use crate::endpoints::is_region;
 use crate::metrics::Metrics;

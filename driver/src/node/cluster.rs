@@ -10,7 +10,6 @@ use kube::{Api, Client};
 use serde_json::json;
 use tokio::sync::OnceCell;
 
-use super::pod::ROLE_ANNOTATION;
 use crate::efs::metadata::{NoFacts, NodeFacts, NodeObject};
 use crate::kubernetes::{self, Deadline, Unanswered};
 
@@ -20,6 +19,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 const ZONE_ID_LABEL: &str = "topology.k8s.aws/zone-id";
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 const REGION_LABEL: &str = "topology.kubernetes.io/region";
+/// The annotation that names a service account's role.
+pub(super) const ROLE_ANNOTATION: &str = "eks.amazonaws.com/role-arn";
 
 /// Why Kubernetes can't be asked, with the fix where there is one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

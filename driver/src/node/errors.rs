@@ -10,7 +10,7 @@ use efs_tunnel::{DialError, IamSource, OpenError, PodIdentity};
 use rustix::io::Errno;
 use tonic::{Code, Status};
 
-use super::pod::PodError;
+use super::pod_errors::PodError;
 use super::prerequisites::Missing;
 use crate::efs::metadata::UnknownError;
 use crate::mount::{JobError, WorkerError};

@@ -13,7 +13,8 @@ use tokio::time::{Instant, sleep, timeout};
 use tonic::Code;
 
 use super::errors::NodeError;
-use super::pod::{PodError, Proven};
+use super::pod::Proven;
+use super::pod_errors::PodError;
 use super::records::{MountRequest, Reached, Record};
 use super::recovery::release_lease;
 use super::request::{Mode, PublishRequest};

@@ -10,8 +10,10 @@ use tokio::time::{Instant, timeout};
 
 use super::PATIENCE;
 use super::reply::{Abort, Reply};
-use super::router::LARGEST_BODY;
 use super::signature::Signed;
+
+/// Largest request body, in bytes. The largest valid one (a policy of 20,000 characters) is well below.
+const LARGEST_BODY: usize = 1 << 20;
 
 /// A request with its body.
 pub(super) struct Inquiry {

@@ -15,9 +15,6 @@ use super::inquiry::Inquiry;
 use super::reply::{Abort, Reply};
 use super::{Front, admin, efs, sts};
 
-/// Largest request body, in bytes. The largest valid one (a policy of 20,000 characters) is well below.
-pub(super) const LARGEST_BODY: usize = 1 << 20;
-
 /// All routes. Paths are matched as they came, before anything is decoded. Requests show up in the log at level debug.
 pub(super) fn new(front: Arc<Front>) -> Router {
     Router::new()

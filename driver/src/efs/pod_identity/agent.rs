@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use zeroize::Zeroizing;
 
-use super::exchange::ExchangeError;
+use super::errors::ExchangeError;
 use super::token::Token;
 use crate::pod_agent::AgentUri;
 

@@ -8,26 +8,13 @@ use efs_tunnel::{PodAuthority, PodIdentity};
 use tokio::time::timeout;
 
 use super::agent;
+use super::errors::ExchangeError;
 use super::sts::Sts;
 use super::token::Token;
 use crate::pod_agent::AgentUri;
 
 /// An exchange has this long, retries included: a pod's start waits for it, and the kubelet tries again.
 const WITHIN: Duration = Duration::from_secs(10);
-
-/// Why there are no credentials. The texts hold no token.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ExchangeError {
-    /// The service account may not have the role.
-    #[error("{0}")]
-    Denied(String),
-    /// The token isn't good: it has ended, or was never one of this cluster.
-    #[error("{0}")]
-    Token(String),
-    /// Nobody answers, or nothing that can be understood.
-    #[error("{0}")]
-    Away(String),
-}
 
 /// Gives credentials for tokens.
 #[async_trait]

@@ -15,7 +15,8 @@ use rand::Rng as _;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep};
 
-use super::exchange::{Exchange, ExchangeError};
+use super::errors::ExchangeError;
+use super::exchange::Exchange;
 use super::token::Token;
 
 /// Credentials that end within this time are as good as ended, as the data plane sees it, too.

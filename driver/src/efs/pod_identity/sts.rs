@@ -14,7 +14,7 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use efs_common::causes::causes;
 use efs_tunnel::PodIdentity;
 
-use super::exchange::ExchangeError;
+use super::errors::ExchangeError;
 use super::token::Token;
 use crate::efs::http_client::http_client;
 

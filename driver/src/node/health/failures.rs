@@ -9,7 +9,7 @@ use tonic::Code;
 
 use crate::conditions::{Condition, Reason};
 use crate::node::errors::NodeError;
-use crate::node::pod::PodError;
+use crate::node::pod_errors::PodError;
 
 /// Failures that are remembered; the oldest goes first. A node has some hundred pods.
 const MOST: usize = 1024;
