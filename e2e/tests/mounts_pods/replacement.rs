@@ -94,6 +94,8 @@ async fn a_successor_that_fails_leaves_everything_to_the_pod_before() {
 #[tokio::test]
 async fn a_pod_that_is_deleted_by_force_serves_until_the_next_one_does() {
     let Some(mut fixture) = Fixture::start("").await else { return };
+    // What an update that failed has left under the names must not be taken for the next pod.
+    Disturbance::FailedUpdate.cause(&mut fixture.lab).await.unwrap();
     let written = written(&fixture).await;
     let begin = Instant::now();
     Disturbance::DeletedByForce.cause(&mut fixture.lab).await.unwrap();

@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _}
 use std::path::{Path, PathBuf};
 
 use efs_common::durable;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use tokio::net::{UnixListener, UnixStream};
 
 const SOCKET: &str = "orders";
@@ -49,18 +50,21 @@ impl Door {
         Ok(None)
     }
 
-    /// Whether somebody has removed the name, or put something in its place that is no socket.
+    /// Whether the name leads to nobody: somebody has removed it or put something in its place that is no socket, or the successor whose it
+    /// was has died.
     pub(super) fn is_lost(&self) -> bool {
         match fs::symlink_metadata(self.directory.join(SOCKET)) {
-            Ok(found) => !found.file_type().is_socket(),
+            Ok(found) if found.ino() == self.inode => false,
+            Ok(found) => !found.file_type().is_socket() || is_deserted(&self.directory),
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         }
     }
 
-    /// Whether another data plane has the name.
+    /// Whether another data plane has the name, and lives.
     pub(super) fn has_successor(&self) -> bool {
         let found = fs::symlink_metadata(self.directory.join(SOCKET));
         found.is_ok_and(|found| found.file_type().is_socket() && found.ino() != self.inode)
+            && !is_deserted(&self.directory)
     }
 
     /// Takes the name away, unless another data plane has it by now.
@@ -75,6 +79,18 @@ pub(super) async fn connect(directory: &Path) -> io::Result<UnixStream> {
     UnixStream::connect(through(&directory).join(SOCKET)).await
 }
 
+/// Whether nobody listens at the socket any more. Doesn't wait for one who hangs; one that can't be asked counts as living.
+fn is_deserted(directory: &Path) -> bool {
+    let asked = || {
+        let directory = File::open(directory)?;
+        let address = SocketAddrUnix::new(through(&directory).join(SOCKET))?;
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        io::Result::Ok(rustix::net::connect(&socket, &address)?)
+    };
+    asked().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
 /// Socket addresses hold 107 bytes of path, state directories may be longer: the way leads through an open directory.
 fn through(directory: &File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()))
@@ -84,4 +100,27 @@ fn through(directory: &File) -> PathBuf {
 pub(super) fn identity(directory: &Path) -> Option<(u64, i64, i64)> {
     let found = fs::symlink_metadata(directory.join(SOCKET)).ok()?;
     Some((found.ino(), found.ctime(), found.ctime_nsec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_successor_that_has_died_is_none_and_leaves_the_name_to_who_was_before() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let state = |door: &Door| (door.has_successor(), door.is_lost());
+        let first = Door::open(directory.path()).expect("a door");
+        assert_eq!(state(&first), (false, false));
+        let second = Door::open(directory.path()).expect("a door");
+        assert_eq!(state(&first), (true, false));
+        assert_eq!(state(&second), (false, false));
+        // Killed: its name stays.
+        drop(second);
+        assert_eq!(state(&first), (false, true));
+        let first = Door::open(directory.path()).expect("the door again");
+        assert_eq!(state(&first), (false, false));
+        first.close().expect("closed");
+        assert!(!directory.path().join(SOCKET).exists());
+    }
 }
