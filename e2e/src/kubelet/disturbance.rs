@@ -87,7 +87,8 @@ impl Disturbance {
                 let begin = Instant::now();
                 while child_of(keeper)?.is_none_or(|child| child == killed) {
                     ensure!(begin.elapsed() < READY_WITHIN, "the data plane is not started again");
-                    sleep(Duration::from_millis(1)).await;
+                    // A look costs the guest's only processor some milliseconds, which the next one needs to start.
+                    sleep(Duration::from_millis(100)).await;
                 }
                 Ok(NotOurs::default())
             }
