@@ -2,6 +2,8 @@
 
 pub mod causes;
 pub mod core_dumps;
+pub mod disk;
 pub mod durable;
 pub mod open_files;
+pub mod regular_file;
 pub mod retry;

@@ -1,6 +1,7 @@
 //! How many files this process may have open. Each connection and each listening socket counts as one, so the limit is a limit of volumes.
 
 use std::error::Error;
+use std::fs::File;
 use std::io;
 
 use rustix::io::Errno;
@@ -61,6 +62,42 @@ impl OutOfFiles {
         }
         None
     }
+}
+
+/// Files that are open for nothing, for those who must be answered when no other is left: one is closed, and the next connection has it.
+#[derive(Debug)]
+pub struct Spare {
+    held: Vec<File>,
+    wanted: usize,
+}
+
+impl Spare {
+    /// Holds so many.
+    pub fn new(wanted: usize) -> Self {
+        let mut this = Self { held: Vec::with_capacity(wanted), wanted };
+        this.refill();
+        this
+    }
+
+    /// Gives one up; false when there is none.
+    pub fn lend(&mut self) -> bool {
+        self.held.pop().is_some()
+    }
+
+    /// Takes back what was given up, as far as there are files again.
+    pub fn refill(&mut self) {
+        while self.held.len() < self.wanted
+            && let Ok(file) = File::open("/dev/null")
+        {
+            self.held.push(file);
+        }
+    }
+}
+
+/// How many connections a door may have, so that those of one leave enough for the others and for what they ask for.
+pub fn most_connections(at_most: usize) -> usize {
+    let share = usize::try_from(current() / 8).unwrap_or(usize::MAX);
+    share.clamp(4, at_most.max(4))
 }
 
 fn limit() -> Rlimit {

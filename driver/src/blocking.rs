@@ -7,9 +7,10 @@
 //! A call that was given up goes on, and has its effect when the system answers at last. No later call to the same thing is begun
 //! before that, so effects come in the order of the calls.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,8 +19,11 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// What takes longer is told to those who ask for the driver's health.
 const SLOW_AFTER: Duration = Duration::from_secs(1);
 
+/// The same of a file that the environment or a flag names. Who asks for credentials waits five seconds, and should hear which file it is.
+const FILE_ANSWERS_WITHIN: Duration = Duration::from_secs(3);
+
 /// What a call needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Dependency {
     /// The directory of `--state-dir`.
     StateDirectory,
@@ -27,15 +31,32 @@ pub enum Dependency {
     MountTable,
     /// The disk with this program, of which helpers are started.
     Program,
+    /// A file that the environment or a flag names.
+    File {
+        /// The variable or the flag.
+        named_by: Arc<str>,
+        /// The file.
+        path: Arc<Path>,
+    },
+}
+
+impl Dependency {
+    fn answers_within(&self) -> Duration {
+        match self {
+            Self::StateDirectory | Self::MountTable | Self::Program => ANSWER_WITHIN,
+            Self::File { .. } => FILE_ANSWERS_WITHIN,
+        }
+    }
 }
 
 impl fmt::Display for Dependency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::StateDirectory => "the state directory (--state-dir)",
-            Self::MountTable => "the kernel's mount table",
-            Self::Program => "the disk of this program",
-        })
+        match self {
+            Self::StateDirectory => f.write_str("the state directory (--state-dir)"),
+            Self::MountTable => f.write_str("the kernel's mount table"),
+            Self::Program => f.write_str("the disk of this program"),
+            Self::File { named_by, path } => write!(f, "{named_by}={}", path.display()),
+        }
     }
 }
 
@@ -65,7 +86,7 @@ struct Running {
     troubles: BTreeMap<&'static str, String>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Call {
     on: Dependency,
     doing: &'static str,
@@ -82,7 +103,7 @@ pub struct Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         let ended = self.blocking.lock().calls.remove(&self.number);
-        let given_up = |call: &Call| call.since.elapsed() >= ANSWER_WITHIN;
+        let given_up = |call: &Call| call.since.elapsed() >= call.on.answers_within();
         // Said once, by the last of those that hung together.
         if let Some(call) = ended.filter(given_up)
             && self.blocking.longest(|other| other.on == call.on && given_up(other)).is_none()
@@ -94,7 +115,7 @@ impl Drop for Entry {
 }
 
 impl Blocking {
-    /// Does `work`, which needs `on`. Fails after ten seconds, and at once while an earlier call to the same hangs.
+    /// Does `work`, which needs `on`. Fails after ten seconds (a file that somebody names: three), and at once while an earlier call to the same hangs.
     ///
     /// # Errors
     /// What `work` answers; or [`Hanging`] as [`io::ErrorKind::TimedOut`].
@@ -104,7 +125,7 @@ impl Blocking {
         doing: &'static str,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
-        let entry = self.begin(on, doing)?;
+        let entry = self.begin(on.clone(), doing)?;
         let answer = tokio::task::spawn_blocking(move || {
             let _entry = entry;
             work()
@@ -135,7 +156,7 @@ impl Blocking {
     /// # Errors
     /// [`Hanging`].
     pub fn begin(&self, on: Dependency, doing: &'static str) -> io::Result<Entry> {
-        match self.longest(|call| call.on == on && call.since.elapsed() >= ANSWER_WITHIN) {
+        match self.longest(|call| call.on == on && call.since.elapsed() >= on.answers_within()) {
             Some(hanging) => Err(io::Error::new(io::ErrorKind::TimedOut, hanging)),
             None => Ok(self.enter(on, doing)),
         }
@@ -163,16 +184,15 @@ impl Blocking {
 
     /// The longest call of each dependency that keeps its callers waiting.
     pub fn hanging(&self) -> Vec<Hanging> {
-        [Dependency::StateDirectory, Dependency::MountTable, Dependency::Program]
-            .into_iter()
-            .filter_map(|on| self.longest(|call| call.on == on && call.since.elapsed() >= SLOW_AFTER))
-            .collect()
+        let is_slow = |call: &&Call| call.since.elapsed() >= SLOW_AFTER;
+        let slow: BTreeSet<_> = self.lock().calls.values().filter(is_slow).map(|call| call.on.clone()).collect();
+        slow.into_iter().filter_map(|on| self.longest(|call| call.on == on)).collect()
     }
 
     fn longest(&self, wanted: impl Fn(&Call) -> bool) -> Option<Hanging> {
         let running = self.lock();
         let call = running.calls.values().filter(|call| wanted(call)).min_by_key(|call| call.since)?;
-        Some(Hanging { on: call.on, doing: call.doing, for_: call.since.elapsed() })
+        Some(Hanging { on: call.on.clone(), doing: call.doing, for_: call.since.elapsed() })
     }
 
     fn enter(&self, on: Dependency, doing: &'static str) -> Entry {
@@ -197,11 +217,25 @@ pub async fn within<T>(
     doing: &'static str,
     answer: impl Future<Output = io::Result<T>>,
 ) -> io::Result<T> {
-    tokio::time::timeout(ANSWER_WITHIN, answer).await.unwrap_or_else(|_| {
-        let hanging = Hanging { on, doing, for_: ANSWER_WITHIN };
+    let limit = on.answers_within();
+    tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| {
+        let hanging = Hanging { on, doing, for_: limit };
         tracing::error!(%hanging, "gave a call up; it goes on when it can");
         Err(io::Error::new(io::ErrorKind::TimedOut, hanging))
     })
+}
+
+/// Runs `work`, which may make such calls between others, on a thread of its own. It has no deadline: the caller's counts.
+pub(crate) async fn apart<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    let runtime = tokio::runtime::Handle::current();
+    match tokio::task::spawn_blocking(move || runtime.block_on(work)).await {
+        Ok(done) => done,
+        Err(failed) => match failed.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The process ends.
+            Err(_) => std::future::pending().await,
+        },
+    }
 }
 
 #[cfg(test)]
@@ -217,6 +251,7 @@ mod tests {
         let (on, doing) = (Dependency::StateDirectory, "writing a record");
         let task = tokio::spawn({
             let blocking = blocking.clone();
+            let on = on.clone();
             async move { blocking.run(on, doing, move || held.recv().map_err(io::Error::other)).await }
         });
         while blocking.lock().calls.is_empty() {
@@ -226,10 +261,10 @@ mod tests {
         let long_ago = Instant::now().checked_sub(ANSWER_WITHIN).expect("a clock that runs for so long");
         blocking.lock().calls.values_mut().for_each(|call| call.since = long_ago);
         let hanging = blocking.hanging();
-        assert_eq!(hanging.iter().map(|it| (it.on, it.doing)).collect::<Vec<_>>(), [(on, doing)]);
+        assert_eq!(hanging.iter().map(|it| (&it.on, it.doing)).collect::<Vec<_>>(), [(&on, doing)]);
         assert!(hanging[0].to_string().starts_with("the state directory (--state-dir) has not answered for 10 s"));
         // Nobody joins the queue, which would only grow, and nothing overtakes what was given up.
-        let error = blocking.run(on, "another", || Ok(())).await.expect_err("it hangs");
+        let error = blocking.run(on.clone(), "another", || Ok(())).await.expect_err("it hangs");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(error.to_string().contains("writing a record"), "{error}");
         blocking.run(Dependency::MountTable, "reading it", || Ok(())).await.expect("another thing");

@@ -449,6 +449,9 @@ pub struct PlaneFlags {
     /// Be the child that carries the bytes.
     #[arg(long, hide = true)]
     pub serve: bool,
+    /// Keep the sockets of the data plane that runs already.
+    #[arg(long, hide = true, conflicts_with = "serve")]
+    pub adopt: bool,
     /// Flags that the driver has, too.
     #[command(flatten)]
     pub tunnel: TunnelFlags,

@@ -5,6 +5,7 @@ mod attempts;
 mod authorities;
 pub mod aws;
 pub mod clients;
+mod credentials;
 pub mod endpoint_urls;
 pub mod errors;
 mod hosts;
@@ -14,6 +15,7 @@ pub mod mount_credentials;
 pub mod mount_targets;
 mod patient;
 pub mod pod_identity;
+mod profiles;
 mod refusal;
 
 pub use api::{

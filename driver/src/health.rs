@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use efs_common::open_files::{self, Spare};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -33,12 +34,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::blocking::Blocking;
 use crate::config::HttpConfig;
+use crate::files;
 use crate::metrics::Metrics;
 
 /// Limit of a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
-/// Connections at once. One more ends the oldest: a probe that takes milliseconds gets its answer, however many clients sit and wait.
+/// Connections at once, or fewer where few files may be open. One more ends the oldest: a probe that takes milliseconds gets its answer,
+/// however many clients sit and wait.
 const CONNECTIONS: usize = 128;
 
 /// A request must be here this long after the connection, or after the answer before it: idle connections end then too.
@@ -146,7 +149,7 @@ pub async fn start(
     let listen = |source| HealthError::Listen { address: config.address.clone(), source };
     let tls = match &config.tls {
         None => None,
-        Some((certificate, key)) => Some(acceptor(certificate.clone(), key.clone())?),
+        Some((certificate, key)) => Some(acceptor(&shared.blocking, certificate, key).await?),
     };
     let listener = bind(&config.address).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
@@ -217,12 +220,15 @@ async fn page(State(shared): State<Shared>) -> Response {
     }
 }
 
-fn acceptor(certificate: PathBuf, key: PathBuf) -> Result<TlsAcceptor, HealthError> {
-    let pem = |path: &PathBuf, reason: String| HealthError::Pem { path: path.clone(), reason };
-    let chain = CertificateDer::pem_file_iter(&certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| pem(&certificate, error.to_string()))?;
-    let key_der = PrivateKeyDer::from_pem_file(&key).map_err(|error| pem(&key, error.to_string()))?;
+async fn acceptor(blocking: &Blocking, certificate: &Path, key: &Path) -> Result<TlsAcceptor, HealthError> {
+    let pem = |path: &Path, reason: String| HealthError::Pem { path: path.to_owned(), reason };
+    let read = async |flag, path| files::read(blocking, flag, path).await.map_err(|error| pem(path, error.to_string()));
+    let chain = read("--metrics-cert-file", certificate).await?;
+    let chain = CertificateDer::pem_slice_iter(&chain)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| pem(certificate, error.to_string()))?;
+    let key_der = read("--metrics-key-file", key).await?;
+    let key_der = PrivateKeyDer::from_pem_slice(&key_der).map_err(|error| pem(key, error.to_string()))?;
     let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
@@ -232,19 +238,28 @@ fn acceptor(certificate: PathBuf, key: PathBuf) -> Result<TlsAcceptor, HealthErr
 
 /// Accepts connections until `stop`. Those that are open then may finish their answer.
 async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, app: Router, stop: CancellationToken) {
-    let mut open: VecDeque<AbortHandle> = VecDeque::with_capacity(CONNECTIONS);
+    let most = open_files::most_connections(CONNECTIONS);
+    let mut open: VecDeque<AbortHandle> = VecDeque::with_capacity(most);
+    let mut spare = Spare::new(1);
     loop {
         let accepted = tokio::select! {
             biased;
             () = stop.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
+        open.retain(|connection| !connection.is_finished());
         let Ok((stream, _)) = accepted else {
-            sleep(ACCEPT_PAUSE).await;
+            // Whoever has taken all files must not silence the one who tells it.
+            if !spare.lend() {
+                if let Some(oldest) = open.pop_front() {
+                    oldest.abort();
+                }
+                sleep(ACCEPT_PAUSE).await;
+            }
             continue;
         };
-        open.retain(|connection| !connection.is_finished());
-        if open.len() >= CONNECTIONS
+        spare.refill();
+        if open.len() >= most
             && let Some(oldest) = open.pop_front()
         {
             oldest.abort();

@@ -1,11 +1,14 @@
 //! The way to the Kubernetes API server, and how long an answer is waited for.
 
 use std::error::Error;
-use std::sync::{Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use efs_common::causes::InContext;
-use http::Uri;
+use futures::future::BoxFuture;
+use http::header::{AUTHORIZATION, HeaderValue};
+use http::{Request, Uri};
 use hyper::rt::{Read, Write};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::proxy::{SocksV5, Tunnel};
@@ -13,13 +16,16 @@ use hyper_util::client::legacy::connect::{Connection, HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use kube::client::retry::RetryPolicy;
 use kube::client::{ClientBuilder, ConfigExt};
-use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::config::{Cluster, InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tower::filter::{AsyncFilterLayer, AsyncPredicate};
 use tower::retry::RetryLayer;
 use tower::{BoxError, Service, ServiceBuilder};
 
+use crate::blocking::{Blocking, apart};
+use crate::files::{self, FileError};
 use crate::proxy::{Proxies, Proxy, ProxyError};
 
 /// Limit of a connect to all addresses of the API server together, shorter than any caller waits.
@@ -27,6 +33,12 @@ const CONNECT: Duration = Duration::from_secs(4);
 
 /// After a question without an answer, others fail at once for this long: a call that asks several must not wait for each.
 const QUIET: Duration = Duration::from_secs(5);
+
+/// Where Kubernetes puts a pod's token, the cluster's authority and the name of its namespace.
+const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/// Kubernetes renews tokens long before they end.
+const TOKEN_GOOD_FOR: Duration = Duration::from_secs(60);
 
 /// A failure that took longer than this was no refusal.
 const SLOW: Duration = Duration::from_secs(1);
@@ -43,6 +55,12 @@ pub(crate) enum NoWay {
         #[source]
         in_cluster: Box<InClusterError>,
     },
+    /// A file that tells the way can't be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A token is none.
+    #[error("{} holds no token", .0.display())]
+    Token(PathBuf),
     /// The proxy of the kubeconfig or the environment can't be used.
     #[error(transparent)]
     Proxy(#[from] ProxyError),
@@ -58,16 +76,50 @@ pub(crate) enum NoWay {
 ///
 /// # Errors
 /// When there is neither, or it can't be used.
-pub(crate) async fn client() -> Result<Client, NoWay> {
-    let (config, proxy) = configured().await?;
-    // The kubeconfig may name a program that gets credentials, and kube runs it without giving the thread back.
-    let built = tokio::task::spawn_blocking(move || connect(config, proxy)).await;
-    built.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))
+pub(crate) async fn client(blocking: &Blocking) -> Result<Client, NoWay> {
+    for (named_by, path) in named_files() {
+        files::look_at(blocking, named_by, &path).await?;
+    }
+    // kube reads files, and runs a program that gets credentials if the kubeconfig names one, without giving the thread back.
+    let kubeconfig = apart(async { Kubeconfig::read() }).await;
+    if let Some(authority) = kubeconfig.as_ref().ok().and_then(|it| own_cluster(it)?.certificate_authority.as_ref()) {
+        files::look_at(blocking, "certificate-authority of the kubeconfig", authority.as_ref()).await?;
+    }
+    let (mut config, proxy) = apart(configured(kubeconfig)).await?;
+    let auth = &mut config.auth_info;
+    for (named_by, path) in [
+        ("client-certificate of the kubeconfig", &auth.client_certificate),
+        ("client-key of the kubeconfig", &auth.client_key),
+    ] {
+        if let Some(path) = path {
+            files::look_at(blocking, named_by, path.as_ref()).await?;
+        }
+    }
+    // An inline token comes first, and then the file is never read.
+    let token_file = auth.token_file.take().filter(|_| auth.token.is_none());
+    let token = match token_file {
+        Some(path) => Some(TokenFile::read(blocking.clone(), path.into()).await?),
+        None => None,
+    };
+    apart(async move { connect(config, proxy, token) }).await
 }
 
-async fn configured() -> Result<(Config, Option<Proxy>), NoWay> {
+/// The files that tell where the API server is and who this is: of the kubeconfig, and of the pod's service account.
+fn named_files() -> Vec<(&'static str, PathBuf)> {
+    let given = std::env::var_os("KUBECONFIG").filter(|value| !value.is_empty());
+    let mut found: Vec<_> = match &given {
+        Some(paths) => std::env::split_paths(paths).map(|path| ("KUBECONFIG", path)).collect(),
+        None => std::env::home_dir().map(|home| ("the kubeconfig", home.join(".kube/config"))).into_iter().collect(),
+    };
+    found.retain(|(_, path)| !path.as_os_str().is_empty());
+    let account = |name| ("the service account", Path::new(SERVICE_ACCOUNT).join(name));
+    found.extend(["ca.crt", "namespace", "token"].map(account));
+    found
+}
+
+async fn configured(kubeconfig: Result<Kubeconfig, KubeconfigError>) -> Result<(Config, Option<Proxy>), NoWay> {
     let of_file = async {
-        let kubeconfig = Kubeconfig::read()?;
+        let kubeconfig = kubeconfig?;
         let own = own_proxy(&kubeconfig);
         Ok((Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?, own))
     };
@@ -88,14 +140,73 @@ async fn configured() -> Result<(Config, Option<Proxy>), NoWay> {
 
 /// The proxy that a kubeconfig names for the cluster of its current context.
 fn own_proxy(kubeconfig: &Kubeconfig) -> Option<String> {
+    own_cluster(kubeconfig)?.proxy_url.clone().filter(|url| !url.is_empty())
+}
+
+/// The cluster of the current context.
+fn own_cluster(kubeconfig: &Kubeconfig) -> Option<&Cluster> {
     let current = kubeconfig.current_context.as_ref()?;
     let context = kubeconfig.contexts.iter().find(|it| it.name == *current)?.context.as_ref()?;
-    let cluster = kubeconfig.clusters.iter().find(|it| it.name == context.cluster)?.cluster.as_ref()?;
-    cluster.proxy_url.clone().filter(|url| !url.is_empty())
+    kubeconfig.clusters.iter().find(|it| it.name == context.cluster)?.cluster.as_ref()
+}
+
+/// A token that is read again every minute, as kube does it, but on a thread that may hang.
+#[derive(Clone)]
+struct TokenFile {
+    blocking: Blocking,
+    path: PathBuf,
+    /// The header, and when it was read.
+    last: Arc<Mutex<(HeaderValue, Instant)>>,
+}
+
+impl TokenFile {
+    async fn read(blocking: Blocking, path: PathBuf) -> Result<Self, NoWay> {
+        let header = Self::header(&blocking, &path).await?;
+        Ok(Self { blocking, path, last: Arc::new(Mutex::new((header, Instant::now()))) })
+    }
+
+    async fn header(blocking: &Blocking, path: &Path) -> Result<HeaderValue, NoWay> {
+        let token = files::read(blocking, "the token", path).await?;
+        let header = HeaderValue::from_bytes(&[b"Bearer ", token.trim_ascii()].concat());
+        let mut header = header.map_err(|_| NoWay::Token(path.to_owned()))?;
+        header.set_sensitive(true);
+        Ok(header)
+    }
+
+    async fn current(self) -> HeaderValue {
+        let last = || self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let (header, read) = last().clone();
+        if read.elapsed() < TOKEN_GOOD_FOR {
+            return header;
+        }
+        // As kube and Go do: what can't be read any more may still be good.
+        let header = match Self::header(&self.blocking, &self.path).await {
+            Ok(new) => new,
+            Err(error) => {
+                tracing::debug!(%error, "goes on with the token of before");
+                header
+            }
+        };
+        *last() = (header.clone(), Instant::now());
+        header
+    }
+}
+
+impl<B: Send + 'static> AsyncPredicate<Request<B>> for TokenFile {
+    type Future = BoxFuture<'static, Result<Request<B>, BoxError>>;
+    type Request = Request<B>;
+
+    fn check(&mut self, mut request: Request<B>) -> Self::Future {
+        let this = self.clone();
+        Box::pin(async move {
+            request.headers_mut().insert(AUTHORIZATION, this.current().await);
+            Ok(request)
+        })
+    }
 }
 
 /// kube's own choice of a proxy is not taken: it holds the proxy's address, instead of the API server's, against NO_PROXY.
-fn connect(config: Config, proxy: Option<Proxy>) -> Result<Client, NoWay> {
+fn connect(config: Config, proxy: Option<Proxy>, token: Option<TokenFile>) -> Result<Client, NoWay> {
     // kube's TLS takes the process's provider. That it is there already is no failure.
     let _ = aws_lc_rs::default_provider().install_default();
     let mut direct = HttpConnector::new();
@@ -103,27 +214,27 @@ fn connect(config: Config, proxy: Option<Proxy>) -> Result<Client, NoWay> {
     direct.set_nodelay(true);
     direct.set_connect_timeout(Some(CONNECT));
     let Some(proxy) = proxy else {
-        return build(config, None, direct);
+        return build(config, None, token, direct);
     };
     let intercept = proxy.intercept().clone();
     let to_proxy = intercept.uri().clone();
     match proxy.scheme() {
         "http" => {
             let tunnel = authenticated(Tunnel::new(to_proxy, direct), intercept.basic_auth());
-            build(config, Some(proxy), tunnel)
+            build(config, Some(proxy), token, tunnel)
         }
         // The cluster's authorities vouch for the proxy too, as in kubectl.
         "https" => {
             let tls = config.rustls_https_connector_with_connector(direct);
             let tunnel = Tunnel::new(to_proxy, tls.map_err(|error| NoWay::Credentials(Box::new(error)))?);
-            build(config, Some(proxy), authenticated(tunnel, intercept.basic_auth()))
+            build(config, Some(proxy), token, authenticated(tunnel, intercept.basic_auth()))
         }
         "socks5" | "socks5h" => {
             let mut socks = SocksV5::new(to_proxy, direct);
             if let Some((user, password)) = intercept.raw_auth() {
                 socks = socks.with_auth(user.to_owned(), password.to_owned());
             }
-            build(config, Some(proxy), socks)
+            build(config, Some(proxy), token, socks)
         }
         _ => {
             let (what, schemes) = ("calls to Kubernetes", "http://, https:// or socks5://");
@@ -139,7 +250,7 @@ fn authenticated<C>(tunnel: Tunnel<C>, header: Option<&http::HeaderValue>) -> Tu
     }
 }
 
-fn build<C>(config: Config, proxy: Option<Proxy>, connector: C) -> Result<Client, NoWay>
+fn build<C>(config: Config, proxy: Option<Proxy>, token: Option<TokenFile>, connector: C) -> Result<Client, NoWay>
 where
     C: Service<Uri> + Clone + Send + Sync + 'static,
     C::Response: Connection + Read + Write + Send + Unpin + 'static,
@@ -155,6 +266,7 @@ where
         .layer(config.base_uri_layer())
         .layer(RetryLayer::new(RetryPolicy::server_retry()))
         .option_layer(config.auth_layer().map_err(unusable)?)
+        .option_layer(token.map(AsyncFilterLayer::new))
         .layer(config.extra_headers_layer().map_err(unusable)?)
         .map_err(explain)
         .map_err(BoxError::from)
@@ -180,6 +292,7 @@ impl Unanswered {
     /// Whether the API server can't be reached, or is out of order.
     pub(crate) fn is_away(&self) -> bool {
         match self {
+            Self::NoWay(NoWay::File(error)) => error.hanging().is_some(),
             Self::NoWay(_) => false,
             Self::Kube(kube::Error::Api(status)) => status.code == 429 || status.code >= 500,
             Self::Kube(_) => true,

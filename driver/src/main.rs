@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use efs_csi_driver::node::walker;
-use efs_csi_driver::{mount, probe, process, tunnel};
+use efs_csi_driver::{credential_process, mount, probe, process, tunnel};
 use efs_tunnel::plane;
 
 fn main() -> ExitCode {
@@ -14,6 +14,7 @@ fn main() -> ExitCode {
         Some(word) if word == mount::worker::COMMAND => mount::worker::main(arguments.next()),
         Some(word) if word == walker::COMMAND => walker::main(),
         Some(word) if word == plane::COMMAND => tunnel::main(arguments),
+        Some(word) if word == credential_process::COMMAND => credential_process::main(arguments),
         Some(word) if word == probe::COMMAND => probe::main(arguments.next()),
         _ => process::run(std::env::args_os()),
     }

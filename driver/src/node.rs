@@ -74,7 +74,7 @@ use cluster::ThisNode;
 use errors::NodeError;
 use events::Events;
 use health::Health;
-use prerequisites::Prerequisites;
+use prerequisites::{Missing, Prerequisites};
 use records::{Record, Records};
 use report::NodeReport;
 use usage::Walks;
@@ -222,10 +222,10 @@ impl NodeService {
         let state_error = |source| StartError::StateDir { path: config.state_dir.clone(), source };
         let directory = config.state_dir.clone();
         let on = Dependency::StateDirectory;
-        let opened = deps.blocking.run_patiently(on, "opening the records", move || Records::open(&directory));
+        let opened = deps.blocking.run_patiently(on.clone(), "opening the records", move || Records::open(&directory));
         let records = opened.await.map_err(state_error)?;
         if let Some(path) = &config.tls_ca_file {
-            drop(roots::from_file(path)?);
+            drop(roots::load(path).await?);
         }
         let given = Given {
             node_id: config.node_id.clone(),
@@ -234,11 +234,12 @@ impl NodeService {
         };
         let object = deps.kubernetes.clone().map(|node| node as Arc<dyn NodeObject>);
         let metadata = Metadata::new(given, deps.region_variable).with_node_object(object);
+        let metadata = metadata.with_blocking(deps.blocking.clone());
         let metadata = Arc::new(if deps.imds { metadata } else { metadata.without_imds() });
         let locate: Arc<dyn Locate> =
             Arc::new(MountTargets::new(Arc::clone(&deps.efs), Arc::clone(&metadata), config.mount_target_port));
         let volumes_by_files = volumes_by_files(deps.open_files, deps.ports.len());
-        deps.prerequisites.tell(config.registration.as_ref().map(|it| it.csi_socket.as_path()));
+        deps.prerequisites.tell(config.registration.as_ref().map(|it| it.csi_socket.as_path()), &deps.blocking);
         let host = deps.data_plane.unwrap_or_else(|| match config.tunnel_sidecar {
             true => Host::Sidecar,
             false => Host::Child(Arc::new(Start {
@@ -326,6 +327,12 @@ impl NodeService {
     /// Whether every mount that needs a tunnel has it.
     pub fn serves_all(&self) -> bool {
         self.node.published().values().all(Published::is_served)
+    }
+
+    /// Why the mounts that are there and need a tunnel will never be served by this process. Mounts without encryption need none.
+    pub fn can_not_serve(&self) -> Option<&Missing> {
+        let missing = self.node.prerequisites.distinction.as_ref();
+        missing.filter(|_| self.node.published().values().any(|it| it.record.port().is_some()))
     }
 
     /// The state of tunnels, mounts and walks now. Call it on a thread that may wait.

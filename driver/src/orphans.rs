@@ -298,7 +298,7 @@ mod tests {
         async fn new() -> Self {
             let fake = FakeEfs::builder().start().await.unwrap();
             let base = aws_config::defaults(aws_config::BehaviorVersion::latest())
-                .http_client(crate::efs::http_client::http_client())
+                .http_client(crate::efs::http_client::http_client(&crate::blocking::Blocking::default()))
                 .region(aws_config::Region::new("us-east-1"))
                 .credentials_provider(aws_credential_types::Credentials::new(
                     "AKIAEXAMPLE",

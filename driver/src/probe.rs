@@ -16,6 +16,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::blocking::Blocking;
 use crate::socket::KeptSocket;
 
 /// The word on the command line that asks: `probe SOCKET`.
@@ -27,8 +28,21 @@ const MODE: u32 = 0o600;
 /// A process that doesn't answer by then hangs.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-/// Tells everybody who connects to `path` whether `serving` holds, until `shutdown`.
-pub async fn serve(path: PathBuf, serving: watch::Receiver<bool>, shutdown: CancellationToken) {
+/// Whether this process serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Serving {
+    /// It will.
+    NotYet,
+    /// Every mount.
+    Yes,
+    /// It can't, for this reason.
+    Never(String),
+}
+
+/// Tells everybody who connects to `path` whether this process is `serving`, until `shutdown`.
+///
+/// Beside a yes stands what is wrong outside of it.
+pub async fn serve(path: PathBuf, serving: watch::Receiver<Serving>, blocking: Blocking, shutdown: CancellationToken) {
     let mut socket = match KeptSocket::bind_apart(path, MODE).await {
         Ok(socket) => socket,
         Err(error) => {
@@ -41,7 +55,14 @@ pub async fn serve(path: PathBuf, serving: watch::Receiver<bool>, shutdown: Canc
             () = shutdown.cancelled() => return,
             Some(Ok(client)) = socket.next() => client,
         };
-        let answer = if *serving.borrow() { READY } else { "starting: not every mount has its tunnel yet" };
+        let answer = match &*serving.borrow() {
+            Serving::Yes => {
+                let degraded = blocking.degraded();
+                std::iter::once(READY.to_owned()).chain(degraded.iter().map(|it| format!("\ndegraded: {it}"))).collect()
+            }
+            Serving::NotYet => "starting: not every mount has its tunnel yet".to_owned(),
+            Serving::Never(reason) => reason.clone(),
+        };
         // Whoever goes away before the answer doesn't want it.
         let _gone = tokio::time::timeout(ANSWER_WITHIN, client.write_all(answer.as_bytes())).await;
     }
@@ -54,7 +75,10 @@ pub fn main(socket: Option<OsString>) -> ExitCode {
         return ExitCode::FAILURE;
     };
     match ask(Path::new(&socket)) {
-        Ok(answer) if answer == READY => ExitCode::SUCCESS,
+        Ok(answer) if answer.lines().next() == Some(READY) => {
+            println!("{answer}");
+            ExitCode::SUCCESS
+        }
         Ok(answer) => {
             eprintln!("{answer}");
             ExitCode::FAILURE
@@ -85,17 +109,22 @@ mod tests {
         let asked =
             |path: PathBuf| async move { tokio::task::spawn_blocking(move || ask(&path)).await.expect("asked") };
         assert!(asked(path.clone()).await.is_err(), "nobody is there");
-        let (set, serving) = watch::channel(false);
+        let (set, serving) = watch::channel(Serving::NotYet);
         let stop = CancellationToken::new();
-        let task = tokio::spawn(serve(path.clone(), serving, stop.clone()));
+        let blocking = Blocking::default();
+        let task = tokio::spawn(serve(path.clone(), serving, blocking.clone(), stop.clone()));
         let answer = loop {
             if let Ok(answer) = asked(path.clone()).await {
                 break answer;
             }
         };
         assert!(answer.starts_with("starting"), "{answer}");
-        set.send_replace(true);
+        set.send_replace(Serving::Yes);
         assert_eq!(asked(path.clone()).await.expect("answered"), READY);
+        blocking.note("a test", Some("it hurts".to_owned()));
+        assert_eq!(asked(path.clone()).await.expect("answered"), "ready\ndegraded: it hurts");
+        set.send_replace(Serving::Never("it may not".to_owned()));
+        assert_eq!(asked(path.clone()).await.expect("answered"), "it may not");
         stop.cancel();
         task.await.expect("ended");
         assert!(asked(path).await.is_err(), "nobody is left");

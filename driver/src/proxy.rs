@@ -19,7 +19,7 @@ const HOST_ONLY: [&str; 5] = ["169.254.169.254", "fd00:ec2::254", "169.254.170.2
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProxyError {
     /// A variable holds something else than a proxy's URL. Its text is not shown: it may hold a password.
-    #[error("{variable} is not the URL of a proxy: write http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT")]
+    #[error("{variable} is not the URL of a proxy: write http://HOST:PORT or https://HOST:PORT")]
     Url {
         /// The variable.
         variable: &'static str,
@@ -128,6 +128,11 @@ impl Proxies {
         let entries = no.split(|c: char| c == ',' || c.is_whitespace()).filter(|entry| !entry.is_empty());
         let direct = entries.chain(HOST_ONLY).map(Direct::new).collect();
         Self { http: proxy(&HTTP), https: proxy(&HTTPS), direct }
+    }
+
+    /// Those that can be read.
+    pub fn all(&self) -> impl Iterator<Item = &Proxy> {
+        [&self.http, &self.https].into_iter().filter_map(|it| it.as_ref().ok()?.as_ref())
     }
 
     /// What is wrong with the variables.
@@ -280,6 +285,8 @@ mod tests {
         }
         assert_eq!(environment(&[("ALL_PROXY", "http://")]).errors(), [ProxyError::Url { variable: "ALL_PROXY" }]);
         assert_eq!(environment(&[("HTTPS_PROXY", "http://proxy:1")]).errors(), []);
+        let both = environment(&[("HTTPS_PROXY", "socks5://proxy:1"), ("HTTP_PROXY", "http://")]);
+        assert_eq!(both.all().map(Proxy::scheme).collect::<Vec<_>>(), ["socks5"]);
         let proxies = environment(&[("HTTPS_PROXY", "http://user:hid%40den@proxy:3128")]);
         assert_eq!(told(&proxies, "https://a.example"), "the proxy http://proxy:3128 (HTTPS_PROXY)");
         assert!(!format!("{proxies:?}").contains("hid"), "{proxies:?}");

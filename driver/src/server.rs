@@ -106,17 +106,20 @@ pub async fn run(config: Config, recent: RecentEvents, shutdown: CancellationTok
     }
     let identity = IdentityService::new(is_ready);
     let mut routes = Routes::new(IdentityServer::new(identity));
-    let node = this_node();
+    let node = this_node(&blocking);
     let object = node.clone().map(|node| node as Arc<dyn NodeObject>);
-    let clients = Arc::new(AwsClients::new(config.aws.clone(), metrics.clone()).with_node(object));
-    tokio::spawn(tell_unusable_settings());
+    let clients = Arc::new(
+        AwsClients::new(config.aws.clone(), metrics.clone()).with_node(object).with_blocking(blocking.clone()),
+    );
+    tokio::spawn(tell_unusable_settings(blocking.clone()));
     tokio::spawn(prepare(Arc::clone(&clients), config.mode));
     if config.mode != Mode::Node {
-        let cluster = Arc::new(KubeCluster::default());
+        let cluster = Arc::new(KubeCluster::default().with_blocking(blocking.clone()));
         let controller = Controller::new(config.controller.clone(), clients.clone(), cluster, metrics.clone())
-            .with_sessions(Arc::new(sessions(&config.controller, shutdown.clone())?));
+            .with_sessions(Arc::new(sessions(&config.controller, blocking.clone(), shutdown.clone()).await?));
         routes = routes.add_service(ControllerServer::new(ControllerService::new(Arc::new(controller))));
     }
+    let seen = blocking.clone();
     let mut node_service = None;
     let tunnels_end = CancellationToken::new();
     let _end_tunnels = tunnels_end.clone().drop_guard();
@@ -138,9 +141,9 @@ pub async fn run(config: Config, recent: RecentEvents, shutdown: CancellationTok
     ready.send_replace(true);
     let csi = listener.place().cloned();
     if let (Some(node), Some(path)) = (node_service.clone(), config.node.probe_socket.clone()) {
-        let (set, serving) = watch::channel(false);
+        let (set, serving) = watch::channel(probe::Serving::NotYet);
         tokio::spawn(hand_over::tell_when_serving(node, set));
-        tokio::spawn(probe::serve(path, serving, shutdown.clone()));
+        tokio::spawn(probe::serve(path, serving, seen, shutdown.clone()));
     }
     let (answer, kubelet) = watch::channel(KubeletAnswer::None);
     if let Some(node) = node_service.clone() {
@@ -178,9 +181,13 @@ pub async fn run(config: Config, recent: RecentEvents, shutdown: CancellationTok
 }
 
 /// The controller's way to the files of EFS. Nothing is connected before the first directory is made or removed.
-pub(crate) fn sessions(config: &ControllerConfig, shutdown: CancellationToken) -> Result<TunnelSessions, RootsError> {
+pub(crate) async fn sessions(
+    config: &ControllerConfig,
+    blocking: Blocking,
+    shutdown: CancellationToken,
+) -> Result<TunnelSessions, RootsError> {
     let roots = match &config.tls_ca_file {
-        Some(path) => roots::from_file(path)?,
+        Some(path) => roots::load(path).await?,
         None => roots::amazon(),
     };
     let addresses = Arc::new(Addresses::default());
@@ -188,7 +195,7 @@ pub(crate) fn sessions(config: &ControllerConfig, shutdown: CancellationToken) -
         issuer: IssuerSlot::new(None),
         roots: Arc::new(roots),
         locate: Arc::clone(&addresses) as Arc<dyn Locate>,
-        credentials: Arc::new(AwsCredentials),
+        credentials: Arc::new(AwsCredentials::new(blocking)),
         source: "k8s".to_owned(),
         limits: DialLimits::default(),
         binding: Binding::off(),
@@ -202,9 +209,9 @@ fn variable(name: &str) -> Option<String> {
 }
 
 /// This node in Kubernetes, within a cluster.
-fn this_node() -> Option<Arc<ThisNode>> {
+fn this_node(blocking: &Blocking) -> Option<Arc<ThisNode>> {
     variable("KUBERNETES_SERVICE_HOST").or_else(|| variable("KUBECONFIG"))?;
-    variable("CSI_NODE_NAME").map(|name| Arc::new(ThisNode::new(name)))
+    variable("CSI_NODE_NAME").map(|name| Arc::new(ThisNode::new(name).with_blocking(blocking.clone())))
 }
 
 /// Says once that there is no region, before the first call fails for want of it. A controller has calls to make, and its first one needn't
@@ -220,8 +227,8 @@ async fn prepare(clients: Arc<AwsClients>, mode: Mode) {
 }
 
 /// Says once what no call of AWS will be able to use.
-async fn tell_unusable_settings() {
-    for setting in http_client::unusable_settings().await {
+async fn tell_unusable_settings(blocking: Blocking) {
+    for setting in http_client::unusable_settings(&blocking).await {
         tracing::warn!(setting, "calls of AWS that need this setting will fail");
     }
 }
@@ -251,8 +258,10 @@ async fn start_node(
         imds: !is_hyper_pod && !imds_disabled,
         remove_taint: variable("DISABLE_TAINT_WATCHER").is_none(),
         efs: clients,
-        credentials: Arc::new(AwsCredentials),
-        exchange: Arc::new(AwsExchange::new(config.node.pod_identity_agent.clone())),
+        credentials: Arc::new(AwsCredentials::new(about.blocking.clone())),
+        exchange: Arc::new(
+            AwsExchange::new(config.node.pod_identity_agent.clone()).with_blocking(about.blocking.clone()),
+        ),
         worker: Worker::this_program().with_metrics(metrics.clone()).with_blocking(about.blocking.clone()),
         metrics,
         open_files: about.open_files,

@@ -5,15 +5,22 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use efs_common::open_files;
 use futures::{Stream, StreamExt};
 use tokio::net::{UnixListener, UnixStream};
 
 use self::authority::AnyAuthority;
 pub(crate) use self::authority::LIST_MAX as HEADERS_MAX;
+pub use self::guests::Guest;
+use self::guests::Guests;
 pub use self::kept::{KeptSocket, Place};
 
 pub mod authority;
+mod guests;
 mod kept;
+
+/// Callers at once, or fewer where few files may be open. Kubelet and sidecars have some.
+const CALLERS: usize = 256;
 
 /// Nobody needs this long between bind and rename.
 const LEFT_OVER_AFTER: Duration = Duration::from_secs(60);
@@ -126,9 +133,10 @@ fn remove_left_over(path: &Path, prefix: &std::ffi::OsStr) {
     }
 }
 
-/// The connections of gRPC callers, whatever they call the socket.
-pub fn callers(socket: KeptSocket) -> impl Stream<Item = io::Result<AnyAuthority<UnixStream>>> {
-    socket.map(|connection| connection.map(AnyAuthority::new))
+/// The connections of gRPC callers, whatever they call the socket. When there are too many, the one that has been silent longest ends.
+pub fn callers(socket: KeptSocket) -> impl Stream<Item = io::Result<AnyAuthority<Guest<UnixStream>>>> {
+    let guests = Guests::new(open_files::most_connections(CALLERS));
+    socket.map(move |connection| connection.map(|stream| AnyAuthority::new(guests.let_in(stream))))
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ static STARTER: LazyLock<Option<mpsc::Sender<Order>>> = LazyLock::new(|| {
 /// What the system says; or that the program's disk hangs.
 pub(crate) async fn start(blocking: &Blocking, mut command: Command) -> io::Result<Child> {
     let (on, doing) = (Dependency::Program, "starting a helper");
-    let entry = blocking.begin(on, doing)?;
+    let entry = blocking.begin(on.clone(), doing)?;
     let (answer, started) = oneshot::channel();
     let runtime = Handle::current();
     let order: Order = Box::new(move || {

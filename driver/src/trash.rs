@@ -8,6 +8,7 @@ use efs_directories::DirectoryPath;
 use efs_directories::trash::{Entry, State};
 use tokio_util::sync::CancellationToken;
 
+use crate::blocking::Blocking;
 use crate::cli::{TrashAction, TrashFlags, UnknownParameters};
 use crate::config::{AwsConfig, ControllerConfig};
 use crate::controller::sessions::{Place, Session, Sessions};
@@ -41,7 +42,8 @@ pub async fn run(flags: &TrashFlags) -> anyhow::Result<String> {
         cluster_id: None,
     };
     let stop = CancellationToken::new();
-    let sessions = server::sessions(&config, stop.clone()).context("cannot use --tls-ca-file")?;
+    let sessions =
+        server::sessions(&config, Blocking::default(), stop.clone()).await.context("cannot use --tls-ca-file")?;
     let session = sessions.session(&place, &targets).await?;
     let text = act(&session, api.as_ref(), &file_system, &flags.action).await;
     sessions.close().await;

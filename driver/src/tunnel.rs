@@ -58,7 +58,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 
 fn keep(flags: &PlaneFlags, arguments: Vec<OsString>) -> anyhow::Result<()> {
     let mut child = vec![OsString::from(plane::COMMAND), OsString::from(plane::SERVE)];
-    child.extend(arguments);
+    child.extend(arguments.into_iter().filter(|word| word != plane::ADOPT));
     let program = std::env::current_exe()?;
-    Ok(keeper::process::run(&flags.directory, Start { program, arguments: child })?)
+    Ok(keeper::process::run(&flags.directory, Start { program, arguments: child }, flags.adopt)?)
 }

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics fails, as it should")]
 
+#[path = "credentials/files.rs"]
+mod files;
 mod support;
 
 use std::collections::HashMap;
@@ -67,6 +69,7 @@ fn file_system(fake: &Instance, account: &str) -> String {
 struct Driver {
     process: Child,
     csi: ControllerClient<Channel>,
+    endpoint: Endpoint,
     _folder: TempDir,
 }
 
@@ -82,7 +85,8 @@ impl Driver {
         Self::start_with_log(fake, environment, Stdio::inherit()).await
     }
 
-    async fn start_with_log(fake: &Instance, environment: &[(&str, String)], log: Stdio) -> Self {
+    /// A driver that is just being started.
+    fn spawn_with(fake: &Instance, environment: &[(&str, String)], log: Stdio, flags: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let (socket, ca): (PathBuf, PathBuf) = (path("csi.sock"), path("ca.pem"));
@@ -93,9 +97,14 @@ impl Driver {
         command.args(["--mode", "controller", "--region", "us-east-1", "--endpoint"]);
         command.arg(format!("unix://{}", socket.display())).arg("--state-dir").arg(path("state"));
         command.arg("--tls-ca-file").arg(&ca).arg("--mount-target-port").arg(fake.nfs_addr().port().to_string());
-        let process = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let process = command.args(flags).stdout(Stdio::null()).stderr(log).spawn().unwrap();
         let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display())).unwrap();
-        let mut driver = Self { process, csi: ControllerClient::new(endpoint.connect_lazy()), _folder: folder };
+        Self { process, csi: ControllerClient::new(endpoint.connect_lazy()), endpoint, _folder: folder }
+    }
+
+    async fn start_with_log(fake: &Instance, environment: &[(&str, String)], log: Stdio) -> Self {
+        let mut driver = Self::spawn_with(fake, environment, log, &[]);
+        let endpoint = driver.endpoint.clone();
         let connect = async {
             loop {
                 if let Ok(channel) = endpoint.connect().await {

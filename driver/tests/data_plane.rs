@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use efs_tunnel::plane::client::Answers;
+use efs_tunnel::plane::client::{Answers, Lease};
 use efs_tunnel::plane::host::Start;
 use efs_tunnel::plane::{self, DataPlane, FailureKind, Host};
 use rustix::process::{Pid, Signal, kill_process};
@@ -113,27 +113,119 @@ async fn a_data_plane_that_is_killed_is_back_with_its_ports_and_nobody_is_told()
     until("the port is closed", async || !takes_connections(port)).await;
 }
 
-/// Outside Kubernetes nobody starts a keeper again that dies alone. The driver has what it kept, for the next one.
+/// A data plane that carries a connection, with the processes that belong to it.
+struct Carrying {
+    driver: Driver,
+    lease: Lease,
+    carried: tokio::net::TcpStream,
+    plane: Pid,
+    _server: Server,
+    dir: tempfile::TempDir,
+}
+
+impl Carrying {
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let authority = Authority::new();
+        let server = Server::start(authority.server(SERVER_NAME, 0, false), support::echo).await;
+        let mut arguments = vec![OsString::from("--tunnels-trust-root"), "--tls-ca-file".into()];
+        arguments.push(authority.write(dir.path()).into());
+        let driver = Driver::start_for(dir.path(), support::driver(), arguments, server.address);
+        let lease = driver.plane.open(&spec("fsap-0123456789abcdef0"), &PORTS, BTreeSet::new()).await.expect("open");
+        until("the driver has a copy", async || driver.plane.keeper().ports() == [lease.port()]).await;
+        let carried = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, lease.port())).await.expect("connect");
+        let [plane] = processes(dir.path(), plane::SERVE)[..] else { panic!("not one data plane") };
+        let mut this = Self { driver, lease, carried, plane, _server: server, dir };
+        this.ask().await;
+        this
+    }
+
+    fn keeper(&self) -> Option<Pid> {
+        processes(self.dir.path(), plane::COMMAND).into_iter().find(|pid| *pid != self.plane)
+    }
+
+    async fn ask(&mut self) {
+        self.carried.write_all(b"hello").await.expect("write");
+        let mut answer = [0; 5];
+        self.carried.read_exact(&mut answer).await.expect("read");
+        assert_eq!(&answer, b"hello");
+    }
+
+    /// The keeper is replaced, which the driver says, and what is carried goes on. Then the data plane may die.
+    async fn goes_on_without(mut self, before: Pid) {
+        let keeper = self.driver.plane.keeper().clone();
+        until("it is told", async || keeper.is_out_of_reach()).await;
+        until("there is another keeper", async || self.keeper().is_some_and(|now| now != before)).await;
+        until("it is told no more", async || !keeper.is_out_of_reach()).await;
+        self.ask().await;
+        assert_eq!(processes(self.dir.path(), plane::SERVE), [self.plane], "the data plane is the same");
+        // What it didn't have it gets: from the data plane, with notes.
+        let held = async || plane_notes(self.dir.path()) == 1;
+        until("the new one has the socket with its note", held).await;
+        kill_process(self.plane, Signal::KILL).expect("kill");
+        let (port, gone) = (self.lease.port(), self.plane);
+        assert!(takes_connections(port), "the port is refused");
+        until("there is another data plane", async || {
+            processes(self.dir.path(), plane::SERVE).first().is_some_and(|now| *now != gone)
+        })
+        .await;
+        self.carried = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.expect("connect");
+        self.ask().await;
+        assert_eq!(processes(self.dir.path(), plane::COMMAND).len(), 2, "one keeper, one data plane");
+    }
+}
+
+/// Sockets that the keeper of this state directory holds with a note.
+fn plane_notes(state_dir: &Path) -> usize {
+    let keeper = efs_tunnel::keeper::Keeper::new(plane::directory(state_dir));
+    keeper.inherit(|_| true).values().filter(|(_, note)| !note.is_empty()).count()
+}
+
+/// Outside Kubernetes nobody but the driver sees that a keeper has died alone.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_keeper_that_dies_alone_takes_no_tunnel_along_and_the_next_one_gets_its_sockets_from_the_driver() {
-    let dir = tempfile::tempdir().expect("temp dir");
-    let driver = Driver::start(dir.path(), support::driver());
-    let lease = driver.plane.open(&spec("fsap-0123456789abcdef0"), &PORTS, BTreeSet::new()).await.expect("open");
-    let planes = processes(dir.path(), plane::SERVE);
-    let [before] = planes[..] else { panic!("not one data plane: {planes:?}") };
-    let keeper = || processes(dir.path(), plane::COMMAND).into_iter().find(|pid| *pid != before);
-    until("the driver has a copy", async || driver.plane.keeper().ports() == [lease.port()]).await;
-    kill_process(keeper().expect("a keeper"), Signal::KILL).expect("kill");
-    until("the keeper has gone", async || keeper().is_none()).await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(processes(dir.path(), plane::SERVE), [before], "the data plane goes on, and nobody starts another");
-    assert!(lease.is_served() && takes_connections(lease.port()));
-    kill_process(before, Signal::KILL).expect("kill");
-    until("it has gone", async || !processes(dir.path(), plane::SERVE).contains(&before)).await;
-    assert!(takes_connections(lease.port()), "the port is refused");
-    until("there is another", async || !processes(dir.path(), plane::SERVE).is_empty()).await;
-    let same = driver.plane.reopen(lease.spec(), lease.port(), None).await.expect("it has the port");
-    assert!(same.is_served() && takes_connections(lease.port()));
+async fn a_keeper_that_dies_alone_is_replaced_and_takes_no_tunnel_along() {
+    if !is_root("a data plane admits root alone") {
+        return;
+    }
+    let carrying = Carrying::start().await;
+    let keeper = carrying.keeper().expect("a keeper");
+    kill_process(keeper, Signal::KILL).expect("kill");
+    carrying.goes_on_without(keeper).await;
+}
+
+/// Whoever connects to it waits; the kernel doesn't, as the data plane goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_keeper_that_hangs_is_replaced_and_takes_no_tunnel_along() {
+    if !is_root("a data plane admits root alone") {
+        return;
+    }
+    let carrying = Carrying::start().await;
+    let keeper = carrying.keeper().expect("a keeper");
+    kill_process(keeper, Signal::STOP).expect("stop");
+    carrying.goes_on_without(keeper).await;
+    let state = std::fs::read_to_string(format!("/proc/{}/stat", keeper.as_raw_nonzero())).unwrap_or_default();
+    assert!(state.is_empty() || state.contains(") Z "), "the one that hung is gone: {state}");
+}
+
+/// The worst: nobody starts the data plane again but a driver that sees that the keeper hangs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_plane_that_dies_while_its_keeper_hangs_is_replaced_with_it() {
+    if !is_root("a data plane admits root alone") {
+        return;
+    }
+    let mut carrying = Carrying::start().await;
+    let keeper = carrying.keeper().expect("a keeper");
+    kill_process(keeper, Signal::STOP).expect("stop");
+    kill_process(carrying.plane, Signal::KILL).expect("kill");
+    let port = carrying.lease.port();
+    assert!(takes_connections(port), "the driver's copy keeps the port");
+    let asked = async {
+        carrying.carried = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.expect("connect");
+        carrying.ask().await;
+    };
+    tokio::time::timeout(Duration::from_secs(15), asked).await.expect("served again");
+    until("the driver has a data plane", async || !carrying.driver.plane.is_away()).await;
+    assert!(carrying.lease.is_served());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -238,6 +330,67 @@ async fn connections_of_the_process_before_are_made_ahead() {
     let mut next = connect().await;
     ask(&mut next).await;
     assert_eq!(handshakes(), 2, "and it is used");
+}
+
+/// A disk of 64 KiB, which goes with its owner.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let options = std::ffi::CString::new("size=64k").expect("text");
+        rustix::mount::mount(
+            "small",
+            dir.path(),
+            "tmpfs",
+            rustix::mount::MountFlags::empty(),
+            Some(options.as_c_str()),
+        )
+        .expect("mount");
+        Self(dir)
+    }
+
+    fn fill(&self) {
+        let mut file = std::fs::File::create(self.0.path().join("ballast")).expect("create");
+        while std::io::Write::write(&mut file, &[b'x'; 4096]).is_ok_and(|written| written > 0) {}
+    }
+
+    fn read_only(&self) {
+        let flags = rustix::mount::MountFlags::RDONLY;
+        rustix::mount::mount_remount(self.0.path(), flags, c"").expect("remount");
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _gone = rustix::mount::unmount(self.0.path(), rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
+/// Neither the socket nor the key finds room. Whoever wants to mount must hear that, and where.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_takes_nothing_more_is_named_by_the_failure() {
+    if !is_root("only root mounts a disk") {
+        return;
+    }
+    let open = async |disk: &SmallDisk| {
+        let driver = Driver::start(disk.0.path(), support::driver());
+        let failure = match driver.plane.open(&spec("fsap-0123456789abcdef0"), &PORTS, BTreeSet::new()).await {
+            Err(failure) => failure,
+            Ok(lease) => lease.check().await.expect_err("no key, no connection"),
+        };
+        (failure.kind, failure.message)
+    };
+    let full = SmallDisk::new();
+    full.fill();
+    let (kind, message) = open(&full).await;
+    assert_eq!(kind, FailureKind::DiskFull, "{message}");
+    assert!(message.contains("disk full") && message.contains(full.0.path().to_str().expect("text")), "{message}");
+    let read_only = SmallDisk::new();
+    read_only.read_only();
+    let (kind, message) = open(&read_only).await;
+    assert_eq!(kind, FailureKind::ReadOnlyDisk, "{message}");
+    assert!(message.contains("read-only") && message.contains(read_only.0.path().to_str().expect("text")), "{message}");
 }
 
 /// What comes over the socket may be anything; whoever else is connected does not notice.

@@ -64,11 +64,16 @@ async fn start(flags: &[&str]) -> Started {
 }
 
 async fn start_with(flags: &[&str], prerequisites: Prerequisites) -> Started {
+    start_seen(flags, prerequisites, Blocking::default()).await
+}
+
+/// One whose troubles are seen in `blocking`.
+async fn start_seen(flags: &[&str], prerequisites: Prerequisites, blocking: Blocking) -> Started {
     let dir = tempfile::tempdir().expect("temp dir");
     let stop = CancellationToken::new();
     let deps = NodeDeps {
         open_files: None,
-        blocking: Blocking::default(),
+        blocking,
         efs: Arc::new(Nowhere),
         credentials: Arc::new(support::NoCredentials),
         exchange: Arc::new(AwsExchange::new(AgentUri::default())),
@@ -290,4 +295,20 @@ fn callers_of_1_12_and_of_1_13_find_their_capabilities() {
         })
         .collect();
     assert_eq!(types, [2, 4, 5, 7, 8]);
+}
+
+/// As with cgroups of version 1: each mount with encryption would be refused, so it is no node that is well.
+#[tokio::test]
+async fn a_node_that_can_admit_nobody_to_its_tunnels_says_so_to_every_probe() {
+    let reason = "this node keeps pods apart in cgroups of version 1";
+    let lacks =
+        Prerequisites { distinction: Some(Missing::Distinction(reason.to_owned())), ..Prerequisites::default() };
+    let blocking = Blocking::default();
+    let started = start_seen(&[], lacks, blocking.clone()).await;
+    let told = blocking.degraded();
+    let [line] = &told[..] else { panic!("one line: {told:?}") };
+    for words in ["volumes can't be published", reason, "--tunnels-trust-root"] {
+        assert!(line.contains(words), "{line}");
+    }
+    assert_eq!(started.node.can_not_serve(), None, "mounts without encryption can still come");
 }

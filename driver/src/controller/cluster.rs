@@ -15,6 +15,7 @@ use tokio::sync::OnceCell;
 use super::ControllerError;
 use super::parameters::ObjectKey;
 use super::uses::Used;
+use crate::blocking::Blocking;
 use crate::cli::parse_go_bool;
 use crate::identity::PLUGIN_NAME;
 use crate::kubernetes::{self, Deadline, Unanswered};
@@ -170,13 +171,14 @@ pub trait Cluster: std::fmt::Debug + Send + Sync + 'static {
 
 /// [`Cluster`] through the API server, by the pod's service account or a kubeconfig; looked for when first needed.
 pub struct KubeCluster {
+    blocking: Blocking,
     client: OnceCell<Client>,
     deadline: Deadline,
 }
 
 impl Default for KubeCluster {
     fn default() -> Self {
-        Self { client: OnceCell::new(), deadline: Deadline::new(ANSWER) }
+        Self { blocking: Blocking::default(), client: OnceCell::new(), deadline: Deadline::new(ANSWER) }
     }
 }
 
@@ -187,6 +189,12 @@ impl std::fmt::Debug for KubeCluster {
 }
 
 impl KubeCluster {
+    /// The same, whose reading of files is seen in `blocking`.
+    #[must_use]
+    pub fn with_blocking(self, blocking: Blocking) -> Self {
+        Self { blocking, ..self }
+    }
+
     /// Asks the API server under a deadline.
     async fn ask<T, F>(
         &self,
@@ -198,12 +206,13 @@ impl KubeCluster {
         F: Future<Output = Result<T, kube::Error>>,
     {
         let asked = async {
-            let client = self.client.get_or_try_init(kubernetes::client).await?.clone();
+            let client = self.client.get_or_try_init(|| kubernetes::client(&self.blocking)).await?.clone();
             Ok::<_, Unanswered>(question(client).await?)
         };
         let source = match self.deadline.ask(asked, Unanswered::is_told).await {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(Unanswered::Kube(error))) => ClusterError::from_answer(verb, error),
+            Ok(Err(error @ Unanswered::NoWay(_))) if error.is_away() => ClusterError::Silent(Arc::new(error)),
             Ok(Err(Unanswered::NoWay(error))) => ClusterError::NoWay(Arc::new(error)),
             Err(silent) => ClusterError::Silent(Arc::new(silent)),
         };

@@ -21,6 +21,8 @@ use super::api::{
 use super::attempts::Attempts;
 use super::errors::{EfsError, EfsErrorKind};
 use super::refusal::is_throttle;
+use crate::credential_process;
+use crate::files::FileError;
 use crate::volume::{AccessPointId, FileSystemId};
 
 /// One SDK client per group of operations, each with retries of its own, so that one throttled operation does not use up
@@ -397,8 +399,17 @@ fn credentials_failure(operation: &'static str, error: &(dyn StdError + 'static)
         if refused.is_some() {
             return refused;
         }
+        if let Some(file) = error.downcast_ref::<FileError>() {
+            return Some(EfsError::from_file(operation, file));
+        }
         if error.is::<aws_credential_types::provider::error::CredentialsError>() {
-            credentials = Some(failure(operation, EfsErrorKind::Unauthenticated, causes(error)));
+            let message = causes(error);
+            // A program that hangs today may answer tomorrow.
+            let kind = match message.contains(credential_process::LATE) {
+                true => EfsErrorKind::Settings,
+                false => EfsErrorKind::Unauthenticated,
+            };
+            credentials = Some(failure(operation, kind, message));
         }
         cause = error.source();
     }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use aws_config::retry::RetryConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_sdk_efs::config::{
     ConfigBag, Intercept, RuntimeComponents,
@@ -16,17 +16,21 @@ use aws_sdk_efs::config::{
     retry::RetryPartition,
 };
 use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::config_bag::{Storable, StoreReplace};
 use tokio::sync::OnceCell;
 
 use super::api::{EfsApi, LifeCycle, MountTarget};
 use super::aws::{AwsEfs, OperationClients};
+use super::credentials::{OwnCredentials, in_region};
 use super::endpoint_urls;
 use super::errors::{EfsError, EfsErrorKind};
 use super::http_client::http_client;
 use super::metadata::{NodeFacts, NodeObject};
 use super::mount_targets::ListMountTargets;
+use super::profiles::Profiles;
 use super::refusal::refusal;
+use crate::blocking::Blocking;
 use crate::config::AwsConfig;
 use crate::endpoints::is_region;
 use crate::metrics::Metrics;
@@ -85,6 +89,7 @@ pub trait EfsClients: std::fmt::Debug + Send + Sync + 'static {
 pub struct AwsClients {
     config: AwsConfig,
     metrics: Metrics,
+    blocking: Blocking,
     /// This node in Kubernetes, whose label tells the region where nothing else does.
     node: Option<Arc<dyn NodeObject>>,
     base: OnceCell<SdkConfig>,
@@ -113,6 +118,7 @@ impl AwsClients {
         Self {
             config,
             metrics,
+            blocking: Blocking::default(),
             node: None,
             base: OnceCell::new(),
             own: OnceCell::new(),
@@ -127,6 +133,12 @@ impl AwsClients {
         Self { node, ..self }
     }
 
+    /// The same, whose reading of files is seen in `blocking`.
+    #[must_use]
+    pub fn with_blocking(self, blocking: Blocking) -> Self {
+        Self { blocking, ..self }
+    }
+
     /// Clients with a configuration that is loaded already.
     pub fn with_base(base: SdkConfig, metrics: Metrics) -> Self {
         Self { base: OnceCell::new_with(Some(base)), ..Self::new(AwsConfig::default(), metrics) }
@@ -137,7 +149,7 @@ impl AwsClients {
     /// # Errors
     /// When no region can be found, or it has no FIPS endpoint although one is demanded.
     pub async fn base(&self) -> Result<&SdkConfig, EfsError> {
-        self.base.get_or_try_init(|| load(&self.config, self.node.as_deref())).await
+        self.base.get_or_try_init(|| load(&self.config, &self.blocking, self.node.as_deref())).await
     }
 
     /// Makes the clients, and goes through all of a call but its sending, so that the first one finds the code in memory and what the SDK makes
@@ -226,7 +238,8 @@ impl ListMountTargets for AwsClients {
     }
 }
 
-async fn load(config: &AwsConfig, node: Option<&dyn NodeObject>) -> Result<SdkConfig, EfsError> {
+/// What a client of any kind is made with.
+fn loader(config: &AwsConfig, http: SharedHttpClient) -> ConfigLoader {
     let retries = match config.adaptive_retry {
         true => RetryConfig::adaptive().with_max_attempts(5),
         false => RetryConfig::standard().with_max_attempts(3),
@@ -236,14 +249,22 @@ async fn load(config: &AwsConfig, node: Option<&dyn NodeObject>) -> Result<SdkCo
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
         .operation_timeout(OPERATION_TIMEOUT)
         .build();
-    let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        .http_client(http_client())
+    let loader = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http)
         .retry_config(retries)
         .timeout_config(timeouts);
-    if let Some(region) = &config.region {
-        loader = loader.region(Region::new(region.clone()));
-    }
-    let mut loaded = loader.load().await;
+    in_region(loader, config.region.as_ref())
+}
+
+async fn load(config: &AwsConfig, blocking: &Blocking, node: Option<&dyn NodeObject>) -> Result<SdkConfig, EfsError> {
+    let profiles =
+        Profiles::of_process(blocking).await.map_err(|error| EfsError::from_file("AWS configuration", &error))?;
+    let http = http_client(blocking);
+    let own = {
+        let (config, http) = (config.clone(), http.clone());
+        OwnCredentials::new(blocking.clone(), move || loader(&config, http.clone()))
+    };
+    let mut loaded = loader(config, http).profile_files(profiles.files()).credentials_provider(own).load().await;
     let refused = |kind, message: String| EfsError { operation: "AWS configuration", kind, message, request_id: None };
     endpoint_urls::check_loaded(&loaded)
         .map_err(|error| refused(EfsErrorKind::Other("a wrong endpoint".to_owned()), error.to_string()))?;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::files::FileError;
 use crate::volume::AccessPointId;
 
 /// The failures that the driver tells apart. The variants carry AWS's own error names.
@@ -35,7 +36,7 @@ pub enum EfsErrorKind {
     Timeout,
     /// The endpoint could not be reached, or the connection broke; the outcome of a mutation is unknown.
     Connection,
-    /// The proxy or the certificate authorities that this process is told to use can't be used, so nothing was sent.
+    /// The proxy, the certificate authorities, the profile or the token that this process is told to use can't be used, so nothing was sent.
     Settings,
     /// No region can be found, or none that fits what is asked for.
     NoRegion,
@@ -65,6 +66,11 @@ pub struct EfsError {
 }
 
 impl EfsError {
+    /// A file that the environment names can't be read.
+    pub(super) fn from_file(operation: &'static str, error: &FileError) -> Self {
+        Self { operation, kind: EfsErrorKind::Settings, message: error.to_string(), request_id: None }
+    }
+
     /// Whether the thing that the call was about does not exist (any more).
     pub fn is_not_found(&self) -> bool {
         matches!(
@@ -117,7 +123,7 @@ impl EfsErrorKind {
             Self::Server => "InternalServerError",
             Self::Timeout => "timeout",
             Self::Connection => "connection failure",
-            Self::Settings => "unusable network settings",
+            Self::Settings => "unusable settings",
             Self::NoRegion => "no usable region",
             Self::RegionNotNow => "no region yet",
             Self::OutOfFiles => "too many open files",

@@ -24,6 +24,7 @@ use http::Uri;
 use http_body_util::Limited;
 
 use super::authorities::Authorities;
+use crate::blocking::{Blocking, apart};
 use crate::proxy::{Proxies, Proxy, ProxyError};
 
 /// More of an answer is not read: a thousand access points, which is EFS's longest answer, take less, and what is not AWS (a portal, a proxy, a
@@ -32,20 +33,33 @@ const LONGEST_ANSWER: usize = 16 * 1024 * 1024;
 
 /// A client with connections of its own, so share it. The certificate authorities are read when the first connection with TLS is
 /// made.
-pub fn http_client() -> SharedHttpClient {
-    client(Proxies::of_process(), Authorities::of_process())
+pub fn http_client(blocking: &Blocking) -> SharedHttpClient {
+    client(Proxies::of_process(), Authorities::of_process(blocking.clone()))
 }
 
 /// What this process's environment or profile names and no call can use: proxies and certificate authorities.
-pub async fn unusable_settings() -> Vec<String> {
-    let mut found: Vec<_> = Proxies::of_process().errors().iter().map(ToString::to_string).collect();
-    found.extend(Authorities::of_process().trust().await.err().map(|error| causes(&error)));
+pub async fn unusable_settings(blocking: &Blocking) -> Vec<String> {
+    let proxies = Proxies::of_process();
+    let mut found: Vec<_> = proxies.errors().iter().map(ToString::to_string).collect();
+    let useless = proxies.all().filter_map(|proxy| usable(proxy).err());
+    found.extend(useless.map(|error| error.to_string()));
+    found.dedup();
+    found.extend(Authorities::of_process(blocking.clone()).trust().await.err().map(|error| causes(&error)));
     found
 }
 
 fn client(proxies: Proxies, authorities: Authorities) -> SharedHttpClient {
     let network = Arc::new(Network { proxies, authorities });
     SharedHttpClient::new(Client { network, connectors: Mutex::default() })
+}
+
+/// Whether the SDK's client can go through this proxy.
+fn usable(proxy: &Proxy) -> Result<(), ProxyError> {
+    if matches!(proxy.scheme(), "http" | "https") {
+        return Ok(());
+    }
+    let (what, schemes) = ("calls to AWS", "http:// or https://");
+    Err(ProxyError::Protocol { proxy: proxy.to_string(), what, schemes })
 }
 
 /// What is to be known about the network before a connection can be made.
@@ -129,16 +143,9 @@ impl Ways {
 
     fn way(&self, target: &Uri) -> Result<Way, ProxyError> {
         let proxy = self.network.proxies.proxy_for(target)?.cloned();
-        match &proxy {
-            Some(proxy) if !matches!(proxy.scheme(), "http" | "https") => {
-                let (what, schemes) = ("calls to AWS", "http:// or https://");
-                Err(ProxyError::Protocol { proxy: proxy.to_string(), what, schemes })
-            }
-            _ => {
-                let to_proxy = proxy.as_ref().is_some_and(|proxy| proxy.scheme() == "https");
-                Ok(Way { tls: to_proxy || target.scheme_str() == Some("https"), proxy })
-            }
-        }
+        proxy.as_ref().map_or(Ok(()), usable)?;
+        let to_proxy = proxy.as_ref().is_some_and(|proxy| proxy.scheme() == "https");
+        Ok(Way { tls: to_proxy || target.scheme_str() == Some("https"), proxy })
     }
 
     async fn connector(&self, way: &Way) -> Result<SharedHttpConnector, ConnectorError> {
@@ -171,7 +178,10 @@ impl Ways {
         let trust = self.network.authorities.trust().await.map_err(|error| user(error.into()))?;
         let context = TlsContext::builder().with_trust_store(trust.store.clone()).build();
         let context = context.map_err(|error| user(error.into()))?;
-        Ok(template.tls_provider(Provider::Rustls(CryptoMode::AwsLc)).tls_context(context).build())
+        // It reads the system's authorities.
+        let build =
+            async move { template.tls_provider(Provider::Rustls(CryptoMode::AwsLc)).tls_context(context).build() };
+        Ok(apart(build).await)
     }
 
     /// Adds to a failure which proxy it went through, and which authorities were believed if it is about trust.

@@ -16,6 +16,9 @@ use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout};
 
 use super::http_client::http_client;
+use super::profiles::Profiles;
+use crate::blocking::{Blocking, apart};
+use crate::files::FileError;
 
 /// The metadata service answers from the same host; this is generous.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
@@ -130,6 +133,12 @@ impl Metadata {
         Self { node_object, ..self }
     }
 
+    /// The same, whose reading of files is seen in `blocking`.
+    #[must_use]
+    pub fn with_blocking(self, blocking: Blocking) -> Self {
+        Self { imds: Imds { blocking, ..self.imds }, ..self }
+    }
+
     /// The same, without the instance metadata service (`AWS_EC2_METADATA_DISABLED`, or nodes where it describes another
     /// machine).
     #[must_use]
@@ -211,6 +220,7 @@ impl Metadata {
 #[derive(Debug, Default)]
 struct Imds {
     disabled: bool,
+    blocking: Blocking,
     client: OnceCell<aws_config::imds::Client>,
     absent_since: Mutex<Option<Instant>>,
 }
@@ -224,6 +234,8 @@ enum Untold {
     Lately,
     #[error("no answer")]
     Silent,
+    #[error(transparent)]
+    File(#[from] FileError),
     #[error("{}", causes(.0.as_ref()))]
     Failed(#[source] Box<ImdsError>),
 }
@@ -238,10 +250,12 @@ impl Imds {
         if absent().is_some_and(|since| since.elapsed() < ABSENT_FOR) {
             return Err(Untold::Lately);
         }
+        // The SDK looks into the profile for the service's address, by itself.
+        Profiles::of_process(&self.blocking).await?;
         // Boxed: the SDK's futures are so deep that the compiler gives up on what contains them.
         let asked = Box::pin(async {
             let client = self.client.get_or_init(|| async {
-                let config = ProviderConfig::without_region().with_http_client(http_client());
+                let config = ProviderConfig::without_region().with_http_client(http_client(&self.blocking));
                 aws_config::imds::Client::builder()
                     .configure(&config)
                     .connect_timeout(Duration::from_secs(1))
@@ -249,7 +263,8 @@ impl Imds {
                     .max_attempts(2)
                     .build()
             });
-            client.await.get(format!("/latest/meta-data/{path}")).await
+            let (client, path) = (client.await.clone(), format!("/latest/meta-data/{path}"));
+            apart(async move { client.get(path).await }).await
         });
         let (there, answer) = match timeout(ANSWER_WITHIN, asked).await {
             Ok(Ok(value)) => (true, Ok(value.as_ref().to_owned())),

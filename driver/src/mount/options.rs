@@ -11,6 +11,7 @@ use rustix::mount::MountAttrFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::cut;
+use crate::volume::capability;
 
 /// Why an option can't be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -257,7 +258,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("udp", "EFS speaks TCP only"),
     ("rdma", "EFS speaks TCP only"),
     ("azid", "use az"),
-    ("crossaccount", "use the volume attribute crossaccount: \"true\""),
+    ("crossaccount", capability::CROSS_ACCOUNT_INSTEAD),
     ("bind", "the driver mounts file systems only"),
     ("rbind", "the driver mounts file systems only"),
     ("move", "the driver mounts file systems only"),
@@ -275,7 +276,7 @@ impl ParsedOptions {
                 return Err(wrong(flag, OptionProblem::OpenQuote));
             }
             let mut label = None;
-            for option in split(flag).map(str::trim).filter(|option| !option.is_empty()) {
+            for option in capability::options(flag) {
                 parsed.add(option).map_err(|problem| match label.filter(|_| !option.contains('=')) {
                     Some(label) => {
                         let (source, label) = (Box::new(problem), str::to_owned(label));
@@ -461,15 +462,6 @@ impl ParsedOptions {
 
 fn is_label(key: &str) -> bool {
     LABELS.iter().any(|label| key.eq_ignore_ascii_case(label))
-}
-
-/// Divides options at commas, but not at those within quotes.
-fn split(options: &str) -> impl Iterator<Item = &str> {
-    let mut is_quoted = false;
-    options.split(move |c| {
-        is_quoted ^= c == '"';
-        c == ',' && !is_quoted
-    })
 }
 
 impl MountOptions {

@@ -10,6 +10,7 @@ use kube::{Api, Client};
 use serde_json::json;
 use tokio::sync::OnceCell;
 
+use crate::blocking::Blocking;
 use crate::efs::metadata::{NoFacts, NodeFacts, NodeObject};
 use crate::kubernetes::{self, Deadline, Unanswered};
 
@@ -35,6 +36,7 @@ pub struct ClusterError {
 /// This node's objects, read through the API server by the pod's service account or a kubeconfig.
 pub struct ThisNode {
     name: String,
+    blocking: Blocking,
     client: OnceCell<Client>,
     deadline: Deadline,
 }
@@ -48,7 +50,13 @@ impl std::fmt::Debug for ThisNode {
 impl ThisNode {
     /// The node called `name`. The API server is looked for when it is first needed.
     pub fn new(name: String) -> Self {
-        Self { name, client: OnceCell::new(), deadline: Deadline::new(ANSWER_WITHIN) }
+        Self { name, blocking: Blocking::default(), client: OnceCell::new(), deadline: Deadline::new(ANSWER_WITHIN) }
+    }
+
+    /// The same, whose reading of files is seen in `blocking`.
+    #[must_use]
+    pub fn with_blocking(self, blocking: Blocking) -> Self {
+        Self { blocking, ..self }
     }
 
     /// The same through a client that exists.
@@ -127,7 +135,7 @@ impl ThisNode {
     {
         // Boxed: the client's futures are large, and callers would carry them.
         let asked = Box::pin(async {
-            let client = self.client.get_or_try_init(kubernetes::client).await?.clone();
+            let client = self.client.get_or_try_init(|| kubernetes::client(&self.blocking)).await?.clone();
             Ok::<_, Unanswered>(question(client).await?)
         });
         let (reason, is_away) = match self.deadline.ask(asked, Unanswered::is_told).await {

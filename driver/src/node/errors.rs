@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use efs_common::disk::Unwritable;
 use efs_common::open_files::OutOfFiles;
 use efs_tunnel::plane::{Failure, FailureKind};
 use efs_tunnel::{DialError, IamSource, OpenError, PodIdentity};
@@ -223,7 +224,7 @@ impl NodeError {
                 Code::FailedPrecondition
             }
             Self::File { source, .. }
-                if source.kind() == io::ErrorKind::StorageFull || OutOfFiles::of(source).is_some() =>
+                if Unwritable::of(source).is_some_and(Unwritable::is_full) || OutOfFiles::of(source).is_some() =>
             {
                 Code::ResourceExhausted
             }
@@ -245,19 +246,19 @@ impl NodeError {
 
 /// What the system said of a file, with what to do where that is known.
 fn in_words(error: &io::Error) -> String {
-    match OutOfFiles::of(error) {
-        Some(reason) => reason.to_string(),
-        None if error.kind() == io::ErrorKind::ReadOnlyFilesystem => format!("{error}; make its disk writable"),
-        None => error.to_string(),
+    match (OutOfFiles::of(error), Unwritable::of(error)) {
+        (Some(reason), _) => reason.to_string(),
+        (None, Some(disk)) => disk.to_string(),
+        (None, None) => error.to_string(),
     }
 }
 
 fn tunnel_code(kind: FailureKind) -> Code {
     match kind {
-        FailureKind::NoPort | FailureKind::Files => Code::ResourceExhausted,
+        FailureKind::NoPort | FailureKind::Files | FailureKind::DiskFull => Code::ResourceExhausted,
         FailureKind::Missing => Code::NotFound,
         FailureKind::Port | FailureKind::Unreachable | FailureKind::Away => Code::Unavailable,
-        FailureKind::NotTheServer => Code::FailedPrecondition,
+        FailureKind::NotTheServer | FailureKind::ReadOnlyDisk => Code::FailedPrecondition,
         FailureKind::Refused => Code::PermissionDenied,
         FailureKind::Credentials => Code::Unauthenticated,
         FailureKind::Internal => Code::Internal,
@@ -327,6 +328,9 @@ impl From<NodeError> for Status {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use efs_tunnel::key::KeyError;
     use efs_tunnel::{LocateError, PodAuthority};
 
     use super::*;
@@ -399,6 +403,10 @@ mod tests {
             path: "/pods/a".into(),
             source: kind.into(),
         };
+        let key = |errno: Errno| {
+            let source = io::Error::from(errno);
+            DialError::Key(Arc::new(KeyError::File { path: "/state/keeper/client-key.pem".into(), source }))
+        };
         let errors = [
             NodeError::request("target_path", "is missing"),
             NodeError::InProgress(target.clone()),
@@ -420,6 +428,12 @@ mod tests {
             file(io::ErrorKind::PermissionDenied),
             NodeError::File { what: "cannot create", path: "/pods/a".into(), source: Errno::MFILE.into() },
             NodeError::File { what: "cannot write", path: "/var/lib/a".into(), source: Errno::ROFS.into() },
+            NodeError::File { what: "cannot write", path: "/var/lib/a".into(), source: Errno::NOSPC.into() },
+            NodeError::File { what: "cannot write", path: "/var/lib/a".into(), source: Errno::DQUOT.into() },
+            key(Errno::NOSPC).into(),
+            key(Errno::DQUOT).into(),
+            key(Errno::ROFS).into(),
+            key(Errno::ACCESS).into(),
             UnknownError::for_test(false).into(),
             UnknownError::for_test(true).into(),
             Missing::Privilege.into(),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use efs_tunnel::admission::{Indistinct, kernel_is_distinct};
 use rustix::thread::{CapabilitySet, capabilities};
 
+use crate::blocking::Blocking;
 use crate::mount::mountinfo::{self, MountEntry};
 
 /// Where the kubelet keeps its things unless it is told otherwise.
@@ -56,13 +57,15 @@ impl Prerequisites {
         Self { privilege: privilege(capabilities(None)), distinction: distinct.err().map(distinction), in_pod }
     }
 
-    /// Says what is missing; `csi_socket` is the driver's socket as the kubelet sees it, which tells where its directory is.
-    pub(super) fn tell(&self, csi_socket: Option<&Path>) {
+    /// Says what is missing, now and to whoever asks for the driver's health; `csi_socket` is the driver's socket as the kubelet sees it, which tells where its directory is.
+    pub(super) fn tell(&self, csi_socket: Option<&Path>, blocking: &Blocking) {
         let mounts = mountinfo::table().unwrap_or_default();
         let kubelet = csi_socket.and_then(kubelet_directory).unwrap_or_else(|| Path::new(KUBELET));
         let propagation = self.seen_by_pods(kubelet, &mounts).err();
-        for missing in [&self.privilege, &self.distinction, &propagation].into_iter().flatten() {
-            tracing::error!(%missing, "volumes can't be published");
+        for (what, missing) in
+            [("privilege", &self.privilege), ("admission to tunnels", &self.distinction), ("propagation", &propagation)]
+        {
+            blocking.note(what, missing.as_ref().map(|missing| format!("volumes can't be published: {missing}")));
         }
     }
 

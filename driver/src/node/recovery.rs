@@ -250,8 +250,14 @@ impl State {
 
     /// Says what keeps mounts from being served.
     fn tell_troubles(&self) {
-        let keeper = (self.config.tunnel_sidecar && self.plane.keeper().is_out_of_reach()).then(|| {
-            "the port keeper does not answer; it is waited for, and the kubelet starts one again that hangs".to_owned()
+        let is_used = self.config.tunnel_sidecar || !self.published().is_empty();
+        let keeper = (is_used && self.plane.keeper().is_out_of_reach()).then(|| {
+            let who = if self.config.tunnel_sidecar {
+                "it is waited for, and the kubelet starts one again that hangs"
+            } else {
+                "this driver puts another in its place, while connections go on"
+            };
+            format!("the port keeper does not answer; {who}")
         });
         self.blocking.note("port keeper", keeper);
         let plane = self.plane.is_away().then(|| {

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use efs_common::open_files::OutOfFiles;
+use efs_common::open_files::{OutOfFiles, Spare};
 use futures::Stream;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
@@ -195,6 +195,7 @@ async fn accept(
     stop: CancellationToken,
 ) {
     let mut is_out = false;
+    let mut spare = Spare::new(1);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -202,6 +203,7 @@ async fn accept(
             accepted = listener.accept() => match accepted {
                 Ok((connection, _)) => {
                     is_out = false;
+                    spare.refill();
                     tokio::select! {
                         () = stop.cancelled() => return,
                         sent = connections.send(connection) => if sent.is_err() { return },
@@ -216,7 +218,9 @@ async fn accept(
                         }
                         None => tracing::debug!(%error, "cannot accept a connection"),
                     }
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    if !spare.lend() {
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
                 }
             },
         }

@@ -7,6 +7,22 @@ use csi_proto::csi::volume_capability::access_mode::Mode;
 /// File system types that may be named; none is the usual case.
 const FS_TYPES: [&str; 3] = ["", "efs", "s3files"];
 
+/// It is no option of the kernel's, and one of AWS's own client alone.
+const CROSS_ACCOUNT: &str = "crossaccount";
+/// What to write in its place.
+pub const CROSS_ACCOUNT_INSTEAD: &str = "put crossaccount: \"true\" into the provisioner secret instead, or into the volumeAttributes of a \
+                                         static PersistentVolume";
+
+/// The options in an entry of `mountOptions`: divided at commas, but not at those within quotes.
+pub fn options(entry: &str) -> impl Iterator<Item = &str> {
+    let mut is_quoted = false;
+    let divided = entry.split(move |c| {
+        is_quoted ^= c == '"';
+        c == ',' && !is_quoted
+    });
+    divided.map(str::trim).filter(|option| !option.is_empty())
+}
+
 /// Why a capability is not supported.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CapabilityError {
@@ -23,9 +39,7 @@ pub enum CapabilityError {
     #[error("fsType {0:?} is not supported; leave it out or use efs")]
     FsType(String),
     /// `crossaccount` among the mount options.
-    #[error(
-        "mount option crossaccount cannot be set by hand; put crossaccount: \"true\" into the provisioner secret instead"
-    )]
+    #[error("mount option crossaccount cannot be set by hand; {CROSS_ACCOUNT_INSTEAD}")]
     CrossAccountFlag,
 }
 
@@ -62,7 +76,9 @@ impl TryFrom<&csi::VolumeCapability> for Capability {
         if !FS_TYPES.contains(&mount.fs_type.as_str()) {
             return Err(CapabilityError::FsType(mount.fs_type.clone()));
         }
-        if mount.mount_flags.iter().any(|flag| flag == "crossaccount") {
+        // Case counts in values alone.
+        let key = |option: &str| option.split_once('=').map_or(option, |(key, _)| key).to_ascii_lowercase();
+        if mount.mount_flags.iter().flat_map(|entry| options(entry)).any(|option| key(option) == CROSS_ACCOUNT) {
             return Err(CapabilityError::CrossAccountFlag);
         }
         Ok(Self { mode, mount_flags: mount.mount_flags.clone() })
@@ -102,6 +118,12 @@ mod tests {
         assert_eq!(refused(capability(1, None)), CapabilityError::NoAccessType);
         assert_eq!(refused(capability(1, Some(AccessType::Block(BlockVolume {})))), CapabilityError::NotMount);
         assert_eq!(refused(capability(1, mount("ext4", &[]))), CapabilityError::FsType("ext4".into()));
-        assert_eq!(refused(capability(1, mount("", &["ro", "crossaccount"]))), CapabilityError::CrossAccountFlag);
+        for flags in [&["ro", "crossaccount"][..], &["crossaccount,ro"], &[" tls , CrossAccount"], &["crossaccount=1"]]
+        {
+            assert_eq!(refused(capability(1, mount("", flags))), CapabilityError::CrossAccountFlag, "{flags:?}");
+        }
+        for flags in [&["context=\"a,crossaccount\""][..], &["crossaccounts", "awsprofile=crossaccount"]] {
+            Capability::try_from(&capability(1, mount("", flags))).unwrap();
+        }
     }
 }

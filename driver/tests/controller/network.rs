@@ -179,7 +179,7 @@ async fn a_refusal_names_the_proxy_and_the_authorities() {
 
     let mut driver = Driver::start(&[], &bundled).await;
     let refused = driver.controller.create_volume(request("pvc-1", &fs, &[])).await;
-    assert_refused(refused, Code::Unavailable, &["AWS_CA_BUNDLE: cannot read certificate authorities from", "/ca.pem"]);
+    assert_refused(refused, Code::Unavailable, &["AWS_CA_BUNDLE=", "/ca.pem"]);
 }
 
 #[tokio::test]

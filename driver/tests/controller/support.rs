@@ -13,6 +13,7 @@ use csi_proto::csi::controller_client::ControllerClient;
 use csi_proto::csi::controller_server::ControllerServer;
 use csi_proto::csi::volume_capability::access_mode::Mode;
 use csi_proto::csi::volume_capability::{AccessMode, AccessType, MountVolume};
+use efs_csi_driver::blocking::Blocking;
 use efs_csi_driver::cli::UnknownParameters;
 use efs_csi_driver::config::{ControllerConfig, Endpoint};
 use efs_csi_driver::controller::cluster::{Claimant, Cluster, ClusterError, ClusterFacts, SecretName, WaitingClaim};
@@ -269,7 +270,7 @@ pub(crate) async fn sdk_config(url: &str) -> SdkConfig {
         .with_initial_backoff(Duration::from_millis(1))
         .with_max_backoff(Duration::from_millis(10));
     aws_config::defaults(BehaviorVersion::latest())
-        .http_client(http_client())
+        .http_client(http_client(&Blocking::default()))
         .region(Region::new("us-east-1"))
         .credentials_provider(Credentials::new("AKIAEXAMPLE", "secret", None, None, "test"))
         .endpoint_url(url)

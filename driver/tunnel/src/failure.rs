@@ -1,5 +1,6 @@
 //! Why the data plane could not do something, in a form that crosses a socket: what kind of failure it is, and the words for people.
 
+use efs_common::disk::Unwritable;
 use serde::{Deserialize, Serialize};
 
 use crate::dial::DialError;
@@ -36,12 +37,25 @@ pub enum FailureKind {
     Credentials,
     /// The data plane itself doesn't answer.
     Away,
+    /// No room is left on the data plane's disk.
+    DiskFull,
+    /// Nothing can be written on it.
+    ReadOnlyDisk,
     /// Something is broken here.
     #[serde(other)]
     Internal,
 }
 
 impl Failure {
+    /// A failure that a disk is the reason for, or one of this kind.
+    pub(crate) fn by_disk(disk: Option<Unwritable>, otherwise: FailureKind) -> FailureKind {
+        match disk {
+            Some(disk) if disk.is_full() => FailureKind::DiskFull,
+            Some(_) => FailureKind::ReadOnlyDisk,
+            None => otherwise,
+        }
+    }
+
     /// A failure of this kind.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into() }
@@ -60,7 +74,8 @@ impl From<DialError> for Failure {
             DialError::NotTheServer { .. } => FailureKind::NotTheServer,
             DialError::Refused { .. } => FailureKind::Refused,
             DialError::Credentials { .. } => FailureKind::Credentials,
-            DialError::Certificate(_) | DialError::Key(_) | DialError::Configuration(_) => FailureKind::Internal,
+            DialError::Key(reason) => Self::by_disk(Unwritable::among_causes(reason.as_ref()), FailureKind::Internal),
+            DialError::Certificate(_) | DialError::Configuration(_) => FailureKind::Internal,
         };
         Self::new(kind, error.to_string())
     }

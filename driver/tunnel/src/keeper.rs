@@ -18,6 +18,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustix::process::Pid;
+
 use self::channel::{Channel, Message, Packet};
 
 mod channel;
@@ -27,11 +29,30 @@ pub mod process;
 /// No keeper holds more sockets.
 const SOCKETS_MAX: usize = 4096;
 
+/// Where the data plane listens for drivers, beside the keeper's own socket.
+pub(crate) const ORDERS: &str = "orders";
+
+/// A port at which no tunnel can be: to have it released is to ask whether a keeper answers.
+const NOBODYS: u16 = 1;
+
 /// In the place of a port, 0 stands for the registration socket; nothing else listens on it.
 const REGISTRATION: u16 = 0;
 
 /// Listening sockets of another process with their notes, by port.
 pub type Inherited = HashMap<u16, (TcpListener, Vec<u8>)>;
+
+/// How a keeper is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// It answers.
+    Well,
+    /// Nobody listens.
+    Gone,
+    /// It listens and doesn't answer. Its process, where that can be seen from here.
+    Hangs(Option<Pid>),
+    /// This process can't ask just now.
+    Unknown,
+}
 
 /// The side of those who use a keeper: hands sockets over and takes them back. The keeper is never started from here; while it is
 /// gone, it is waited for.
@@ -75,14 +96,44 @@ impl Keeper {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Whether a keeper listens. Doesn't wait.
+    /// Whether a keeper listens, be it one that hangs, whose queue is full. Doesn't wait.
     pub fn is_there(&self) -> bool {
-        Channel::connect(&self.inner.directory).is_ok()
+        let connected = Channel::connect(&self.inner.directory);
+        connected.map_or_else(|error| error.kind() == io::ErrorKind::WouldBlock, |_| true)
     }
 
     /// Whether the keeper did not answer the last time. Doesn't wait.
     pub fn is_out_of_reach(&self) -> bool {
         self.inner.out_of_reach.load(Ordering::Relaxed)
+    }
+
+    /// Asks the keeper whether it is well. Blocks until it has answered, for two seconds at most.
+    pub fn look(&self) -> Condition {
+        let condition = match Channel::connect(&self.inner.directory) {
+            Ok(channel) => match channel.send(Message::Release(NOBODYS)).and_then(|()| channel.acknowledged()) {
+                Ok(()) => Condition::Well,
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                    Condition::Hangs(channel.peer())
+                }
+                // It has ended meanwhile.
+                Err(_) => Condition::Gone,
+            },
+            Err(error) => match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Condition::Gone,
+                // Its queue is full.
+                io::ErrorKind::WouldBlock => Condition::Hangs(None),
+                _ => Condition::Unknown,
+            },
+        };
+        match condition {
+            Condition::Well => {
+                let missed = self.state().missed;
+                self.reached(!missed);
+            }
+            Condition::Gone | Condition::Hangs(_) => self.reached(false),
+            Condition::Unknown => {}
+        }
+        condition
     }
 
     fn reached(&self, is_reached: bool) {

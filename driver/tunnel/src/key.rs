@@ -16,6 +16,7 @@ use sha1::{Digest, Sha1};
 use tokio_rustls::rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use tokio_rustls::rustls::sign::SigningKey;
 
+use efs_common::disk::Unwritable;
 use efs_common::durable;
 
 const FILE_NAME: &str = "client-key.pem";
@@ -26,7 +27,7 @@ const SIZE_MAX: u64 = 64 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The state directory can't be read or written.
-    #[error("cannot use the key file {path}: {source}")]
+    #[error("cannot use the key file {path}: {}", Unwritable::of(source).map_or_else(|| source.to_string(), |disk| disk.to_string()))]
     File {
         /// The key file.
         path: PathBuf,

@@ -40,6 +40,8 @@ pub use serve::Plane;
 pub const COMMAND: &str = "tunnel";
 /// Its flag for the data plane itself, which the keeper starts.
 pub const SERVE: &str = "--serve";
+/// The keeper's flag for going on with a data plane whose keeper is gone.
+pub const ADOPT: &str = "--adopt";
 /// What the processes of one release say of themselves.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 

@@ -1,10 +1,16 @@
 //! Whom we believe: for EFS Amazon's own roots, or the authorities of a PEM file.
 
+use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use efs_common::regular_file;
 use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::RootCertStore;
+
+/// A disk that takes longer hangs.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why the certificate authorities can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -15,7 +21,7 @@ pub enum RootsError {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        source: rustls_pki_types::pem::Error,
+        source: pem::Error,
     },
     /// A certificate in the file isn't one.
     #[error("{path} holds a certificate that is no certificate authority: {source}")]
@@ -46,15 +52,38 @@ pub fn amazon() -> RootCertStore {
 /// # Errors
 /// When it can't be read, or holds anything that is no authority, or nothing.
 pub fn from_file(path: &Path) -> Result<RootCertStore, RootsError> {
-    Ok(read(path)?.0)
+    let read = regular_file::read(path);
+    let text = read.map_err(|error| RootsError::File { path: path.to_owned(), source: pem::Error::Io(error) })?;
+    parse(path, &text)
 }
 
-/// The authorities of a PEM file, and its text.
-pub fn read(path: &Path) -> Result<(RootCertStore, Vec<u8>), RootsError> {
+/// The same on a thread that may hang, under a deadline.
+///
+/// # Errors
+/// The same, and when its disk doesn't answer.
+pub async fn load(path: &Path) -> Result<RootCertStore, RootsError> {
+    let owned = path.to_owned();
+    let read = tokio::task::spawn_blocking(move || from_file(&owned));
+    let late = || {
+        let reason =
+            format!("it has not answered for {} s; see whether its disk is frozen or gone", ANSWERS_WITHIN.as_secs());
+        let source = pem::Error::Io(io::Error::new(io::ErrorKind::TimedOut, reason));
+        RootsError::File { path: path.to_owned(), source }
+    };
+    match tokio::time::timeout(ANSWERS_WITHIN, read).await {
+        Ok(read) => read.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic())),
+        Err(_) => Err(late()),
+    }
+}
+
+/// The authorities in the text of a PEM file.
+///
+/// # Errors
+/// When it holds anything that is no authority, or nothing.
+pub fn parse(path: &Path, text: &[u8]) -> Result<RootCertStore, RootsError> {
     let file_error = |source| RootsError::File { path: path.to_owned(), source };
-    let text = std::fs::read(path).map_err(|error| file_error(rustls_pki_types::pem::Error::Io(error)))?;
     let mut store = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&text) {
+    for certificate in CertificateDer::pem_slice_iter(text) {
         store
             .add(certificate.map_err(file_error)?)
             .map_err(|source| RootsError::Certificate { path: path.to_owned(), source })?;
@@ -62,7 +91,7 @@ pub fn read(path: &Path) -> Result<(RootCertStore, Vec<u8>), RootsError> {
     if store.is_empty() {
         return Err(RootsError::Empty { path: path.to_owned() });
     }
-    Ok((store, text))
+    Ok(store)
 }
 
 #[cfg(test)]

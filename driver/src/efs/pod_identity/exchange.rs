@@ -11,6 +11,7 @@ use super::agent;
 use super::errors::ExchangeError;
 use super::sts::Sts;
 use super::token::Token;
+use crate::blocking::Blocking;
 use crate::pod_agent::AgentUri;
 
 /// An exchange has this long, retries included: a pod's start waits for it, and the kubelet tries again.
@@ -37,6 +38,12 @@ impl AwsExchange {
     /// With the agent at this address. Nothing is asked before the first exchange.
     pub fn new(agent: AgentUri) -> Self {
         Self { sts: Sts::default(), agent }
+    }
+
+    /// The same, whose reading of files is seen in `blocking`.
+    #[must_use]
+    pub fn with_blocking(self, blocking: Blocking) -> Self {
+        Self { sts: self.sts.with_blocking(blocking), ..self }
     }
 
     /// The same with STS at this URL, whatever environment and region say.

@@ -16,7 +16,9 @@ use efs_tunnel::PodIdentity;
 
 use super::errors::ExchangeError;
 use super::token::Token;
+use crate::blocking::Blocking;
 use crate::efs::http_client::http_client;
+use crate::efs::profiles::Profiles;
 
 /// Clients that are kept, one for each region. A PersistentVolume may name any.
 const REGIONS_MAX: usize = 32;
@@ -31,6 +33,7 @@ const ATTEMPT_WITHIN: Duration = Duration::from_millis(4_500);
 pub(super) struct Sts {
     http: Mutex<Option<SharedHttpClient>>,
     clients: Mutex<HashMap<String, aws_sdk_sts::Client>>,
+    blocking: Blocking,
     /// Where it is, if not where environment and region say.
     url: Option<String>,
 }
@@ -40,12 +43,19 @@ impl Sts {
         Self { url: Some(url), ..Self::default() }
     }
 
-    async fn client(&self, region: &str) -> aws_sdk_sts::Client {
+    pub(super) fn with_blocking(self, blocking: Blocking) -> Self {
+        Self { blocking, ..self }
+    }
+
+    async fn client(&self, region: &str) -> Result<aws_sdk_sts::Client, ExchangeError> {
         let known = || self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = known().get(region) {
-            return client.clone();
+            return Ok(client.clone());
         }
-        let http = self.http.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(http_client).clone();
+        let profiles = Profiles::of_process(&self.blocking).await;
+        let profiles = profiles.map_err(|error| ExchangeError::Away(error.to_string()))?;
+        let make = || http_client(&self.blocking);
+        let http = self.http.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(make).clone();
         let timeouts =
             TimeoutConfig::builder().connect_timeout(CONNECT_WITHIN).operation_attempt_timeout(ATTEMPT_WITHIN).build();
         // Without credentials: nothing that the driver has may take the token's place.
@@ -55,6 +65,7 @@ impl Sts {
         }
         let config = config
             .no_credentials()
+            .profile_files(profiles.files())
             .region(Region::new(region.to_owned()))
             .http_client(http)
             .retry_config(RetryConfig::standard().with_max_attempts(2))
@@ -67,7 +78,7 @@ impl Sts {
             known.clear();
         }
         known.insert(region.to_owned(), client.clone());
-        client
+        Ok(client)
     }
 
     /// Credentials of `role` for the token's owner.
@@ -80,7 +91,7 @@ impl Sts {
     ) -> Pin<Box<dyn Future<Output = Result<Credentials, ExchangeError>> + Send + 'a>> {
         // Boxed: the SDK's futures are large, and callers would carry them.
         Box::pin(async move {
-            let client = self.client(region).await;
+            let client = self.client(region).await?;
             let call = client
                 .assume_role_with_web_identity()
                 .role_arn(role)

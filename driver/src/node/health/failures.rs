@@ -81,7 +81,7 @@ pub(super) fn reason_of(kind: FailureKind) -> Reason {
         FailureKind::NotTheServer => Reason::NotTheServer,
         FailureKind::Refused => Reason::AccessDenied,
         FailureKind::Credentials => Reason::CredentialsMissing,
-        FailureKind::Away => Reason::TunnelDown,
+        FailureKind::Away | FailureKind::DiskFull | FailureKind::ReadOnlyDisk => Reason::TunnelDown,
         FailureKind::Internal => Reason::TunnelBroken,
     }
 }

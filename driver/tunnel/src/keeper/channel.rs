@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::io::ioctl_fionbio;
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen, recv, recvmsg, sendmsg,
     socket_with,
 };
+use rustix::process::{Pid, geteuid, getpid};
 
 /// A peer on the same host that doesn't answer by then is broken.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -159,6 +160,12 @@ impl Channel {
         }
     }
 
+    /// The process that listens, if it is this user's and can be seen from here.
+    pub(super) fn peer(&self) -> Option<Pid> {
+        let peer = socket_peercred(&self.socket).ok()?;
+        (peer.uid == geteuid() && peer.pid != getpid() && peer.pid.as_raw_nonzero().get() > 0).then_some(peer.pid)
+    }
+
     /// Whether the other side is gone. Doesn't wait.
     pub(super) fn is_closed(&self) -> bool {
         let mut byte = [0_u8; 1];
@@ -233,7 +240,11 @@ fn unconnected() -> io::Result<OwnedFd> {
 }
 
 /// Socket addresses hold 107 bytes of path, state directories may be longer: the way leads through an open directory.
-fn with_address<T>(directory: &Path, name: &str, work: impl Fn(&SocketAddrUnix) -> io::Result<T>) -> io::Result<T> {
+pub(super) fn with_address<T>(
+    directory: &Path,
+    name: &str,
+    work: impl Fn(&SocketAddrUnix) -> io::Result<T>,
+) -> io::Result<T> {
     let directory = File::open(directory)?;
     let address = SocketAddrUnix::new(format!("/proc/self/fd/{}/{name}", directory.as_raw_fd()))?;
     work(&address)

@@ -20,6 +20,8 @@ use super::{SOCKETS_MAX, Taken, take};
 
 /// Users connected at a time: the data plane, the driver, a successor. One more takes the place of the one that has been silent longest.
 const USERS_MAX: usize = 8;
+/// Files of its own: standard ones, signals, its door, users, a socket that is just coming, and the child's pipes.
+const OWN_FILES: usize = 24;
 /// Who connects has something to say at once.
 const SPEAKS_WITHIN: Duration = Duration::from_secs(5);
 /// How often it sees whether its name still leads to it.
@@ -38,11 +40,11 @@ pub fn check(directory: &Path) -> io::Result<()> {
 }
 
 /// Keeps sockets, beginning with those of another keeper of the same directory, and a child running; until SIGTERM, or until the child
-/// ends by itself.
+/// ends by itself. With `adopts`, a data plane that runs counts as the child, and is started again like one.
 ///
 /// # Errors
 /// When the directory can't be used.
-pub fn run(directory: &Path, child: Start) -> io::Result<()> {
+pub fn run(directory: &Path, child: Start, adopts: bool) -> io::Result<()> {
     // The first process of a container is not ended by a signal that it doesn't ask for.
     let mut asked_for = SigSet::empty();
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGCHLD] {
@@ -57,11 +59,11 @@ pub fn run(directory: &Path, child: Start) -> io::Result<()> {
     // Nobody but its owner and the driver has business here.
     std::fs::set_permissions(directory, Permissions::from_mode(0o700))?;
     let mut keeper = Keeping::open(directory)?;
-    let mut child = Supervised::new(child);
+    let mut child = if adopts { Supervised::adopting(child, directory) } else { Supervised::new(child) };
     let mut ends: Option<Instant> = None;
     while child.look().is_none() {
         let idle = child.idle_for().map_or(LOOK_EVERY, |idle| idle.min(LOOK_EVERY));
-        let ends_now = keeper.turn(&signals, idle).unwrap_or_else(|error| {
+        let ends_now = keeper.turn(&signals, child.adopted(), idle).unwrap_or_else(|error| {
             // To end would lose every socket.
             eprintln!("tunnel: {}: {error}", directory.display());
             std::thread::sleep(FAILED_PAUSE);
@@ -106,6 +108,8 @@ struct Keeping {
     door: Door,
     users: Vec<User>,
     sockets: BTreeMap<u16, Held>,
+    /// So many fit, and leave files for those who ask.
+    room: usize,
     /// The keeper before. Until it ends, its data plane may still hand it new sockets.
     before: Option<Channel>,
 }
@@ -124,22 +128,24 @@ impl Keeping {
         if let Err(error) = setrlimit(Resource::Nofile, limit) {
             eprintln!("tunnel: cannot raise the number of open files: {error}");
         }
+        let files = limit.current.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+        let room = SOCKETS_MAX.min(files.saturating_sub(OWN_FILES));
         let mut sockets = BTreeMap::new();
         let before = take_over_first(directory, &mut sockets);
         // Opened last: whoever finds this keeper finds all that there is.
-        Ok(Self { door: Door::open(directory)?, users: Vec::new(), sockets, before })
+        Ok(Self { door: Door::open(directory)?, users: Vec::new(), sockets, room, before })
     }
 
     /// Waits for something to do, and does it; true when it is time to end.
-    fn turn(&mut self, signals: &SignalFd, limit: Duration) -> io::Result<bool> {
+    fn turn(&mut self, signals: &SignalFd, child: Option<BorrowedFd<'_>>, limit: Duration) -> io::Result<bool> {
         let silent = self.users.iter().any(|user| !user.has_spoken);
         let limit = if silent { limit.min(SPEAKS_WITHIN) } else { limit };
-        let ready = wait(&self.door, &self.users, signals.as_fd(), limit)?;
+        let ready = wait(&self.door, &self.users, signals.as_fd(), child, limit)?;
         // From the back, so that removal doesn't shift what is still to come.
         for index in (0..self.users.len()).rev() {
             if ready[index + 1] {
                 self.before = self.before.take().filter(|before| take_over(before, &mut self.sockets).is_ok());
-                if serve(&self.users[index].channel, &mut self.sockets).unwrap_or(false) {
+                if serve(&self.users[index].channel, &mut self.sockets, self.room).unwrap_or(false) {
                     (self.users[index].heard, self.users[index].has_spoken) = (Instant::now(), true);
                 } else {
                     self.users.remove(index);
@@ -187,11 +193,17 @@ fn take_over_with(before: &Channel, list: Message, sockets: &mut BTreeMap<u16, H
     Ok(())
 }
 
-/// Waits until the door, a user or a signal has something; tells which, in this order.
-fn wait(door: &Door, users: &[User], signals: BorrowedFd<'_>, limit: Duration) -> io::Result<Vec<bool>> {
+/// Waits until the door, a user or a signal has something, or a child that is no child of ours ends; tells which, in this order.
+fn wait(
+    door: &Door,
+    users: &[User],
+    signals: BorrowedFd<'_>,
+    child: Option<BorrowedFd<'_>>,
+    limit: Duration,
+) -> io::Result<Vec<bool>> {
     let limit = Timespec { tv_sec: limit.as_secs().cast_signed(), tv_nsec: limit.subsec_nanos().into() };
     let users = users.iter().map(|user| user.channel.as_fd());
-    let all = std::iter::once(door.as_fd()).chain(users).chain(std::iter::once(signals));
+    let all = std::iter::once(door.as_fd()).chain(users).chain(std::iter::once(signals)).chain(child);
     let mut polled: Vec<PollFd<'_>> = all.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
     match poll(&mut polled, Some(&limit)) {
         Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -201,11 +213,11 @@ fn wait(door: &Door, users: &[User], signals: BorrowedFd<'_>, limit: Duration) -
 }
 
 /// Serves one message; false when the user is gone.
-fn serve(user: &Channel, sockets: &mut BTreeMap<u16, Held>) -> io::Result<bool> {
+fn serve(user: &Channel, sockets: &mut BTreeMap<u16, Held>, room: usize) -> io::Result<bool> {
     let Some(Packet { message, socket, note }) = user.receive()? else { return Ok(false) };
     match (message, socket) {
         (Message::Done, _) | (Message::Keep(_), None) => return Ok(false),
-        (Message::Keep(port), Some(socket)) if sockets.len() < SOCKETS_MAX || sockets.contains_key(&port) => {
+        (Message::Keep(port), Some(socket)) if sockets.len() < room || sockets.contains_key(&port) => {
             sockets.insert(port, Held { socket, note });
         }
         (Message::Keep(_), Some(_)) => return Ok(false),

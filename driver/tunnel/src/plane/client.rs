@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use efs_common::disk;
 use futures::{SinkExt as _, StreamExt as _};
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
@@ -23,7 +24,7 @@ use super::{VERSION, executable};
 use crate::dial::{Locate, ProvideCredentials};
 use crate::failure::{Failure, FailureKind};
 use crate::identity::TunnelSpec;
-use crate::keeper::Keeper;
+use crate::keeper::{Condition, Keeper};
 use crate::lock;
 use crate::report::TunnelReport;
 
@@ -31,12 +32,16 @@ use crate::report::TunnelReport;
 const THERE_WITHIN: Duration = Duration::from_secs(10);
 /// The checks have deadlines of their own, step by step; together they are not longer.
 const CHECKED_WITHIN: Duration = Duration::from_secs(60);
+/// Whether files can be made is seen at once.
+const LOOKED_WITHIN: Duration = Duration::from_secs(1);
 /// A report is for people and for metrics. What is known is told when it takes longer.
 const REPORT_WITHIN: Duration = Duration::from_secs(1);
 /// Who connects is greeted at once.
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
 /// First and longest pause before the next attempt to connect.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(500));
+/// How often it is seen whether the keeper answers.
+const KEEPER_LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often a tunnel whose port can't be had is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// Orders on their way.
@@ -179,6 +184,7 @@ impl DataPlane {
                 () = stop.cancelled() => {}
                 () = plane.stay_connected() => {}
                 () = plane.hold_copies() => {}
+                () = plane.look_after_keeper() => {}
             }
         });
         Self { inner }
@@ -309,19 +315,38 @@ impl Inner {
                 Ok(Ok(link)) => link.clone(),
                 _ => None,
             };
-            let Some(link) = link else { return Err(away()) };
+            let Some(link) = link else { return Err(self.away().await) };
             match timeout_at(deadline, self.call_over(&link, order.clone())).await {
                 Ok(Some(Reply::Failed(failure))) => return Err(failure),
                 Ok(Some(reply)) => return Ok(reply),
                 // The connection has ended; the next one may be there already.
                 Ok(None) => links.mark_unchanged(),
-                Err(_) => return Err(away()),
+                Err(_) => return Err(self.away().await),
             }
             // Whoever has ended the connection takes it out at once.
             let ended = |now: &Option<Link>| !now.as_ref().is_some_and(|now| now.say.same_channel(&link.say));
             if timeout_at(deadline, links.wait_for(ended)).await.is_err() {
-                return Err(away());
+                return Err(self.away().await);
             }
+        }
+    }
+
+    /// Why the data plane does not answer, as far as that can be seen from here.
+    async fn away(&self) -> Failure {
+        let directory = self.directory.clone();
+        // It has its socket and its key there. A disk that hangs is not waited for.
+        let looking = tokio::task::spawn_blocking(move || {
+            disk::look(&directory).or_else(|| directory.parent().and_then(disk::look).filter(|_| !directory.is_dir()))
+        });
+        match timeout(LOOKED_WITHIN, looking).await {
+            Ok(Ok(Some(unwritable))) => Failure::new(
+                Failure::by_disk(Some(unwritable), FailureKind::Away),
+                format!(
+                    "the data plane, which holds the tunnels, can't begin: it can write nothing in {}: {unwritable}",
+                    self.directory.display()
+                ),
+            ),
+            _ => away(),
         }
     }
 
@@ -383,6 +408,51 @@ impl Inner {
         }
         self.host.start(&self.directory).await?;
         self.host.connect(&self.directory).await
+    }
+
+    /// Outside a pod nobody else starts a keeper again that has ended alone, or ends one that hangs: without one, a data plane that dies
+    /// stays dead, or the kernel finds its ports shut. The data plane and what it carries are left alone.
+    async fn look_after_keeper(&self) {
+        if !matches!(self.host, Host::Child(_)) {
+            return std::future::pending().await;
+        }
+        // The process that did not answer the last time. When its queue is full it can't be seen any more.
+        let mut hung = None;
+        loop {
+            sleep(KEEPER_LOOK_EVERY).await;
+            if !self.is_needed() {
+                continue;
+            }
+            let keeper = self.keeper.clone();
+            let looked = tokio::task::spawn_blocking(move || keeper.look()).await.unwrap_or(Condition::Unknown);
+            let hangs = match looked {
+                Condition::Hangs(pid) => match hung.take() {
+                    Some(before) => pid.or(before),
+                    // One that is only slow gets a second chance.
+                    None => {
+                        hung = Some(pid);
+                        continue;
+                    }
+                },
+                // When both are gone, the next connection starts both.
+                Condition::Gone if self.link.borrow().is_some() => None,
+                Condition::Well | Condition::Gone | Condition::Unknown => {
+                    hung = None;
+                    continue;
+                }
+            };
+            tracing::error!(
+                hangs = matches!(looked, Condition::Hangs(_)),
+                "no port keeper answers; starting another, while the connections go on"
+            );
+            let (host, directory) = (self.host.clone(), self.directory.clone());
+            let plane_runs = self.link.borrow().is_some();
+            let replaced =
+                tokio::task::spawn_blocking(move || host.replace_keeper(&directory, hangs, plane_runs)).await;
+            if let Ok(Err(error)) = replaced {
+                tracing::error!(%error, "cannot put another port keeper in the place of the one before");
+            }
+        }
     }
 
     /// Talks with the data plane until the connection ends. True when it is of another version, which this driver replaces.

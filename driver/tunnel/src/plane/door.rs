@@ -10,7 +10,7 @@ use efs_common::durable;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use tokio::net::{UnixListener, UnixStream};
 
-const SOCKET: &str = "orders";
+use crate::keeper::ORDERS as SOCKET;
 
 /// The listening socket under its name. Whoever may enter the directory may connect, and the callers' uids are looked at besides.
 pub(super) struct Door {

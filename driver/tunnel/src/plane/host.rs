@@ -5,15 +5,17 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::net::UnixStream;
 use tokio::time::sleep;
 
 use super::serve::Plane;
-use super::{COMMAND, door};
+use super::{ADOPT, COMMAND, door};
 pub use crate::keeper::process::Start;
+use crate::keeper::{Condition, Keeper};
 
 /// A data plane that can't be reached by then has failed to start.
 const START_WITHIN: Duration = Duration::from_secs(5);
@@ -59,19 +61,7 @@ impl Host {
             }
         }
         let before = door::identity(directory);
-        let mut child = Command::new(&start.program)
-            .arg(COMMAND)
-            .args(&start.arguments)
-            .arg(directory)
-            .current_dir("/")
-            // It outlives the driver, parses what the network sends, and needs none of the driver's credentials.
-            .env_clear()
-            .envs(std::env::vars_os().filter(|(name, _)| INHERITED.iter().any(|kept| name == kept)))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            // A signal for the driver's process group is not meant for it.
-            .process_group(0)
-            .spawn()?;
+        let mut child = command(start, directory, &[]).spawn()?;
         let started = Instant::now();
         while door::identity(directory) == before || door::connect(directory).await.is_err() {
             if let Some(status) = child.try_wait()? {
@@ -84,8 +74,49 @@ impl Host {
             }
             sleep(START_PAUSE).await;
         }
-        // Whoever is still running when it ends must collect it.
-        std::thread::Builder::new().name("tunnel-exit".to_owned()).stack_size(64 * 1024).spawn(move || child.wait())?;
-        Ok(())
+        collect(child)
     }
+
+    /// Ends a keeper that hangs, if there is one, and starts another for the data plane, if that runs. Blocks for a moment.
+    pub(super) fn replace_keeper(&self, directory: &Path, hangs: Option<Pid>, plane_runs: bool) -> io::Result<()> {
+        let Self::Child(start) = self else { return Ok(()) };
+        if let Some(pid) = hangs {
+            let process = pidfd_open(pid, PidfdFlags::empty())?;
+            // The number may be another process's by now.
+            match Keeper::new(directory.to_owned()).look() {
+                Condition::Hangs(seen) if seen.is_none_or(|seen| seen == pid) => {}
+                _ => return Ok(()),
+            }
+            pidfd_send_signal(&process, Signal::KILL)?;
+        }
+        if !plane_runs {
+            // Whoever connects next starts both.
+            return Ok(());
+        }
+        collect(command(start, directory, &[ADOPT]).spawn()?)
+    }
+}
+
+fn command(start: &Start, directory: &Path, flags: &[&str]) -> Command {
+    let mut command = Command::new(&start.program);
+    command
+        .arg(COMMAND)
+        .args(flags)
+        .args(&start.arguments)
+        .arg(directory)
+        .current_dir("/")
+        // It outlives the driver, parses what the network sends, and needs none of the driver's credentials.
+        .env_clear()
+        .envs(std::env::vars_os().filter(|(name, _)| INHERITED.iter().any(|kept| name == kept)))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        // A signal for the driver's process group is not meant for it.
+        .process_group(0);
+    command
+}
+
+/// Whoever is still running when it ends must collect it.
+fn collect(mut child: Child) -> io::Result<()> {
+    std::thread::Builder::new().name("tunnel-exit".to_owned()).stack_size(64 * 1024).spawn(move || child.wait())?;
+    Ok(())
 }

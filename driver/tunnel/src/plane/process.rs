@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
-use efs_common::open_files;
+use efs_common::open_files::{self, Spare};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -75,6 +75,9 @@ pub enum PlaneError {
     },
 }
 
+/// Files for drivers when all others are in use: the one that is there, the next one, and who looks whether this process answers.
+const SPARE_FILES: usize = 4;
+
 /// Serves tunnels until `stop`, or until nobody needs it if it isn't to stay.
 ///
 /// # Errors
@@ -89,7 +92,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), Plan
     }
     let _limit = open_files::raise_limit();
     let roots = match &settings.tls_ca_file {
-        Some(path) => roots::from_file(path)?,
+        Some(path) => roots::load(path).await?,
         None => roots::amazon(),
     };
     let issuer = IssuerSlot::new(Some(settings.directory.clone()));
@@ -177,21 +180,27 @@ fn admission(trusts_root: bool) -> Admission {
 async fn serve(mut door: Door, plane: &Plane, settings: &Settings, stop: &CancellationToken) -> Door {
     let mut look = interval(LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // Volumes take the files, and without a driver nobody can take any back.
+    let mut spare = Spare::new(SPARE_FILES);
     loop {
         tokio::select! {
             () = stop.cancelled() => return door,
             accepted = door.accept() => match accepted {
                 Ok(Some(stream)) => {
+                    spare.refill();
                     let plane = plane.clone();
                     tokio::spawn(async move { plane.attend(stream).await });
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a driver");
-                    sleep(ACCEPT_PAUSE).await;
+                    if !spare.lend() {
+                        tracing::warn!(%error, "cannot accept a driver");
+                        sleep(ACCEPT_PAUSE).await;
+                    }
                 }
             },
             _ = look.tick() => {
+                spare.refill();
                 if !settings.stays && is_done(&door, plane) {
                     return door;
                 }
