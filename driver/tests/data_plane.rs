@@ -228,6 +228,21 @@ async fn a_data_plane_that_dies_while_its_keeper_hangs_is_replaced_with_it() {
     assert!(carrying.lease.is_served());
 }
 
+/// Its connection is there all the time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_plane_that_hangs_is_noticed_for_as_long_as_it_does() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let driver = Driver::start(dir.path(), support::driver());
+    let _lease = driver.plane.open(&spec("fsap-0123456789abcdef0"), &PORTS, BTreeSet::new()).await.expect("open");
+    let all = processes(dir.path(), plane::SERVE);
+    let [hangs] = all[..] else { panic!("not one data plane: {all:?}") };
+    assert!(!driver.plane.is_away());
+    kill_process(hangs, Signal::STOP).expect("stop");
+    until("it is noticed", async || driver.plane.is_away()).await;
+    kill_process(hangs, Signal::CONT).expect("continue");
+    until("it answers again", async || !driver.plane.is_away()).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tunnels_of_a_driver_that_dies_go_on_until_the_next_one_has_settled_which_are_needed() {
     let dir = tempfile::tempdir().expect("temp dir");

@@ -261,7 +261,7 @@ impl State {
         });
         self.blocking.note("port keeper", keeper);
         let plane = self.plane.is_away().then(|| {
-            "the data plane does not answer; it is waited for, and its keeper or the kubelet starts it again".to_owned()
+            "the data plane does not answer; one that has ended is started again by its keeper, one that hangs by the kubelet (or end it)".to_owned()
         });
         self.blocking.note("data plane", plane);
         let unserved = self.published().values().filter(|it| !it.is_served()).count();

@@ -42,6 +42,8 @@ const HELLO_WITHIN: Duration = Duration::from_secs(5);
 const PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(500));
 /// How often it is seen whether the keeper answers.
 const KEEPER_LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often it is seen whether the data plane answers: one that hangs keeps its connection, and every volume stands still.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How often a tunnel whose port can't be had is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// Orders on their way.
@@ -504,12 +506,31 @@ impl Inner {
         let replace = tokio::select! {
             () = reading => false,
             () = writing => false,
+            () = self.watch(&link) => false,
             replace = working => replace,
         };
         self.link.send_replace(None);
         // Those who wait learn that it has ended.
         lock(&link.waiting).clear();
         replace
+    }
+
+    /// Sees whether the data plane still answers, for as long as there is the connection.
+    async fn watch(&self, link: &Link) {
+        loop {
+            sleep(LOOK_EVERY).await;
+            // A second greeting is nothing that it does, so any reply will do.
+            let asked = self.call_over(link, Order::Hello { version: VERSION.to_owned() });
+            let hangs = timeout(HELLO_WITHIN, asked).await.is_err() && self.is_needed();
+            let hung = self.away.swap(hangs, Ordering::Relaxed);
+            if hangs && !hung {
+                tracing::error!(
+                    "the data plane does not answer: volumes with a tunnel stand still until it goes on or is ended"
+                );
+            } else if hung && !hangs {
+                tracing::info!("the data plane answers again");
+            }
+        }
     }
 
     /// Opens the tunnels of all leases again, or of some.
@@ -617,7 +638,7 @@ async fn answer(answers: &Answers, question: Question) -> Answer {
 fn away() -> Failure {
     Failure::new(
         FailureKind::Away,
-        "the data plane, which holds the tunnels, does not answer; it is started again by itself, see its log (in the chart that of the container `tunnel`)",
+        "the data plane, which holds the tunnels, does not answer; one that has ended is started again by itself, one that hangs has to be ended, which the kubelet does; see its log (in the chart that of the container `tunnel`)",
     )
 }
 
