@@ -107,9 +107,36 @@ impl Rate {
     }
 }
 
+/// What a file system speaks: NFS as the service that it belongs to offers it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dialect {
+    /// EFS: NFSv4.0 and 4.1.
+    #[default]
+    Efs,
+    /// S3 Files: NFSv4.1 and 4.2, without hard links, for an object has one key.
+    S3Files,
+}
+
+impl Dialect {
+    /// Whether requests of that minor version are answered.
+    pub(crate) fn has_minor_version(self, minor_version: u32) -> bool {
+        match self {
+            Self::Efs => minor_version <= 1,
+            Self::S3Files => (1..=2).contains(&minor_version),
+        }
+    }
+
+    /// Whether a file can have several names.
+    pub(crate) fn has_hard_links(self) -> bool {
+        self == Self::Efs
+    }
+}
+
 /// Leave to use one file system over one connection.
 #[derive(Clone)]
 pub struct Admission {
+    /// What is spoken.
+    pub dialect: Dialect,
     /// The file system.
     pub file_system_id: String,
     /// The access point whose root the connection sees as `/`.
@@ -161,8 +188,11 @@ pub enum Refusal {
     #[error("IAM authorisation failed: {0}")]
     Signature(String),
     /// The file-system policy does not allow `ClientMount`.
-    #[error("the file-system policy denies elasticfilesystem:ClientMount to {0}")]
+    #[error("the file-system policy denies ClientMount to {0}")]
     Policy(String),
+    /// No principal has signed, where the service lets nobody in without.
+    #[error("{0} is a file system of S3 Files: a client needs TLS and an IAM signature")]
+    Unsigned(String),
     /// A plain connection to an address that stands for more than one file system.
     #[error("address {0} stands for several file systems; a connection without TLS can't say which it means")]
     Ambiguous(SocketAddr),
@@ -175,4 +205,9 @@ pub enum Refusal {
 pub trait Admit: Send + Sync + 'static {
     /// Admits or refuses a connection. Called once a connection, before its first RPC is answered.
     fn admit(&self, caller: &Caller) -> Result<Admission, Refusal>;
+
+    /// What the file system speaks that a caller means, also if the caller is turned away: it has to be told so in its own language.
+    fn dialect(&self, _caller: &Caller) -> Dialect {
+        Dialect::default()
+    }
 }

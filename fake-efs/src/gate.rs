@@ -6,18 +6,18 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use serde_json::json;
 
-use crate::admission::{Admission, Admit, Caller, CertificateClaims, IamClaim, Refusal};
+use crate::admission::{Admission, Admit, Caller, CertificateClaims, Dialect, IamClaim, Refusal};
 use crate::identities::{Identities, Signatures};
 use crate::journal::{Entry, Journal};
 use crate::world::World;
 use crate::world::connections::Visitor;
-use crate::world::scope::Requester;
+use crate::world::scope::{Requester, Service};
 
 /// How long a signature in a certificate counts; clients say so themselves in `X-Amz-Expires`.
 const SIGNATURE_LIFETIME: SignedDuration = SignedDuration::from_hours(24);
 
-/// Checks the signature in a certificate against a secret key, for a region.
-pub(crate) type CheckSignature = fn(&CertificateClaims, secret_key: &str, region: &str) -> bool;
+/// Checks the signature in a certificate against a secret key, for a region and the signing name of a service.
+pub(crate) type CheckSignature = fn(&CertificateClaims, secret_key: &str, region: &str, service: &str) -> bool;
 
 /// Decides who may connect.
 pub(crate) struct Gate {
@@ -33,6 +33,20 @@ impl Admit for Gate {
         self.note(caller, &verdict);
         verdict
     }
+
+    fn dialect(&self, caller: &Caller) -> Dialect {
+        let named = caller.certificate.as_ref().and_then(|claims| self.world.scope_of(&claims.file_system_id));
+        named.map_or_else(Dialect::default, |scope| scope.service.into())
+    }
+}
+
+impl From<Service> for Dialect {
+    fn from(service: Service) -> Self {
+        match service {
+            Service::Efs => Self::Efs,
+            Service::S3Files => Self::S3Files,
+        }
+    }
 }
 
 impl Gate {
@@ -47,6 +61,7 @@ impl Gate {
             remote: caller.remote,
             named: claims.map(|claims| (claims.file_system_id.as_str(), claims.access_point_id.as_deref())),
             principal: principal.as_deref(),
+            policy: principal.as_deref().and_then(|principal| self.identities.policy(principal)),
         })
     }
 
@@ -73,7 +88,7 @@ impl Gate {
         let Some(scope) = self.world.scope_of(&claims.file_system_id) else {
             return Err(Refusal::FileSystem(claims.file_system_id.clone()));
         };
-        if (self.check_signature)(claims, &credential.secret, &scope.region) {
+        if (self.check_signature)(claims, &credential.secret, &scope.region, scope.service.signing_name()) {
             Ok(credential.principal)
         } else {
             refuse("the signature does not match")

@@ -250,7 +250,7 @@ impl Server {
             }
             Err(refusal) => {
                 tracing::info!(remote = %caller.remote, %refusal, "caller refused");
-                Peer::refused(self.0.options.lease, caller.remote.ip())
+                Peer::refused(self.0.admit.dialect(&caller), self.0.options.lease, caller.remote.ip())
             }
         };
         let (revoked, end) = (peer.admission.revoked.clone(), registered.entry.end.clone());

@@ -1,4 +1,4 @@
-//! The HTTP side: the EFS API, and beside it what its clients need to find their credentials.
+//! The HTTP side: the APIs of EFS and of S3 Files, and beside them what its clients need to find their credentials.
 //!
 //! A request goes from the connection through the [`router`] into an [`inquiry`], is answered as one of the [`calls`], and
 //! leaves as a [`reply`].
@@ -7,10 +7,14 @@ mod admin;
 mod calls;
 mod console;
 mod efs;
+mod forms;
 pub mod imds;
 mod inquiry;
+mod operations;
 mod reply;
 mod router;
+mod s3files;
+mod schema;
 mod signature;
 mod sts;
 mod uri;

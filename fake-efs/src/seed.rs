@@ -19,7 +19,8 @@ use crate::world::model::{CreationInfo, PerformanceMode, PosixUser, RootDirector
 use crate::world::mount_targets::CreateMountTarget;
 use crate::world::network::{Cidr, Network, SeededZone, Subnet, Zone};
 use crate::world::policies::PutFileSystemPolicy;
-use crate::world::scope::{Requester, Scope};
+use crate::world::s3files::CreateBucketFileSystem;
+use crate::world::scope::{Requester, Scope, Service};
 use crate::world::{Settings, World};
 
 /// A seed. Every part may be missing.
@@ -38,6 +39,7 @@ pub struct Seed {
     delays: Option<Delays>,
     faults: Vec<Rule>,
     file_systems: Vec<SeedFileSystem>,
+    s3_file_systems: Vec<SeedBucketFileSystem>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -85,6 +87,26 @@ struct SeedFileSystem {
     encrypted: bool,
     zone: Option<String>,
     backup: Option<bool>,
+    tags: BTreeMap<String, String>,
+    /// As an object, or as JSON text.
+    policy: Option<Value>,
+    mount_targets: Vec<SeedTarget>,
+    access_points: Vec<SeedPoint>,
+}
+
+/// A file system of S3 Files.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct SeedBucketFileSystem {
+    id: Option<FileSystemId>,
+    account: Option<String>,
+    region: Option<String>,
+    client_token: Option<String>,
+    /// The bucket's name.
+    bucket: String,
+    prefix: Option<String>,
+    /// ARN of the role as which the service uses the bucket; made up if it is missing.
+    role: Option<String>,
     tags: BTreeMap<String, String>,
     /// As an object, or as JSON text.
     policy: Option<Value>,
@@ -178,7 +200,8 @@ impl Seed {
 
     /// The regions of its file systems.
     pub(crate) fn regions(&self) -> impl Iterator<Item = &str> {
-        self.file_systems.iter().filter_map(|fs| fs.region.as_deref())
+        let of_s3 = self.s3_file_systems.iter().filter_map(|fs| fs.region.as_deref());
+        self.file_systems.iter().filter_map(|fs| fs.region.as_deref()).chain(of_s3)
     }
 
     /// Sets limits and network before the world is made. Delays come with [`Seed::plant`], when the rest is there.
@@ -223,6 +246,9 @@ impl Seed {
         for (i, fs) in self.file_systems.iter().enumerate() {
             fs.plant(world, i)?;
         }
+        for (i, fs) in self.s3_file_systems.iter().enumerate() {
+            fs.plant(world, i)?;
+        }
         for rule in &self.faults {
             faults.add(rule.clone())?;
         }
@@ -258,15 +284,67 @@ impl SeedFileSystem {
             Err(error) if error.name == ErrorName::FileSystemAlreadyExists => return Ok(()),
             Err(error) => return Err(refused(error)),
         };
-        if let Some(policy) = &self.policy {
+        let parts = Parts {
+            policy: self.policy.as_ref(),
+            mount_targets: &self.mount_targets,
+            access_points: &self.access_points,
+        };
+        parts.plant(world, &requester, &id, &token, &what)
+    }
+}
+
+impl SeedBucketFileSystem {
+    fn plant(&self, world: &World, number: usize) -> Result<(), SeedError> {
+        let home = world.home();
+        let account = self.account.as_ref().unwrap_or(&home.account);
+        let region = self.region.as_ref().unwrap_or(&home.region);
+        let requester = Requester::root(Scope::new(account.clone(), region.clone()).of(Service::S3Files));
+        let token = self.client_token.clone().unwrap_or_else(|| format!("seed-{number}"));
+        let what = format!("file system of S3 Files {token}");
+        let partition = requester.scope.partition();
+        let role = || format!("arn:{partition}:iam::{account}:role/s3files");
+        let input = CreateBucketFileSystem {
+            bucket: format!("arn:{partition}:s3:::{}", self.bucket),
+            prefix: self.prefix.clone(),
+            role_arn: self.role.clone().unwrap_or_else(role),
+            kms_key_id: None,
+            client_token: Some(token.clone()),
+            tags: tags(&self.tags),
+        };
+        let id = match world.seed_bucket_file_system(&requester, input, self.id.clone()) {
+            Ok(made) => made.id.to_string(),
+            Err(error) if error.name == ErrorName::FileSystemAlreadyExists => return Ok(()),
+            Err(source) => return Err(SeedError::Refused { what, source }),
+        };
+        let parts = Parts {
+            policy: self.policy.as_ref(),
+            mount_targets: &self.mount_targets,
+            access_points: &self.access_points,
+        };
+        parts.plant(world, &requester, &id, &token, &what)
+    }
+}
+
+/// What hangs on a file system of either service.
+struct Parts<'a> {
+    policy: Option<&'a Value>,
+    mount_targets: &'a [SeedTarget],
+    access_points: &'a [SeedPoint],
+}
+
+impl Parts<'_> {
+    fn plant(&self, world: &World, requester: &Requester, id: &str, token: &str, what: &str) -> Result<(), SeedError> {
+        if let Some(policy) = self.policy {
             let policy = policy.as_str().map_or_else(|| policy.to_string(), str::to_owned);
-            let file_system_id = id.clone();
+            let file_system_id = id.to_owned();
             let input = PutFileSystemPolicy { file_system_id, policy, bypass_policy_lockout_safety_check: true };
-            world.put_file_system_policy(&requester, input).map_err(refused)?;
+            world
+                .put_file_system_policy(requester, input)
+                .map_err(|source| SeedError::Refused { what: what.to_owned(), source })?;
         }
-        for target in &self.mount_targets {
+        for target in self.mount_targets {
             let input = CreateMountTarget {
-                file_system_id: id.clone(),
+                file_system_id: id.to_owned(),
                 subnet_id: target.subnet.clone(),
                 ip_address: target.ip_address.clone(),
                 ipv6_address: None,
@@ -274,7 +352,7 @@ impl SeedFileSystem {
                 security_groups: Some(target.security_groups.clone()),
             };
             let what = format!("{what}, mount target in {}", target.subnet);
-            world.create_mount_target(&requester, input).map_err(|source| SeedError::Refused { what, source })?;
+            world.create_mount_target(requester, input).map_err(|source| SeedError::Refused { what, source })?;
         }
         for (i, point) in self.access_points.iter().enumerate() {
             let client_token = point.client_token.clone().unwrap_or_else(|| format!("{token}-{i}"));
@@ -287,7 +365,7 @@ impl SeedFileSystem {
             let what = format!("{what}, access point {client_token}");
             let input = CreateAccessPoint {
                 client_token,
-                file_system_id: id.clone(),
+                file_system_id: id.to_owned(),
                 tags: tags(&point.tags),
                 posix_user: point.uid.map(|uid| PosixUser { uid, gid, secondary_gids: point.secondary_gids.clone() }),
                 root_directory: Some(RootDirectory {
@@ -296,7 +374,7 @@ impl SeedFileSystem {
                 }),
             };
             world
-                .seed_access_point(&requester, input, point.id.clone())
+                .seed_access_point(requester, input, point.id.clone())
                 .map_err(|source| SeedError::Refused { what, source })?;
         }
         Ok(())

@@ -19,5 +19,7 @@ mod file_systems;
 mod mount_targets;
 #[path = "control_plane/restart.rs"]
 mod restart;
+#[path = "control_plane/s3files.rs"]
+mod s3files;
 #[path = "control_plane/seed.rs"]
 mod seed;

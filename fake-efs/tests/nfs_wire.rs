@@ -17,6 +17,8 @@ mod pacing;
 mod partitions;
 #[path = "wire/rpc.rs"]
 mod rpc;
+#[path = "wire/s3files.rs"]
+mod s3files;
 #[path = "wire/server.rs"]
 mod server;
 #[path = "wire/sessions.rs"]

@@ -191,7 +191,7 @@ fn run(
     encoder.u32(0).opaque(tag);
     let count_at = encoder.buffer.len();
     encoder.u32(0);
-    if minor_version > 1 {
+    if !peer.admission.dialect.has_minor_version(minor_version) {
         let status = Status::MinorVersMismatch as u32;
         encoder.set_u32(start, status);
         return Ok(Some(Outline { minor_version, status, ..Outline::default() }));

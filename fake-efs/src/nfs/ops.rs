@@ -63,10 +63,17 @@ const SECINFO_NO_NAME: u32 = 52;
 const TEST_STATEID: u32 = 55;
 const DESTROY_CLIENTID: u32 = 57;
 const RECLAIM_COMPLETE: u32 = 58;
+/// The last operation of NFSv4.2, with those of RFC 8276 on extended attributes.
+const REMOVEXATTR: u32 = 75;
 
 /// Whether the minor version has the operation at all. What it has but EFS does not support answers NOTSUPP instead.
 pub(super) fn is_legal(number: u32, minor_version: u32) -> bool {
-    (ACCESS..=if minor_version == 0 { RELEASE_LOCKOWNER } else { RECLAIM_COMPLETE }).contains(&number)
+    let last = match minor_version {
+        0 => RELEASE_LOCKOWNER,
+        1 => RECLAIM_COMPLETE,
+        _ => REMOVEXATTR,
+    };
+    (ACCESS..=last).contains(&number)
 }
 
 /// Whether 4.1 must not have an operation of 4.0 (RFC 8881 §17): it answers NOTSUPP, wherever it stands and whatever else is wrong.
@@ -191,8 +198,8 @@ pub(super) fn run(
         DESTROY_CLIENTID => sessions::destroy_client(compound, arguments),
         RECLAIM_COMPLETE => sessions::reclaim_complete(compound, arguments),
         BACKCHANNEL_CTL | DELEGPURGE | OPENATTR => Err(Status::NotSupp),
-        // Directory delegations, pNFS, SSV: legal in 4.1, and not supported by EFS. Their arguments need not be read,
-        // because an error ends the request.
+        // Directory delegations, pNFS, SSV: legal in 4.1, and not supported by EFS. All that is new in 4.2 is optional (RFC 7862
+        // §15). Their arguments need not be read, because an error ends the request.
         _ => Err(Status::NotSupp),
     }
 }

@@ -11,7 +11,7 @@ use super::rpc::Credential;
 use super::state::Origin;
 use super::status::Status;
 use super::volume::{Volume, root_directory};
-use crate::admission::{Admission, Rate, Rights};
+use crate::admission::{Admission, Dialect, Rate, Rights};
 use crate::store::{FileId, Limits, MemoryStore, Store};
 
 /// The other end of a connection.
@@ -49,10 +49,11 @@ impl Peer {
 
     /// A caller that was turned away. It may set up a session, so that its kernel gets as far as being told the reason;
     /// everything else is refused, and the empty file system behind it is its own.
-    pub(super) fn refused(lease: Duration, address: IpAddr) -> Self {
+    pub(super) fn refused(dialect: Dialect, lease: Duration, address: IpAddr) -> Self {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Limits::default()));
         let volume = Arc::new(Volume::new(&store, lease, Partitions::one()));
         let admission = Admission {
+            dialect,
             file_system_id: "-".to_owned(),
             access_point_id: None,
             principal: "refused".to_owned(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{FromRequest, FromRequestParts, Path, RawQuery, Request, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use http::request::Parts;
 use jiff::SignedDuration;
 use serde::de::DeserializeOwned;
@@ -14,12 +14,13 @@ use serde_json::{Value, json};
 use super::efs::Operation;
 use super::inquiry::Inquiry;
 use super::reply::Reply;
-use super::{Front, imds, sts, uri};
+use super::{Front, imds, s3files, sts, uri};
 use crate::faults::{Effect, Rule};
 use crate::identities::{Credential, Identities, PodAssociation, Role};
 use crate::journal::Query;
 use crate::nfs::{WireEffect, WireFault};
 use crate::world::errors::EfsError;
+use crate::world::ids::FileSystemId;
 use crate::world::limits::Delays;
 use crate::world::scope::Requester;
 
@@ -159,6 +160,7 @@ pub(super) fn routes() -> Router<Arc<Front>> {
         .route("/roles", post(add_role))
         .route("/pod-associations", post(add_pod_association))
         .route("/policies", post(attach_policy))
+        .route("/misconfigured", put(misconfigure))
         .fallback(missing)
         .method_not_allowed_fallback(missing)
 }
@@ -190,13 +192,14 @@ const MOST_SECONDS: f64 = 315_360_000.0;
 
 /// Refuses a rule that would never strike, or for ever.
 fn check_rule(rule: &Rule) -> Result<(), Reply> {
-    const SERVICES: [&str; 4] = ["efs", "sts", "imds", "pod-identity"];
+    const SERVICES: [&str; 5] = ["efs", "s3files", "sts", "imds", "pod-identity"];
     let of = |service: &str| rule.service.as_deref().is_none_or(|wanted| wanted == service);
     if !SERVICES.into_iter().any(of) {
         return Err(bad(format!("service must be one of {}", SERVICES.join(", "))));
     }
     let known = |operation: &str| {
         of("efs") && Operation::ALL.iter().any(|known| known.name() == operation)
+            || of("s3files") && s3files::Operation::ALL.iter().any(|known| known.name() == operation)
             || of("sts") && sts::ACTIONS.contains(&operation)
             || of("pod-identity") && operation == imds::GET_CREDENTIALS
             || of("imds") && imds::Metadata::is_operation(operation)
@@ -310,6 +313,19 @@ async fn add_pod_association(State(front): Fake, Input(association): Input<PodAs
 async fn attach_policy(State(front): Fake, Input(attached): Input<AttachedPolicy>) -> Result<Reply, Reply> {
     attached.attach(&front.identities).map_err(bad)?;
     Ok(done())
+}
+
+/// Which file system of S3 Files is in trouble, or no longer.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Trouble {
+    file_system_id: FileSystemId,
+    /// What AWS says; `null` when all is well.
+    status_message: Option<String>,
+}
+
+async fn misconfigure(State(front): Fake, Input(trouble): Input<Trouble>) -> Reply {
+    found(front.world.misconfigure(&trouble.file_system_id, trouble.status_message))
 }
 
 impl Front {

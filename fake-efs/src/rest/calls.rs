@@ -6,8 +6,8 @@ use axum::response::Response;
 use serde_json::{Map, Value, json};
 use tokio::time::sleep;
 
-use super::efs::{self, Label, Operation};
 use super::inquiry::Inquiry;
+use super::operations::{self, Label, Operation};
 use super::reply::{Abort, Reply, disturb};
 use super::signature::{Claim, SignatureError};
 use super::{Front, imds, sts};
@@ -15,7 +15,7 @@ use crate::faults::Effect;
 use crate::identities::Signatures;
 use crate::journal::Entry;
 use crate::world::errors::ErrorName;
-use crate::world::scope::{Requester, Scope};
+use crate::world::scope::{Requester, Scope, Service};
 
 /// What the journal wants to know about a call.
 struct Subject {
@@ -31,7 +31,7 @@ impl Front {
         let json = inquiry.header("accept").is_some_and(|accepts| accepts.contains("json"));
         // A web identity's caller has nothing to sign with.
         let needs_no_signature = form.action() == "AssumeRoleWithWebIdentity";
-        let identified = match self.identify(inquiry, "sts") {
+        let identified = match self.identify(inquiry, "sts", Service::Efs) {
             Err(_) if needs_no_signature => Ok(Requester::root(self.world.home().clone())),
             identified => identified,
         };
@@ -77,19 +77,23 @@ impl Front {
         let requester = Requester { principal: "anonymous".to_owned(), ..Requester::root(self.world.home().clone()) };
         let subject = Subject { service, operation, requester, arguments: json!({}) };
         let strike = self.strike(&subject).await?;
-        let reply = strike.as_ref().and_then(|(_, effect)| struck_down(effect)).unwrap_or_else(reply);
+        let struck = strike.as_ref().and_then(|(_, effect)| injected(effect));
+        let reply = match struck {
+            Some((status, name, message)) => Reply::error(status, &name, &message, None),
+            None => reply(),
+        };
         self.finish(inquiry, subject, reply, strike)
     }
 
     /// Who calls. With checked signatures, only those who can prove it.
-    fn identify(&self, inquiry: &Inquiry, service: &str) -> Result<Requester, SignatureError> {
+    fn identify(&self, inquiry: &Inquiry, signed_for: &str, service: Service) -> Result<Requester, SignatureError> {
         let request = inquiry.signed();
         let home = self.world.home();
         let claim = Claim::read(&request);
         if self.identities.signatures == Signatures::Checked {
             let claim = claim.ok_or(SignatureError::Missing)??;
-            let credential = claim.verify(&request, service, &self.identities, self.world.now())?;
-            let scope = Scope::new(credential.account, claim.region);
+            let credential = claim.verify(&request, signed_for, &self.identities, self.world.now())?;
+            let scope = Scope::new(credential.account, claim.region).of(service);
             let access_key_id = Some(credential.access_key_id);
             return Ok(Requester { scope, principal: credential.principal, access_key_id });
         }
@@ -97,24 +101,25 @@ impl Front {
             Some(Ok(claim)) => {
                 let (account, principal) = self.identities.principal(&claim.access_key_id);
                 let region = if claim.region.is_empty() { home.region.clone() } else { claim.region };
-                Requester { scope: Scope::new(account, region), principal, access_key_id: Some(claim.access_key_id) }
+                let scope = Scope::new(account, region).of(service);
+                Requester { scope, principal, access_key_id: Some(claim.access_key_id) }
             }
-            _ => Requester::root(home.clone()),
+            _ => Requester::root(home.clone().of(service)),
         })
     }
 
-    /// A call of the EFS API.
-    pub(super) async fn efs(
+    /// A call of one of the JSON APIs.
+    pub(super) async fn call<O: Operation>(
         &self,
         inquiry: &Inquiry,
-        operation: Operation,
+        operation: O,
         labels: Vec<Label>,
     ) -> Result<Response, Abort> {
-        let requester = match self.identify(inquiry, "elasticfilesystem") {
+        let requester = match self.identify(inquiry, O::SERVICE.signing_name(), O::SERVICE) {
             Ok(requester) => requester,
             Err(error) => {
                 let subject = Subject {
-                    service: "efs",
+                    service: O::SERVICE.name(),
                     operation: operation.name().to_owned(),
                     requester: Requester {
                         principal: "anonymous".to_owned(),
@@ -122,19 +127,19 @@ impl Front {
                     },
                     arguments: json!({}),
                 };
-                let reply = Reply::error(403, refusal_name(&error), &error.to_string(), None);
+                let reply = O::front_error(403, refusal_name(&error), &error.to_string());
                 return self.finish(inquiry, subject, reply, None);
             }
         };
-        let gathered = efs::gather(operation, labels, inquiry.query(), &inquiry.body);
+        let gathered = operations::gather(operation, labels, inquiry.query(), &inquiry.body);
         let subject = Subject {
-            service: "efs",
+            service: O::SERVICE.name(),
             operation: operation.name().to_owned(),
             requester: requester.clone(),
             arguments: gathered.as_ref().map_or_else(|_| json!({}), |call| Value::Object(call.input.clone())),
         };
         let strike = self.strike(&subject).await?;
-        if let Some(reply) = strike.as_ref().and_then(|(_, effect)| struck_down(effect)) {
+        if let Some(reply) = strike.as_ref().and_then(|(_, effect)| struck_down::<O>(effect)) {
             return self.finish(inquiry, subject, reply, strike);
         }
         if let Ok(call) = &gathered
@@ -143,25 +148,35 @@ impl Front {
             return self.finish(inquiry, subject, denied, strike);
         }
         let counted = self.world.count_call(&requester.scope, operation.name());
-        let performed = counted.and(gathered).and_then(|call| efs::perform(&self.world, &requester, call));
+        let performed = counted.and(gathered).and_then(|call| operations::perform(&self.world, &requester, call));
         let reply = match performed {
             Ok(answer) => Reply::json(answer.status, answer.body),
-            Err(error) => Reply::from(&error),
+            Err(error) => O::refusal(&error),
         };
         self.finish(inquiry, subject, reply, strike)
     }
 
-    /// Asks the caller's own policy, if it has one.
-    fn authorize(&self, requester: &Requester, operation: Operation, input: &Map<String, Value>) -> Result<(), Reply> {
+    /// Asks the caller's own policy, if it has one. Who makes something with tags must also be allowed to tag it, as S3 Files asks for.
+    fn authorize<O: Operation>(
+        &self,
+        requester: &Requester,
+        operation: O,
+        input: &Map<String, Value>,
+    ) -> Result<(), Reply> {
         let Some(policy) = self.identities.policy(&requester.principal) else { return Ok(()) };
-        let subject = self.world.subject(requester, input);
-        let action = format!("elasticfilesystem:{}", operation.name());
-        if policy.allows(&action, &subject.resource, &|key| subject.facts(key)) {
-            return Ok(());
+        let subject = self.world.subject(requester, operation.name(), input);
+        let tags_too = O::SERVICE == Service::S3Files && subject.makes_tags();
+        let tagging = tags_too.then_some("TagResource");
+        for name in std::iter::once(operation.name()).chain(tagging) {
+            let action = format!("{}:{name}", O::SERVICE.signing_name());
+            if !policy.allows(&action, &subject.resource, &|key| subject.facts(key)) {
+                let principal = &requester.principal;
+                let text =
+                    format!("User: {principal} is not authorized to perform: {action} on the specified resource");
+                return Err(O::front_error(403, "AccessDeniedException", &text));
+            }
         }
-        let text =
-            format!("User: {} is not authorized to perform: {action} on the specified resource", requester.principal);
-        Err(Reply::error(403, "AccessDeniedException", &text, None))
+        Ok(())
     }
 
     /// Asks the fault rules about a call, and lets those act that act before the work.
@@ -234,9 +249,9 @@ fn injected(effect: &Effect) -> Option<(u16, String, String)> {
     }
 }
 
-/// The same as an error of a JSON service.
-fn struck_down(effect: &Effect) -> Option<Reply> {
-    injected(effect).map(|(status, name, message)| Reply::error(status, &name, &message, None))
+/// The same as an error of a JSON API.
+fn struck_down<O: Operation>(effect: &Effect) -> Option<Reply> {
+    injected(effect).map(|(status, name, message)| O::front_error(status, &name, &message))
 }
 
 /// The name that AWS's JSON services give a refused signature.

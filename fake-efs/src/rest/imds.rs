@@ -120,7 +120,7 @@ impl Metadata {
 
     fn document(&self, path: &str, identities: &Identities, now: Timestamp) -> Option<Reply> {
         let Machine { instance_id, instance_type, zone, zone_id, private_ip, role, .. } = &self.machine;
-        let Scope { account, region } = &self.home;
+        let Scope { account, region, .. } = &self.home;
         if path == "/latest/dynamic/instance-identity/document" {
             let document = json!({
                 "accountId": account,
@@ -215,7 +215,7 @@ impl Metadata {
     }
 
     fn credential(&self, identities: &Identities, session: &str, now: Timestamp) -> Credential {
-        let Scope { account, region } = &self.home;
+        let Scope { account, region, .. } = &self.home;
         let partition = scope::partition(region);
         let principal = format!("arn:{partition}:sts::{account}:assumed-role/{}/{session}", self.machine.role);
         identities.new_session(account, &principal, now, CREDENTIAL_LIFETIME)

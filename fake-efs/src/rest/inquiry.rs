@@ -96,3 +96,9 @@ impl Inquiry {
         }
     }
 }
+
+/// No operation has this method and path. The body is read nevertheless, so that the connection can be used again.
+pub(super) async fn unknown(inquiry: Inquiry) -> Response {
+    let reply = Reply::error(404, "UnknownOperationException", "No operation has this method and path.", None);
+    reply.into_response_to(&inquiry.id)
+}

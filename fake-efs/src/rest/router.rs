@@ -1,4 +1,4 @@
-//! Which path is whose: the EFS API, STS and the console, the metadata services, and the fake's own API.
+//! Which path is whose: the APIs of EFS and S3 Files, STS and the console, the metadata services, and the fake's own API.
 
 use std::sync::Arc;
 
@@ -11,14 +11,15 @@ use http::header::{DATE, HOST, ORIGIN};
 use http::{HeaderMap, HeaderValue, Method};
 use tower_http::trace::TraceLayer;
 
-use super::inquiry::Inquiry;
+use super::inquiry::{Inquiry, unknown};
 use super::reply::{Abort, Reply};
-use super::{Front, admin, efs, sts};
+use super::{Front, admin, efs, operations, s3files, sts};
 
 /// All routes. Paths are matched as they came, before anything is decoded. Requests show up in the log at level debug.
 pub(super) fn new(front: Arc<Front>) -> Router {
     Router::new()
-        .merge(efs::routes())
+        .merge(operations::routes::<efs::Operation>())
+        .merge(operations::routes::<s3files::Operation>())
         .nest("/_fake", admin::routes())
         .route("/", any(root))
         .route("/latest/", any(imds))
@@ -83,10 +84,4 @@ async fn imds(State(front): State<Arc<Front>>, inquiry: Inquiry) -> Result<Respo
 
 async fn pod_identity(State(front): State<Arc<Front>>, inquiry: Inquiry) -> Result<Response, Abort> {
     front.pod_identity(&inquiry).await
-}
-
-/// No operation has this method and path. The body is read nevertheless, so that the connection can be used again.
-pub(super) async fn unknown(inquiry: Inquiry) -> Response {
-    let reply = Reply::error(404, "UnknownOperationException", "No operation has this method and path.", None);
-    reply.into_response_to(&inquiry.id)
 }

@@ -27,6 +27,17 @@ const SUFFIXES: [&str; 7] = [
     "amazonaws.eu",
 ];
 
+/// The same for S3 Files.
+const S3_FILES_SUFFIXES: [&str; 7] = [
+    "on.aws",
+    "on.amazonwebservices.com.cn",
+    "c2s.ic.gov",
+    "sc2s.sgov.gov",
+    "csp.hci.ic.gov",
+    "cloud.adc-e.uk",
+    "amazonaws.eu",
+];
+
 /// The authority or a certificate could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
@@ -135,8 +146,11 @@ impl Authority {
 
 /// Names of all file systems of these regions, and of this machine.
 fn server_names(regions: &[&str]) -> Vec<String> {
-    let wildcard = |region: &&str| SUFFIXES.map(|suffix| format!("*.efs.{region}.{suffix}"));
-    let mut names: Vec<String> = regions.iter().flat_map(wildcard).collect();
+    let wildcards = |region: &&str| {
+        let of_efs = SUFFIXES.map(|suffix| format!("*.efs.{region}.{suffix}"));
+        of_efs.into_iter().chain(S3_FILES_SUFFIXES.map(|suffix| format!("*.s3files.{region}.{suffix}")))
+    };
+    let mut names: Vec<String> = regions.iter().flat_map(wildcards).collect();
     names.extend(["localhost".to_owned(), "127.0.0.1".to_owned()]);
     names
 }

@@ -90,20 +90,20 @@ fn client_info(value: &[u8]) -> Result<(String, String), CertificateError> {
     Ok((source.string().trim_start().to_owned(), version.string().trim_start().to_owned()))
 }
 
-/// Whether the certificate's IAM claim was signed with this secret key for this region, over the certificate's own public
-/// key. Age and session token are for the caller to judge.
-pub fn verify_signature(claims: &CertificateClaims, secret_key: &str, region: &str) -> bool {
+/// Whether the certificate's IAM claim was signed with this secret key for this region and service, over the certificate's own
+/// public key. Age and session token are for the caller to judge.
+pub fn verify_signature(claims: &CertificateClaims, secret_key: &str, region: &str, service: &str) -> bool {
     let Some(iam) = &claims.iam else { return false };
-    let expected = signature(claims, iam, secret_key, region);
+    let expected = signature(claims, iam, secret_key, region, service);
     // Constant time in the only thing that depends on the secret.
     let differences = expected.bytes().zip(iam.signature.bytes()).fold(0, |all, (a, b)| all | (a ^ b));
     expected.len() == iam.signature.len() && differences == 0
 }
 
-fn signature(claims: &CertificateClaims, iam: &IamClaim, secret_key: &str, region: &str) -> String {
+fn signature(claims: &CertificateClaims, iam: &IamClaim, secret_key: &str, region: &str, service: &str) -> String {
     let time = iam.signed_at.strftime("%Y%m%dT%H%M%SZ").to_string();
     let date = &time[..8];
-    let scope = format!("{date}/{region}/elasticfilesystem/aws4_request");
+    let scope = format!("{date}/{region}/{service}/aws4_request");
     let mut query = format!(
         "Action=Connect&PublicKeyHash={}&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={}&X-Amz-Date={time}\
          &X-Amz-Expires=86400",
@@ -120,7 +120,7 @@ fn signature(claims: &CertificateClaims, iam: &IamClaim, secret_key: &str, regio
         ["GET", "/", &query, &format!("host:{}", claims.file_system_id), "host", &hex::encode(Sha256::digest(b""))]
             .join("\n");
     let to_sign = ["AWS4-HMAC-SHA256", &time, &scope, &hex::encode(Sha256::digest(canonical.as_bytes()))].join("\n");
-    let parts = [date, region, "elasticfilesystem", "aws4_request", &to_sign];
+    let parts = [date, region, service, "aws4_request", &to_sign];
     let first = format!("AWS4{secret_key}").into_bytes();
     hex::encode(parts.iter().fold(first, |key, part| hmac(&key, part.as_bytes()).to_vec()))
 }
@@ -157,6 +157,7 @@ mod tests {
 
     use super::*;
 
+    const EFS: &str = "elasticfilesystem";
     const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
 
     /// The vectors of the recipe; they were made with AWS's own code.
@@ -181,18 +182,19 @@ mod tests {
         let token =
             vector(Some("AQoDYXdz+EJr1K/abc=="), "6d16d5cab099d6c8508f1e940670103f8769ca17e4b49a4828d4f78d2b9999c9");
         for claims in [&plain, &token] {
-            assert!(verify_signature(claims, SECRET, "us-east-1"));
-            assert!(!verify_signature(claims, SECRET, "us-east-2"));
-            assert!(!verify_signature(claims, "other", "us-east-1"));
+            assert!(verify_signature(claims, SECRET, "us-east-1", EFS));
+            assert!(!verify_signature(claims, SECRET, "us-east-2", EFS));
+            assert!(!verify_signature(claims, SECRET, "us-east-1", "s3files"));
+            assert!(!verify_signature(claims, "other", "us-east-1", EFS));
             let other = CertificateClaims { file_system_id: "fs-deadbeee".into(), ..(*claims).clone() };
-            assert!(!verify_signature(&other, SECRET, "us-east-1"));
+            assert!(!verify_signature(&other, SECRET, "us-east-1", EFS));
             let other = CertificateClaims { public_key_hash: "00".repeat(20), ..(*claims).clone() };
-            assert!(!verify_signature(&other, SECRET, "us-east-1"));
+            assert!(!verify_signature(&other, SECRET, "us-east-1", EFS));
         }
         let mut cut = plain.clone();
         cut.iam.as_mut().unwrap().signature.truncate(10);
-        assert!(!verify_signature(&cut, SECRET, "us-east-1"));
-        assert!(!verify_signature(&CertificateClaims { iam: None, ..plain }, SECRET, "us-east-1"));
+        assert!(!verify_signature(&cut, SECRET, "us-east-1", EFS));
+        assert!(!verify_signature(&CertificateClaims { iam: None, ..plain }, SECRET, "us-east-1", EFS));
     }
 
     fn certificate(key: &impl SigningKey, extensions: &[(u64, Vec<u8>)]) -> Vec<u8> {

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::errors::{EfsError, ErrorName, Result};
-use super::ids::AccessPointId;
+use super::ids::{self, AccessPointId};
 use super::lifecycle::Timer;
 use super::model::{AccessPoint, LifeCycleState, PosixUser, RootDirectory, Tag};
 use super::paging::{MOST_ROWS, Page, PageRequest};
-use super::scope::Requester;
+use super::scope::{Requester, Service};
 use super::{Entity, State, World, tags};
 
 /// Input of CreateAccessPoint.
@@ -44,9 +44,12 @@ pub struct DescribeAccessPoints {
 }
 
 impl World {
-    /// CreateAccessPoint.
+    /// CreateAccessPoint. A token that is taken is refused by EFS; S3 Files answers the same request with what it made before.
     pub fn create_access_point(&self, requester: &Requester, input: CreateAccessPoint) -> Result<AccessPoint> {
-        self.seed_access_point(requester, input, None)
+        match (requester.scope.service, self.seed_access_point(requester, input.clone(), None)) {
+            (Service::S3Files, Err(error)) => self.step(|state, _| state.made_before(&error, &input).ok_or(error)),
+            (_, made) => made,
+        }
     }
 
     /// Makes an access point with a given id, for the seed.
@@ -134,6 +137,22 @@ impl World {
             state.schedule(now, state.delays.access_point_delete, Timer::AccessPointGone(id));
             Ok(())
         })
+    }
+}
+
+impl State {
+    /// The access point that a refused request has made before, if it is that which was asked for.
+    fn made_before(&self, refusal: &EfsError, input: &CreateAccessPoint) -> Option<AccessPoint> {
+        let (_, id) = refusal.existing.as_ref().filter(|_| !self.limits.repeats_conflict)?;
+        let point = self.access_points.get(&AccessPointId::parse(id)?)?;
+        let asked_for = AccessPoint {
+            posix_user: input.posix_user.clone(),
+            root_directory: input.root_directory.clone().unwrap_or_default(),
+            tags: input.tags.clone(),
+            ..(**point).clone()
+        };
+        let same_system = ids::bare(&input.file_system_id, &point.scope) == Some(point.file_system.as_str());
+        (same_system && asked_for == **point).then_some(asked_for)
     }
 }
 

@@ -7,7 +7,17 @@ use super::scope::Requester;
 use super::{State, World};
 
 /// Members of inputs that name a resource, the more particular ones first.
-const NAMES: [&str; 5] = ["AccessPointId", "MountTargetId", "ResourceId", "FileSystemId", "SourceFileSystemId"];
+const NAMES: [&str; 9] = [
+    "AccessPointId",
+    "MountTargetId",
+    "ResourceId",
+    "FileSystemId",
+    "SourceFileSystemId",
+    "accessPointId",
+    "mountTargetId",
+    "resourceId",
+    "fileSystemId",
+];
 
 /// A call as policies see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,9 +29,16 @@ pub(crate) struct Subject {
     /// Keys of tags that the request removes.
     removed: Vec<String>,
     principal: String,
+    /// The operation that makes something with tags.
+    creates: Option<&'static str>,
 }
 
 impl Subject {
+    /// Whether something is made that has tags from the beginning.
+    pub(crate) fn makes_tags(&self) -> bool {
+        self.creates.is_some()
+    }
+
     /// What a condition's key stands for. Only the keys of the request's tags can be several.
     pub(crate) fn facts(&self, key: &str) -> Vec<String> {
         if key == "aws:tagkeys" {
@@ -43,6 +60,7 @@ impl Subject {
             return tag(&self.request_tags, key);
         }
         match key {
+            "s3files:createaction" => self.creates.map(str::to_owned),
             "aws:principalarn" => Some(self.principal.clone()),
             "aws:principalaccount" => self.principal.split(':').nth(4).map(str::to_owned),
             _ => None,
@@ -54,27 +72,34 @@ impl State {
     /// ARN and tags of a resource that the caller may see. A mount target counts as its file system.
     fn resource(&self, requester: &Requester, text: &str) -> Option<(String, Vec<Tag>)> {
         if let Ok(point) = self.access_point(requester, text) {
-            return Some((point.scope.arn("access-point", point.id.as_str()), point.tags.clone()));
+            return Some((point.arn(), point.tags.clone()));
         }
         let target = self.mount_target(requester, text).ok();
         let text = target.map_or(text, |target| target.file_system.as_str());
         let fs = self.file_system(requester, text).ok()?;
-        Some((fs.scope.arn("file-system", fs.id.as_str()), fs.tags.clone()))
+        Some((fs.arn(), fs.tags.clone()))
     }
 }
 
 impl World {
     /// What a call with such an input is about.
-    pub(crate) fn subject(&self, requester: &Requester, input: &Map<String, Value>) -> Subject {
+    pub(crate) fn subject(
+        &self,
+        requester: &Requester,
+        operation: &'static str,
+        input: &Map<String, Value>,
+    ) -> Subject {
         let named = NAMES.iter().find_map(|name| input.get(*name)?.as_str());
         let found = named.and_then(|text| self.step(|state, _| state.resource(requester, text)));
         let (resource, resource_tags) = found.unwrap_or_else(|| ("*".to_owned(), Vec::new()));
-        let tags = input.get("Tags").cloned().unwrap_or_default();
-        let removed = input.get("TagKeys").cloned().unwrap_or_default();
+        let member = |names: [&str; 2]| names.iter().find_map(|name| input.get(*name)).cloned().unwrap_or_default();
+        let request_tags: Vec<Tag> = serde_json::from_value(member(["Tags", "tags"])).unwrap_or_default();
+        let removed = member(["TagKeys", "tagKeys"]);
         Subject {
             resource,
             resource_tags,
-            request_tags: serde_json::from_value(tags).unwrap_or_default(),
+            creates: Some(operation).filter(|name| name.starts_with("Create") && !request_tags.is_empty()),
+            request_tags,
             removed: serde_json::from_value(removed).unwrap_or_default(),
             principal: requester.principal.clone(),
         }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::ids::{AccessPointId, FileSystemId};
 use super::model::{FileSystem, LifeCycleState, MountTarget, Protection};
-use super::policy::{Grants, Policy, Question};
+use super::policy::{Grants, IdentityPolicy, Policy, Question, joint_grants};
+use super::scope::Service;
 use super::{State, World};
 use crate::admission::{Admission, CreationInfo, PosixUser, Refusal, Rights};
 
@@ -19,6 +20,8 @@ pub(crate) struct Visitor<'a> {
     pub(crate) named: Option<(&'a str, Option<&'a str>)>,
     /// ARN of its principal, if it has one.
     pub(crate) principal: Option<&'a str>,
+    /// The principal's own policy, if it has one.
+    pub(crate) policy: Option<Arc<IdentityPolicy>>,
 }
 
 impl World {
@@ -43,7 +46,10 @@ impl World {
                 }
                 _ => (None, None),
             };
-            let arn = point.map(|point| point.scope.arn("access-point", point.id.as_str()));
+            let arn = point.map(|point| point.arn());
+            if fs.scope.service == Service::S3Files && visitor.principal.is_none() {
+                return Err(Refusal::Unsigned(fs.id.to_string()));
+            }
             let grants = grants(fs, visitor, arn.as_deref());
             let principal = visitor.principal.unwrap_or("anonymous").to_owned();
             if !grants.mount {
@@ -59,6 +65,7 @@ impl World {
             };
             let root = point.map(|point| &point.root_directory);
             Ok(Admission {
+                dialect: fs.scope.service.into(),
                 file_system_id: fs.id.to_string(),
                 access_point_id: id,
                 principal,
@@ -95,7 +102,8 @@ impl State {
             }
             (None, Some(owner)) => owner.file_system.clone(),
             (None, None) => {
-                let mut all = self.file_systems.values().filter(|fs| available(fs));
+                let of_efs = |fs: &FileSystem| fs.scope.service == Service::Efs;
+                let mut all = self.file_systems.values().filter(|fs| available(fs) && of_efs(fs));
                 match (all.next(), all.next()) {
                     (Some(fs), None) => fs.id.clone(),
                     (Some(_), Some(_)) => return Err(Refusal::Ambiguous(visitor.local)),
@@ -124,17 +132,24 @@ impl State {
     }
 }
 
-/// What the file system's policy allows.
+/// What the file system's policy allows; where the service asks for it, what the principal's own does.
 fn grants(fs: &FileSystem, visitor: &Visitor<'_>, access_point: Option<&str>) -> Grants {
-    let Some(text) = &fs.policy else { return Grants::ALL };
-    let arn = fs.scope.arn("file-system", fs.id.as_str());
+    let arn = fs.arn();
+    let service = fs.scope.service;
     let question = Question {
+        service,
         principal: visitor.principal,
         file_system: &arn,
         access_point,
         secure: visitor.named.is_some(),
         source: Some(visitor.remote.ip()),
     };
+    const NOTHING: Grants = Grants { mount: false, write: false, root: false };
     // It was understood when it was put; a policy that no longer is grants nothing.
-    Policy::parse(text).map_or(Grants { mount: false, write: false, root: false }, |policy| policy.grants(&question))
+    let Ok(policy) = fs.policy.as_deref().map(|text| Policy::parse(text, service)).transpose() else { return NOTHING };
+    match (service, &policy) {
+        (Service::Efs, None) => Grants::ALL,
+        (Service::Efs, Some(policy)) => policy.grants(&question),
+        (Service::S3Files, policy) => joint_grants(visitor.policy.as_deref(), policy.as_ref(), &question),
+    }
 }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::errors::{EfsError, ErrorName, Result};
 use super::ids::{self, FileSystemId};
 use super::lifecycle::Timer;
-use super::model::{BackupStatus, FileSystem, LifeCycleState, PerformanceMode, Protection, Tag, ThroughputMode};
+use super::model::{BackupStatus, FileSystem, Kind, LifeCycleState, PerformanceMode, Protection, Tag, ThroughputMode};
 use super::paging::{DEFAULT_ROWS, Page, PageRequest};
 use super::scope::{Requester, Scope};
 use super::{Entity, State, World, tags};
@@ -118,7 +118,7 @@ fn check_capacity(mibps: Option<f64>, except: Option<&FileSystemId>, state: &Sta
 }
 
 /// The ARN under which a key shows. Any key is accepted: there is no KMS here.
-fn key_arn(scope: &Scope, key: Option<&str>) -> String {
+pub(super) fn key_arn(scope: &Scope, key: Option<&str>) -> String {
     const DEFAULT_KEY: &str = "0fa4e0ef-5000-4000-8000-000000000001";
     let key = key.unwrap_or(DEFAULT_KEY);
     if key.starts_with("arn:") {
@@ -204,6 +204,7 @@ impl World {
         let backup = input.backup.unwrap_or_else(|| zone.is_some());
         let id = id.unwrap_or_else(|| state.ids.file_system());
         let row = FileSystem {
+            kind: Kind::Efs,
             id: id.clone(),
             scope: scope.clone(),
             seq: state.file_systems.next_seq(),

@@ -6,7 +6,7 @@ use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 use serde::{Deserialize, Serialize};
 
-use super::scope::Scope;
+use super::scope::{Scope, Service};
 
 /// Declares an identifier type with a fixed prefix followed by 8 to 40 lowercase hex digits.
 macro_rules! identifier {
@@ -77,9 +77,10 @@ pub(crate) fn is_id(text: &str, prefix: &str) -> bool {
         .is_some_and(|hex| (8..=40).contains(&hex.len()) && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
 }
 
-/// What an ARN of this service names.
+/// What an ARN of a file system or of something that belongs to one names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Arn<'a> {
+    pub(crate) service: Service,
     pub(crate) region: &'a str,
     pub(crate) account: &'a str,
     /// `file-system/fs-…`, `access-point/fsap-…` or `mount-target/fsmt-…`, split at the slash.
@@ -88,26 +89,45 @@ pub(crate) struct Arn<'a> {
 }
 
 impl<'a> Arn<'a> {
-    /// Parses `arn:aws…:elasticfilesystem:REGION:ACCOUNT:KIND/ID`.
+    /// Parses `arn:aws…:SERVICE:REGION:ACCOUNT:KIND/ID`. S3 Files names an access point's file system, too:
+    /// `file-system/fs-…/access-point/fsap-…`.
     pub(crate) fn parse(text: &'a str) -> Option<Self> {
         let mut parts = text.splitn(6, ':');
         let (arn, partition, service) = (parts.next()?, parts.next()?, parts.next()?);
-        if arn != "arn" || !partition.starts_with("aws") || service != "elasticfilesystem" {
+        let service = [Service::Efs, Service::S3Files].into_iter().find(|known| known.signing_name() == service)?;
+        if arn != "arn" || !partition.starts_with("aws") {
             return None;
         }
         let (region, account) = (parts.next()?, parts.next()?);
-        let (kind, id) = parts.next()?.split_once('/')?;
-        Some(Self { region, account, kind, id })
+        let resource = parts.next()?;
+        let resource = match service {
+            Service::Efs => resource,
+            Service::S3Files => within_file_system(resource)?,
+        };
+        let (kind, id) = resource.split_once('/')?;
+        Some(Self { service, region, account, kind, id })
     }
 }
 
-/// Takes the bare id out of an id or an ARN. An ARN of another account or region names nothing here: `None`.
+/// What the last part of an ARN of S3 Files names, its file system left out where it is something within one.
+fn within_file_system(resource: &str) -> Option<&str> {
+    let (kind, id) = resource.split_once('/')?;
+    match id.split_once('/') {
+        None => Some(resource),
+        Some((file_system, inner)) => {
+            (kind == "file-system" && is_id(file_system, FileSystemId::PREFIX)).then_some(inner)
+        }
+    }
+}
+
+/// Takes the bare id out of an id or an ARN. An ARN of another service, account or region names nothing here: `None`.
 pub(crate) fn bare<'a>(text: &'a str, scope: &Scope) -> Option<&'a str> {
     if !text.starts_with("arn:") {
         return Some(text);
     }
     let arn = Arn::parse(text)?;
-    (arn.region == scope.region && arn.account == scope.account).then_some(arn.id)
+    let same = arn.service == scope.service && arn.region == scope.region && arn.account == scope.account;
+    same.then_some(arn.id)
 }
 
 /// Source of new ids. Seeded, so that a run can be repeated.
@@ -130,6 +150,11 @@ impl IdSource {
 
     pub(crate) fn file_system(&mut self) -> FileSystemId {
         FileSystemId(format!("fs-0{}", self.hex(16)))
+    }
+
+    /// A token for a request that has none.
+    pub(crate) fn token(&mut self) -> String {
+        self.hex(32)
     }
 
     pub(crate) fn access_point(&mut self) -> AccessPointId {
@@ -165,6 +190,11 @@ mod tests {
         assert_eq!(bare(arn, &scope), Some("fs-01234567"));
         assert_eq!(bare(arn, &Scope::new("123456789012", "eu-west-1")), None);
         assert_eq!(bare("fs-01234567", &scope), Some("fs-01234567"));
+        let of_s3 = scope.clone().of(Service::S3Files);
+        assert_eq!(bare(arn, &of_s3), None);
+        let point = "arn:aws:s3files:us-east-1:123456789012:file-system/fs-01234567/access-point/fsap-01234567";
+        assert_eq!(bare(point, &of_s3), Some("fsap-01234567"));
+        assert_eq!(bare(point, &scope), None);
     }
 
     #[test]

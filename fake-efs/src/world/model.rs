@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::{AccessPointId, FileSystemId, MountTargetId};
 use super::network::Zone;
-use super::scope::Scope;
+use super::scope::{Scope, Service};
 
 /// Where a resource is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +23,8 @@ pub enum LifeCycleState {
     Deleting,
     /// Broken; only a fault brings a resource here.
     Error,
+    /// Something that the service needs is gone or forbidden to it, such as a file system's bucket. S3 Files only.
+    Misconfigured,
 }
 
 /// A file system's trade between latency and parallelism.
@@ -79,8 +81,10 @@ pub enum BackupStatus {
 #[serde(rename_all = "PascalCase")]
 pub struct Tag {
     /// 1 to 128 characters.
+    #[serde(alias = "key")]
     pub key: String,
     /// Up to 256 characters.
+    #[serde(alias = "value")]
     pub value: String,
 }
 
@@ -98,9 +102,99 @@ pub struct LifecyclePolicy {
     pub transition_to_archive: Option<String>,
 }
 
+/// What kind of file system one is, with what only this kind has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Of EFS.
+    #[default]
+    Efs,
+    /// Of S3 Files: a bucket, or a part of one.
+    S3Files(Bond),
+}
+
+/// What ties a file system of S3 Files to its bucket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bond {
+    /// ARN of the bucket.
+    pub bucket: String,
+    /// Only keys below it; none for the whole bucket.
+    pub prefix: Option<String>,
+    /// The role as which the service uses the bucket.
+    pub role_arn: String,
+    /// Why the file system is in its state, if that is anything but good.
+    pub status_message: Option<String>,
+    /// What is imported when, and when it goes.
+    pub synchronization: Synchronization,
+}
+
+/// A synchronization configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Synchronization {
+    /// Counts the changes.
+    pub latest_version_number: i64,
+    /// 1 to 10.
+    pub import_data_rules: Vec<ImportDataRule>,
+    /// Exactly one.
+    pub expiration_data_rules: Vec<ExpirationDataRule>,
+}
+
+/// Which data comes into the file system, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImportDataRule {
+    /// Keys that begin so; empty for all.
+    pub prefix: String,
+    /// What starts the import.
+    pub trigger: ImportTrigger,
+    /// Only objects with fewer bytes.
+    pub size_less_than: i64,
+}
+
+/// What starts an import.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ImportTrigger {
+    /// The first look into a directory.
+    OnDirectoryFirstAccess,
+    /// The first look at a file.
+    OnFileAccess,
+}
+
+/// When data that nobody uses leaves the file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExpirationDataRule {
+    /// 1 to 365.
+    pub days_after_last_access: u16,
+}
+
+/// Objects smaller than this are imported with their directory unless configured otherwise.
+const IMPORTED_AT_ONCE: i64 = 128 << 10;
+/// Days that unused data stays unless configured otherwise.
+const KEPT_FOR: u16 = 30;
+
+impl Default for Synchronization {
+    fn default() -> Self {
+        Self {
+            latest_version_number: 1,
+            import_data_rules: vec![ImportDataRule {
+                prefix: String::new(),
+                trigger: ImportTrigger::OnDirectoryFirstAccess,
+                size_less_than: IMPORTED_AT_ONCE,
+            }],
+            expiration_data_rules: vec![ExpirationDataRule { days_after_last_access: KEPT_FOR }],
+        }
+    }
+}
+
 /// A file system.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FileSystem {
+    /// Whose it is. Its scope names the same service.
+    #[serde(default)]
+    pub kind: Kind,
     /// Its id.
     pub id: FileSystemId,
     /// Owner and region.
@@ -210,6 +304,25 @@ pub struct AccessPoint {
     pub root_directory: RootDirectory,
     /// At most 50.
     pub tags: Vec<Tag>,
+}
+
+impl FileSystem {
+    /// Its ARN.
+    pub fn arn(&self) -> String {
+        self.scope.arn("file-system", self.id.as_str())
+    }
+}
+
+impl AccessPoint {
+    /// Its ARN. That of S3 Files names the file system, too.
+    pub fn arn(&self) -> String {
+        match self.scope.service {
+            Service::Efs => self.scope.arn("access-point", self.id.as_str()),
+            Service::S3Files => {
+                format!("{}/access-point/{}", self.scope.arn("file-system", self.file_system.as_str()), self.id)
+            }
+        }
+    }
 }
 
 /// A mount target.

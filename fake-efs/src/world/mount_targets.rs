@@ -276,6 +276,26 @@ impl World {
         })
     }
 
+    /// GetMountTarget.
+    pub fn get_mount_target(&self, requester: &Requester, text: &str) -> Result<MountTarget> {
+        self.step(|state, _| state.mount_target(requester, text).map(|target| (**target).clone()))
+    }
+
+    /// ListMountTargets: as DescribeMountTargets, but those of all file systems if none is named.
+    pub fn list_mount_targets(
+        &self,
+        requester: &Requester,
+        input: &DescribeMountTargets,
+    ) -> Result<(Vec<Arc<MountTarget>>, Option<String>)> {
+        if input.file_system_id.is_some() || input.access_point_id.is_some() {
+            return self.describe_mount_targets(requester, input);
+        }
+        self.step(|state, _| {
+            let page = Page::new(&input.page, "mount-targets", DEFAULT_ROWS)?;
+            Ok(State::page_of(state.mount_targets.index(&requester.scope), &state.mount_targets, &page))
+        })
+    }
+
     /// DeleteMountTarget. Its connections end at once, its id is gone when the delay has passed.
     pub fn delete_mount_target(&self, requester: &Requester, text: &str) -> Result<()> {
         self.step(|state, now| {

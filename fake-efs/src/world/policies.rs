@@ -92,9 +92,10 @@ impl World {
         self.step(|state, _| {
             let fs = state.available_file_system(requester, &input.file_system_id)?;
             let id = fs.id.clone();
-            let policy = Policy::parse(&input.policy)?;
-            let arn = fs.scope.arn("file-system", id.as_str());
+            let policy = Policy::parse(&input.policy, fs.scope.service)?;
+            let arn = fs.arn();
             let question = Question {
+                service: fs.scope.service,
                 principal: Some(&requester.principal),
                 file_system: &arn,
                 access_point: None,

@@ -10,8 +10,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::errors::{EfsError, ErrorName};
+use super::scope::Service;
 
-/// `elasticfilesystem:ClientMount`, `…ClientWrite` and `…ClientRootAccess`.
+/// `elasticfilesystem:ClientMount`, `…ClientWrite` and `…ClientRootAccess`, or those of S3 Files.
 const CLIENT_ACTIONS: [&str; 3] = ["ClientMount", "ClientWrite", "ClientRootAccess"];
 
 /// A file system's policy that was understood.
@@ -78,6 +79,8 @@ enum Set {
 /// Who asks for what.
 #[derive(Clone, Debug)]
 pub(crate) struct Question<'a> {
+    /// Whose file system it is.
+    pub(crate) service: Service,
     /// ARN of the principal; `None` for anonymous clients.
     pub(crate) principal: Option<&'a str>,
     /// ARN of the file system.
@@ -167,24 +170,29 @@ fn invalid(why: impl Into<String>) -> EfsError {
 }
 
 impl Policy {
-    /// Reads a policy; whatever AWS or this fake does not understand is refused.
-    pub(crate) fn parse(text: &str) -> Result<Self, EfsError> {
-        Document::statements(text)?.into_iter().map(Statement::of_resource).collect::<Result<_, _>>().map(Self)
+    /// Reads a policy of one of the service's file systems; whatever AWS or this fake does not understand is refused.
+    pub(crate) fn parse(text: &str, service: Service) -> Result<Self, EfsError> {
+        let statements = Document::statements(text)?.into_iter();
+        statements.map(|raw| Statement::of_resource(raw, service)).collect::<Result<_, _>>().map(Self)
     }
 
     /// What the policy allows a client. A denial beats every permission.
     pub(crate) fn grants(&self, question: &Question<'_>) -> Grants {
-        let [mount, write, root] = CLIENT_ACTIONS.map(|action| {
-            let action = format!("elasticfilesystem:{action}");
-            let verdict = |allow| self.0.iter().any(|s| s.allow == allow && s.answers(&action, question));
-            verdict(true) && !verdict(false)
-        });
-        Grants { mount, write, root }
+        self.verdicts(question).grants()
+    }
+
+    /// What the policy says about each of a client's actions.
+    fn verdicts(&self, question: &Question<'_>) -> Verdicts {
+        Verdicts(CLIENT_ACTIONS.map(|action| {
+            let action = format!("{}:{action}", question.service.signing_name());
+            Verdict::of(&self.0, |statement| statement.answers(&action, question))
+        }))
     }
 
     /// Whether the policy forbids a principal to replace it.
     pub(crate) fn locks_out(&self, question: &Question<'_>) -> bool {
-        self.0.iter().any(|s| !s.allow && s.answers("elasticfilesystem:PutFileSystemPolicy", question))
+        let action = format!("{}:PutFileSystemPolicy", question.service.signing_name());
+        self.0.iter().any(|s| !s.allow && s.answers(&action, question))
     }
 }
 
@@ -196,8 +204,62 @@ impl IdentityPolicy {
 
     /// Whether an action on a resource, by its ARN, is allowed. A denial beats every permission.
     pub(crate) fn allows(&self, action: &str, resource: &str, facts: Facts<'_>) -> bool {
-        let verdict = |allow| self.0.iter().any(|s| s.allow == allow && s.applies(action, resource, facts));
-        verdict(true) && !verdict(false)
+        Verdict::of(&self.0, |statement| statement.applies(action, resource, facts)) == Verdict::Allowed
+    }
+
+    /// What the policy says about each of a client's actions.
+    fn verdicts(&self, question: &Question<'_>) -> Verdicts {
+        Verdicts(CLIENT_ACTIONS.map(|action| {
+            let action = format!("{}:{action}", question.service.signing_name());
+            let facts = |key: &str| question.fact(key).into_iter().collect();
+            Verdict::of(&self.0, |statement| statement.applies(&action, question.file_system, &facts))
+        }))
+    }
+}
+
+/// What a client of S3 Files may do: what either the principal's policy or the file system's allows and neither denies. Principals
+/// without a policy may do everything.
+pub(crate) fn joint_grants(
+    identity: Option<&IdentityPolicy>,
+    resource: Option<&Policy>,
+    question: &Question<'_>,
+) -> Grants {
+    let own = identity.map_or(Verdicts::ALL, |policy| policy.verdicts(question));
+    let other = resource.map_or(Verdicts::NONE, |policy| policy.verdicts(question));
+    own.with(other).grants()
+}
+
+/// What a policy says about an action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Verdict {
+    Silent,
+    Allowed,
+    /// The greatest: it beats every permission.
+    Denied,
+}
+
+impl Verdict {
+    fn of(statements: &[Statement], speaks: impl Fn(&Statement) -> bool) -> Self {
+        let spoken = statements.iter().filter(|statement| speaks(statement));
+        spoken.map(|statement| if statement.allow { Self::Allowed } else { Self::Denied }).max().unwrap_or(Self::Silent)
+    }
+}
+
+/// Verdicts about [`CLIENT_ACTIONS`].
+struct Verdicts([Verdict; 3]);
+
+impl Verdicts {
+    const ALL: Self = Self([Verdict::Allowed; 3]);
+    const NONE: Self = Self([Verdict::Silent; 3]);
+
+    fn with(self, other: Self) -> Self {
+        let ([a, b, c], [d, e, f]) = (self.0, other.0);
+        Self([a.max(d), b.max(e), c.max(f)])
+    }
+
+    fn grants(&self) -> Grants {
+        let [mount, write, root] = self.0.map(|verdict| verdict == Verdict::Allowed);
+        Grants { mount, write, root }
     }
 }
 
@@ -206,7 +268,7 @@ impl Question<'_> {
         match key {
             "aws:securetransport" => Some(self.secure.to_string()),
             "elasticfilesystem:accessedviamounttarget" => Some("true".to_owned()),
-            "elasticfilesystem:accesspointarn" => self.access_point.map(str::to_owned),
+            "elasticfilesystem:accesspointarn" | "s3files:accesspointarn" => self.access_point.map(str::to_owned),
             "aws:principalarn" => self.principal.map(str::to_owned),
             "aws:principalaccount" => self.principal.and_then(|p| p.split(':').nth(4)).map(str::to_owned),
             "aws:sourceip" => self.source.map(|source| source.to_string()),
@@ -217,7 +279,7 @@ impl Question<'_> {
 
 impl Statement {
     /// A statement of a file system's policy.
-    fn of_resource(mut raw: RawStatement) -> Result<Self, EfsError> {
+    fn of_resource(mut raw: RawStatement, service: Service) -> Result<Self, EfsError> {
         let principals = match (raw.principal.take(), raw.not_principal.take()) {
             (Some(principal), None) => match read_principals(&principal)? {
                 names if names.iter().any(|name| name == "*") => Principals::Everybody,
@@ -227,11 +289,11 @@ impl Statement {
             _ => return Err(invalid("A statement needs either Principal or NotPrincipal.")),
         };
         let statement = Self::read(raw, principals)?;
-        if let Some(action) = statement.actions.0.iter().find(|action| !actions::exists(action)) {
-            return Err(invalid(format!("'{action}' is no action of elasticfilesystem.")));
+        if let Some(action) = statement.actions.0.iter().find(|action| !actions::exists(action, service)) {
+            return Err(invalid(format!("'{action}' is no action of {}.", service.signing_name())));
         }
         let is_ours = |arn: &&String| {
-            *arn == "*" || arn.starts_with("arn:") && arn.split(':').nth(2) == Some("elasticfilesystem")
+            *arn == "*" || arn.starts_with("arn:") && arn.split(':').nth(2) == Some(service.signing_name())
         };
         if let Some(resource) = statement.resources.iter().find(|arn| !is_ours(arn)) {
             return Err(invalid(format!("Resource '{resource}' is neither a file system's ARN nor '*'.")));
@@ -479,8 +541,9 @@ mod tests {
     fn grants(statements: Value, principal: Option<&str>, access_point: Option<&str>, secure: bool) -> Grants {
         let text = json!({"Version": "2012-10-17", "Statement": statements}).to_string();
         let source = Some(IpAddr::from([127, 0, 0, 1]));
-        let question = Question { principal, file_system: FS, access_point, secure, source };
-        Policy::parse(&text).unwrap().grants(&question)
+        let service = Service::Efs;
+        let question = Question { service, principal, file_system: FS, access_point, secure, source };
+        Policy::parse(&text, Service::Efs).unwrap().grants(&question)
     }
 
     #[test]
@@ -589,9 +652,9 @@ mod tests {
             r#"{"Statement":{"Effect":"Allow","Principal":{"AWS":["*","arn:aws:iam::12:root"]},"Action":"*"}}"#,
             r#"{"Statement":[{"Sid":"a","Effect":"Allow","Principal":"*","Action":"*"},{"Sid":"a","Effect":"Deny","Principal":"*","Action":"*"}]}"#,
         ] {
-            let name = Policy::parse(bad).map_err(|error| error.name);
+            let name = Policy::parse(bad, Service::Efs).map_err(|error| error.name);
             assert_eq!(name, Err(ErrorName::InvalidPolicyException), "{bad}");
-            let told = Policy::parse(bad).unwrap_err().message;
+            let told = Policy::parse(bad, Service::Efs).unwrap_err().message;
             assert!(!told.contains("OneOrMore"), "{told}");
         }
         let ours = format!(
@@ -599,7 +662,7 @@ mod tests {
         );
         let named = r#"{"Statement":{"Effect":"Allow","Principal":{"AWS":["123456789012","arn:aws:iam::123456789012:role/a/b"]},"Action":["elasticfilesystem:ClientMount","elasticfilesystem:Describe*"]}}"#;
         for good in [&ours, named] {
-            assert!(Policy::parse(good).is_ok(), "{good}");
+            assert!(Policy::parse(good, Service::Efs).is_ok(), "{good}");
         }
     }
 

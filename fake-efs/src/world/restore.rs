@@ -63,7 +63,7 @@ impl World {
                         state.schedule(now, 0.0, Timer::FileSystemReady(id.clone()));
                     }
                     LifeCycleState::Deleting => state.schedule(now, 0.0, Timer::FileSystemGone(id.clone())),
-                    LifeCycleState::Available | LifeCycleState::Error => {}
+                    LifeCycleState::Available | LifeCycleState::Error | LifeCycleState::Misconfigured => {}
                 }
                 if matches!(fs.backup, Some(BackupStatus::Enabling | BackupStatus::Disabling)) {
                     state.schedule(now, 0.0, Timer::BackupSettled(id.clone()));
@@ -76,7 +76,7 @@ impl World {
                 state.points_of.entry(point.file_system.clone()).or_default().insert(point.seq, id.clone());
                 match point.state {
                     LifeCycleState::Deleting => state.schedule(now, 0.0, Timer::AccessPointGone(id.clone())),
-                    LifeCycleState::Available | LifeCycleState::Error => {}
+                    LifeCycleState::Available | LifeCycleState::Error | LifeCycleState::Misconfigured => {}
                     _ => state.schedule(now, 0.0, Timer::AccessPointReady(id.clone())),
                 }
                 state.access_points.insert(id, point);
@@ -88,7 +88,7 @@ impl World {
                         state.schedule(now, 0.0, Timer::MountTargetGone(id));
                         MountTarget { owns_address: false, ..target }
                     }
-                    LifeCycleState::Available | LifeCycleState::Error => target,
+                    LifeCycleState::Available | LifeCycleState::Error | LifeCycleState::Misconfigured => target,
                     _ => {
                         state.schedule(now, 0.0, Timer::MountTargetReady(id));
                         target

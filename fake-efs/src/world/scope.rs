@@ -2,24 +2,68 @@
 
 use serde::{Deserialize, Serialize};
 
-/// An account in a region: the name space of ids, tokens and limits.
+/// Whose file systems they are: each service has its own API, and sees nothing of the other's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Service {
+    /// Amazon EFS.
+    #[default]
+    #[serde(rename = "efs")]
+    Efs,
+    /// Amazon S3 Files: buckets as file systems.
+    #[serde(rename = "s3files")]
+    S3Files,
+}
+
+impl Service {
+    /// As it stands in signatures, ARNs and the actions of policies.
+    pub fn signing_name(self) -> &'static str {
+        match self {
+            Self::Efs => "elasticfilesystem",
+            Self::S3Files => "s3files",
+        }
+    }
+
+    /// As it stands in the journal and in fault rules.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Efs => "efs",
+            Self::S3Files => "s3files",
+        }
+    }
+
+    fn is_efs(&self) -> bool {
+        *self == Self::Efs
+    }
+}
+
+/// An account in a region, as one service knows it: the name space of ids, tokens and limits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Scope {
     /// 12 digits.
     pub account: String,
     /// For example `us-east-1`.
     pub region: String,
+    /// Whose resources are meant.
+    #[serde(default, skip_serializing_if = "Service::is_efs")]
+    pub service: Service,
 }
 
 impl Scope {
-    /// Names an account in a region.
+    /// Names an account in a region, as EFS knows it.
     pub fn new(account: impl Into<String>, region: impl Into<String>) -> Self {
-        Self { account: account.into(), region: region.into() }
+        Self { account: account.into(), region: region.into(), service: Service::Efs }
+    }
+
+    /// The same account and region, as another service knows them.
+    #[must_use]
+    pub fn of(self, service: Service) -> Self {
+        Self { service, ..self }
     }
 
     /// The ARN of one of the service's resources, `kind` being `file-system`, `access-point` or `mount-target`.
     pub fn arn(&self, kind: &str, id: &str) -> String {
-        format!("arn:{}:elasticfilesystem:{}:{}:{kind}/{id}", self.partition(), self.region, self.account)
+        let Self { account, region, service } = self;
+        format!("arn:{}:{}:{region}:{account}:{kind}/{id}", self.partition(), service.signing_name())
     }
 
     /// The partition that the region belongs to, as it stands in ARNs.

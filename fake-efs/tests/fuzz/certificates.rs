@@ -64,7 +64,10 @@ fn client_certificates() {
             }
             tried += 1;
             if let Ok(claimed) = claims(&certificate) {
-                assert!(!verify_signature(&claimed, "a secret", "us-east-1"), "nobody signed {claimed:?}");
+                assert!(
+                    !verify_signature(&claimed, "a secret", "us-east-1", "elasticfilesystem"),
+                    "nobody signed {claimed:?}"
+                );
                 assert!(claimed.iam.is_none_or(|iam| iam.signature.len() == 64));
                 assert_eq!(claimed.public_key_hash.len(), 40);
             }

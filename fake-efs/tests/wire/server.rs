@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fake_efs::admission::{Admission, Admit, Caller, CreationInfo, PosixUser, Rate, Refusal, Rights};
+use fake_efs::admission::{Admission, Admit, Caller, CreationInfo, Dialect, PosixUser, Rate, Refusal, Rights};
 use fake_efs::nfs::{Options, Server};
 use fake_efs::store::{MemoryStore, Store};
 use fake_efs::tls::Authority;
@@ -23,6 +23,7 @@ pub(crate) struct Policy {
     pub(crate) posix_user: Option<PosixUser>,
     pub(crate) rights: Rights,
     pub(crate) refuse: bool,
+    pub(crate) dialect: Dialect,
     pub(crate) revoked: CancellationToken,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) rate: Rate,
@@ -38,6 +39,7 @@ impl Policy {
             posix_user: None,
             rights: Rights { write: true, root: true },
             refuse: false,
+            dialect: Dialect::Efs,
             revoked: CancellationToken::new(),
             store,
             rate: Rate::default(),
@@ -58,6 +60,7 @@ impl Admit for Admitter {
             return Err(Refusal::FileSystem("fs-test".into()));
         }
         Ok(Admission {
+            dialect: policy.dialect,
             file_system_id: "fs-test".into(),
             access_point_id: policy.access_point_id,
             principal: "anonymous".into(),

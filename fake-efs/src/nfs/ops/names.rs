@@ -93,6 +93,9 @@ pub(super) fn create_node(
 
 pub(super) fn link(compound: &mut Compound<'_>, arguments: &mut Decoder<'_>, result: &mut Encoder) -> OpResult {
     let name = decode_name(arguments)?;
+    if !compound.peer.admission.dialect.has_hard_links() {
+        return Err(Status::NotSupp);
+    }
     let file = compound.store.attributes(compound.saved.ok_or(Status::NoFileHandle)?)?;
     let parent = parent_for_change(compound, compound.file()?)?;
     let change = compound.store.link(file.id, parent.id, name)?;

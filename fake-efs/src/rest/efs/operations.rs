@@ -2,50 +2,12 @@
 
 use http::Method;
 
-use super::schema::Field;
 use super::shapes;
-
-/// Declares the operations.
-macro_rules! operations {
-    ($($name:ident $method:ident $path:literal $status:literal $input:ident,)*) => {
-        /// An operation of API 2015-02-01.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[allow(missing_docs, reason = "the names are the API's own")]
-        pub(crate) enum Operation { $($name),* }
-
-        impl Operation {
-            /// All of them.
-            pub(crate) const ALL: &'static [Self] = &[$(Self::$name),*];
-
-            /// The API's name.
-            pub(crate) fn name(self) -> &'static str {
-                match self { $(Self::$name => stringify!($name)),* }
-            }
-
-            /// The HTTP method.
-            pub(super) fn method(self) -> Method {
-                match self { $(Self::$name => Method::$method),* }
-            }
-
-            /// The path behind the API's version, as the service model has it; members of the input stand in braces.
-            pub(super) fn path(self) -> &'static str {
-                match self { $(Self::$name => $path),* }
-            }
-
-            /// The HTTP status of success.
-            pub(super) fn status(self) -> u16 {
-                match self { $(Self::$name => $status),* }
-            }
-
-            /// The members of its input.
-            pub(super) fn input(self) -> &'static [Field] {
-                match self { $(Self::$name => shapes::$input),* }
-            }
-        }
-    };
-}
+use crate::rest::operations::operations;
+use crate::rest::schema::Field;
 
 operations! {
+    /// An operation of API 2015-02-01.
     CreateFileSystem POST "/file-systems" 201 CREATE_FILE_SYSTEM,
     DescribeFileSystems GET "/file-systems" 200 DESCRIBE_FILE_SYSTEMS,
     UpdateFileSystem PUT "/file-systems/{FileSystemId}" 202 UPDATE_FILE_SYSTEM,

@@ -1,7 +1,9 @@
 //! The inputs of all operations as the service model of API 2015-02-01 constrains them.
 
-use super::schema::{Field, Form, Shape};
+use crate::rest::forms;
+use crate::rest::schema::{Field, Form, Shape};
 use crate::world::ids::{Arn, is_id};
+use crate::world::scope::Service;
 
 /// A required member.
 const fn required(name: &'static str, shape: Shape) -> Field {
@@ -23,7 +25,8 @@ const fn formed(min: usize, max: usize, form: &'static Form) -> Shape {
 
 /// Whether `text` is an id with that prefix, or an ARN of that kind.
 fn is_reference(text: &str, kind: &str, prefix: &str) -> bool {
-    is_id(text, prefix) || Arn::parse(text).is_some_and(|arn| arn.kind == kind && is_id(arn.id, prefix))
+    is_id(text, prefix)
+        || Arn::parse(text).is_some_and(|arn| arn.service == Service::Efs && arn.kind == kind && is_id(arn.id, prefix))
 }
 
 static FILE_SYSTEM_ID: Form = Form {
@@ -48,81 +51,21 @@ static SUBNET_ID: Form = Form { pattern: "^subnet-[0-9a-f]{8,40}$", matches: |te
 static SECURITY_GROUP: Form =
     Form { pattern: "^sg-[0-9a-f]{8,40}", matches: |text| text.get(..11).is_some_and(|start| is_id(start, "sg-")) };
 static ANYTHING: Form = Form { pattern: ".+", matches: |text| text.chars().any(|c| c != '\n') };
-static TAG_KEY: Form = Form {
-    pattern: "^(?![aA]{1}[wW]{1}[sS]{1}:)([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]+)$",
-    matches: |text| {
-        let reserved = text.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("aws:"));
-        !reserved && !text.is_empty() && text.chars().all(is_tag_char)
-    },
-};
-static TAG_VALUE: Form =
-    Form { pattern: "^([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)$", matches: |text| text.chars().all(is_tag_char) };
-static PATH: Form = Form { pattern: "^(\\/|(\\/(?!\\.)+[^$#<>;`|&?{}^*/\\n]+){1,4})$", matches: is_path };
-static PERMISSIONS: Form = Form {
-    pattern: "^[0-7]{3,4}$",
-    matches: |text| (3..=4).contains(&text.len()) && text.bytes().all(|b| (b'0'..=b'7').contains(&b)),
-};
-static IP_ADDRESS: Form = Form {
-    pattern: "^[0-9]{1,3}\\.[0-9]{1,3}\\.[0-9]{1,3}\\.[0-9]{1,3}$",
-    matches: |text| {
-        text.split('.').count() == 4
-            && text.split('.').all(|part| (1..=3).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit()))
-    },
-};
+static TAG_KEY: Form =
+    Form { pattern: "^(?![aA]{1}[wW]{1}[sS]{1}:)([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]+)$", matches: forms::is_tag_key };
+static TAG_VALUE: Form = Form { pattern: "^([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)$", matches: forms::is_tag_value };
+static PATH: Form = Form { pattern: "^(\\/|(\\/(?!\\.)+[^$#<>;`|&?{}^*/\\n]+){1,4})$", matches: forms::is_path };
+static PERMISSIONS: Form = Form { pattern: "^[0-7]{3,4}$", matches: forms::are_permissions };
+static IP_ADDRESS: Form =
+    Form { pattern: "^[0-9]{1,3}\\.[0-9]{1,3}\\.[0-9]{1,3}\\.[0-9]{1,3}$", matches: forms::is_ip_address };
 static KMS_KEY_ID: Form = Form {
     pattern: "^([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|mrk-[0-9a-f]{32}|alias/[a-zA-Z0-9/_-]+|(arn:aws[-a-z]*:kms:[a-z0-9-]+:\\d{12}:((key/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})|(key/mrk-[0-9a-f]{32})|(alias/[a-zA-Z0-9/_-]+))))$",
-    matches: is_key,
+    matches: forms::is_key,
 };
 static REGION_NAME: Form =
     Form { pattern: "^[a-z]{2}-((iso[a-z]{0,1}-)|(gov-)){0,1}[a-z]+-{0,1}[0-9]{0,1}$", matches: is_region };
-static ROLE_ARN: Form = Form {
-    pattern: "arn:(aws[a-zA-Z-]*)?:iam::\\d{12}:role/?[a-zA-Z_0-9+=,.@\\-_/]+",
-    matches: |text| {
-        let mut parts = text.splitn(6, ':');
-        parts.next() == Some("arn")
-            && parts.next().is_some()
-            && parts.next() == Some("iam")
-            && parts.next() == Some("")
-            && parts.next().is_some_and(|account| account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit()))
-            && parts.next().is_some_and(|name| name.starts_with("role") && name.len() > 4)
-    },
-};
-
-/// Letters, separators and numbers of any script, and `_.:/=+-@`.
-fn is_tag_char(c: char) -> bool {
-    c.is_alphanumeric() || "_.:/=+-@".contains(c) || (c.is_whitespace() && !c.is_control())
-}
-
-/// `/`, or one to four components that don't start with a dot and have none of the forbidden characters.
-fn is_path(text: &str) -> bool {
-    text == "/"
-        || text.strip_prefix('/').is_some_and(|rest| {
-            let mut parts = rest.split('/');
-            let good = |part: &str| {
-                !part.is_empty() && !part.starts_with('.') && !part.contains(|c| "$#<>;`|&?{}^*\n".contains(c))
-            };
-            rest.split('/').count() <= 4 && parts.all(good)
-        })
-}
-
-fn is_key(text: &str) -> bool {
-    let hex = |s: &str, len: usize| s.len() == len && s.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    let uuid =
-        |s: &str| s.split('-').count() == 5 && s.split('-').zip([8, 4, 4, 4, 12]).all(|(part, len)| hex(part, len));
-    let key = |s: &str| uuid(s) || s.strip_prefix("mrk-").is_some_and(|rest| hex(rest, 32));
-    let alias = |s: &str| {
-        let name = s.strip_prefix("alias/");
-        name.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_alphanumeric() || b"/_-".contains(&b)))
-    };
-    match text.strip_prefix("arn:aws") {
-        Some(rest) => {
-            let parts: Vec<_> = rest.splitn(5, ':').collect();
-            matches!(parts[..], [_, "kms", _, account, path] if account.len() == 12
-                && (alias(path) || path.strip_prefix("key/").is_some_and(key)))
-        }
-        None => key(text) || alias(text),
-    }
-}
+static ROLE_ARN: Form =
+    Form { pattern: "arn:(aws[a-zA-Z-]*)?:iam::\\d{12}:role/?[a-zA-Z_0-9+=,.@\\-_/]+", matches: forms::is_role };
 
 fn is_region(text: &str) -> bool {
     let parts: Vec<_> = text.split('-').collect();
@@ -302,7 +245,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::rest::efs::schema::check;
+    use crate::rest::forms::{is_key, is_path};
+    use crate::rest::schema::check;
 
     fn refusal(fields: &[Field], input: serde_json::Value) -> String {
         check(fields, input.as_object().unwrap()).map_or_else(|e| e.message, |()| "accepted".to_owned())

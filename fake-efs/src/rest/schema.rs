@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use crate::world::errors::{EfsError, ErrorName};
 
 /// What a member may hold.
-pub(crate) enum Shape {
+pub(super) enum Shape {
     /// A string of so many characters, perhaps of a certain form.
     Text {
         /// Fewest characters.
@@ -37,25 +37,25 @@ pub(crate) enum Shape {
 }
 
 /// A string's form: the model's regular expression, which is quoted in refusals, and the same as code.
-pub(crate) struct Form {
+pub(super) struct Form {
     /// The regular expression as the model has it.
-    pub(crate) pattern: &'static str,
+    pub(super) pattern: &'static str,
     /// Whether a string matches.
-    pub(crate) matches: fn(&str) -> bool,
+    pub(super) matches: fn(&str) -> bool,
 }
 
 /// A member of a structure.
-pub(crate) struct Field {
+pub(super) struct Field {
     /// Its name on the wire.
-    pub(crate) name: &'static str,
+    pub(super) name: &'static str,
     /// Whether it must be there.
-    pub(crate) required: bool,
+    pub(super) required: bool,
     /// What it may hold.
-    pub(crate) shape: Shape,
+    pub(super) shape: Shape,
 }
 
 /// Checks a whole request. Unknown members are ignored, as AWS does; a member that is `null` counts as absent.
-pub(crate) fn check(fields: &[Field], input: &Map<String, Value>) -> Result<(), EfsError> {
+pub(super) fn check(fields: &[Field], input: &Map<String, Value>) -> Result<(), EfsError> {
     let mut violations = Vec::new();
     check_record(fields, input, "", &mut violations)?;
     if violations.is_empty() {
