@@ -27,7 +27,9 @@ fn handles(criterion: &mut Criterion) {
 
 fn options(criterion: &mut Criterion) {
     let flags = ["tls", "iam", "nconnect=4,rsize=1048576", "mounttargetip=10.0.0.7", "noresvport"];
-    criterion.bench_function("mount options", |bencher| bencher.iter(|| ParsedOptions::parse(black_box(&flags))));
+    criterion.bench_function("mount options", |bencher| {
+        bencher.iter(|| ParsedOptions::parse(black_box(&flags), efs_csi_driver::volume::FileSystemKind::Efs));
+    });
 }
 
 fn xdr(criterion: &mut Criterion) {
@@ -63,6 +65,7 @@ fn certificate(criterion: &mut Criterion) {
     let key = ClientKey::generate().expect("a key can be made");
     let issuer = Issuer::new(Arc::new(key));
     let claims = Claims {
+        service: efs_tunnel::Service::Efs,
         host_name: "fs-12345678.efs.us-east-1.amazonaws.com",
         file_system: "fs-12345678",
         access_point: Some("fsap-0123456789abcdef0"),

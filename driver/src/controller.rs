@@ -1,4 +1,4 @@
-//! The CSI controller service: volumes are access points of EFS file systems.
+//! The CSI controller service: volumes are access points of file systems of EFS or S3 Files, or directories of EFS.
 //!
 //! [`Controller`] holds what the calls share; each call has a file of its own. [`ControllerService`] puts them on gRPC.
 
@@ -50,7 +50,7 @@ use crate::config::ControllerConfig;
 use crate::efs::{EfsApi, EfsClients, EfsError, FileSystem, Role};
 use crate::locks::{KeyedGuard, KeyedLocks};
 use crate::metrics::Metrics;
-use crate::volume::FileSystemId;
+use crate::volume::{FileSystemId, FileSystemKind};
 
 use cluster::Cluster;
 use cluster_id::ClusterId;
@@ -164,8 +164,13 @@ impl Controller {
         result
     }
 
-    async fn efs(&self, role: Option<&Role>) -> Result<Arc<dyn EfsApi>, ControllerError> {
-        self.clients.client(role).await.map_err(ControllerError::efs("cannot make an EFS client"))
+    /// The API of the service that a file system belongs to.
+    async fn api(&self, of: &FileSystemId, role: Option<&Role>) -> Result<Arc<dyn EfsApi>, ControllerError> {
+        self.api_of(of.kind(), role).await
+    }
+
+    async fn api_of(&self, kind: FileSystemKind, role: Option<&Role>) -> Result<Arc<dyn EfsApi>, ControllerError> {
+        self.clients.client(kind, role).await.map_err(ControllerError::efs("cannot make an AWS client"))
     }
 
     /// Keeps other calls about the same volume out.
@@ -176,10 +181,10 @@ impl Controller {
             .ok_or_else(|| ControllerError::Busy(format!("another call for volume {volume:?} is still running")))
     }
 
-    /// Finds the file system's id, wherever the StorageClass says it stands.
-    async fn resolve(&self, source: &FileSystemSource) -> Result<FileSystemId, ControllerError> {
+    /// Finds the file system's id, wherever the StorageClass says it stands. It is one of the service that the class provisions on.
+    async fn resolve(&self, source: &FileSystemSource, kind: FileSystemKind) -> Result<FileSystemId, ControllerError> {
         let (what, at, value) = match source {
-            FileSystemSource::Id(id) => return Ok(id.clone()),
+            FileSystemSource::Id(id) => return Ok(id.clone().of(kind)),
             FileSystemSource::ConfigMap(at) => ("ConfigMap", at, self.cluster.config_map(at).await?),
             FileSystemSource::Secret(at) => ("Secret", at, self.cluster.secret(at).await?),
         };
@@ -190,6 +195,7 @@ impl Controller {
             }
             Some(id) => id
                 .parse()
+                .map(|id: FileSystemId| id.of(kind))
                 .map_err(|error| ControllerError::Invalid(format!("{what} {namespace}/{name}, key {key:?}: {error}"))),
         }
     }

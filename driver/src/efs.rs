@@ -1,4 +1,4 @@
-//! The AWS side: the EFS API as a narrow trait, the AWS SDK behind it, and what its errors mean.
+//! The AWS side: the APIs of EFS and S3 Files as a narrow trait, the AWS SDKs behind it, and what its errors mean.
 
 pub mod api;
 mod attempts;
@@ -17,6 +17,7 @@ mod patient;
 pub mod pod_identity;
 mod profiles;
 mod refusal;
+pub mod s3files;
 
 pub use api::{
     AccessPoint, AccessPointPage, EfsApi, FileSystem, LifeCycle, MountTarget, NewAccessPoint, Owner, PosixUser,

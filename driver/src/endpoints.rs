@@ -1,4 +1,6 @@
-//! DNS names of EFS, per partition.
+//! DNS names of EFS and of S3 Files, per partition.
+
+use efs_tunnel::Service;
 
 /// The DNS suffix of a region's partition.
 pub fn dns_suffix(region: &str) -> &'static str {
@@ -13,9 +15,22 @@ pub fn dns_suffix(region: &str) -> &'static str {
     BY_PREFIX.iter().find(|(prefix, _)| region.starts_with(prefix)).map_or("amazonaws.com", |(_, suffix)| suffix)
 }
 
-/// The name in the certificate of a file system's mount targets.
-pub fn file_system_name(file_system: &str, region: &str) -> String {
-    format!("{file_system}.efs.{region}.{}", dns_suffix(region))
+/// The DNS suffix of S3 Files. Only two partitions have one of their own.
+fn s3_files_suffix(region: &str) -> &'static str {
+    match dns_suffix(region) {
+        "amazonaws.com" => "on.aws",
+        "amazonaws.com.cn" => "on.amazonwebservices.com.cn",
+        suffix => suffix,
+    }
+}
+
+/// The name in the certificate of a file system's mount targets. A mount target's own DNS name has a zone in front of it.
+pub fn file_system_name(service: Service, file_system: &str, region: &str) -> String {
+    match service {
+        Service::Efs => format!("{file_system}.efs.{region}.{}", dns_suffix(region)),
+        // As AWS's mount helper composes it. Its order of labels has not been seen on AWS.
+        Service::S3Files => format!("{file_system}.s3files.{region}.{}", s3_files_suffix(region)),
+    }
 }
 
 /// Whether `region` has the form of a region's name; it becomes part of DNS names.
@@ -30,17 +45,19 @@ mod tests {
 
     #[test]
     fn each_partition_has_its_suffix() {
-        for (region, name) in [
-            ("us-east-1", "fs-1.efs.us-east-1.amazonaws.com"),
-            ("us-gov-west-1", "fs-1.efs.us-gov-west-1.amazonaws.com"),
-            ("cn-north-1", "fs-1.efs.cn-north-1.amazonaws.com.cn"),
-            ("us-iso-east-1", "fs-1.efs.us-iso-east-1.c2s.ic.gov"),
-            ("us-isob-east-1", "fs-1.efs.us-isob-east-1.sc2s.sgov.gov"),
-            ("us-isof-south-1", "fs-1.efs.us-isof-south-1.csp.hci.ic.gov"),
-            ("eu-isoe-west-1", "fs-1.efs.eu-isoe-west-1.cloud.adc-e.uk"),
-            ("eusc-de-east-1", "fs-1.efs.eusc-de-east-1.amazonaws.eu"),
+        for (region, of_efs, of_s3_files) in [
+            ("us-east-1", "amazonaws.com", "on.aws"),
+            ("us-gov-west-1", "amazonaws.com", "on.aws"),
+            ("cn-north-1", "amazonaws.com.cn", "on.amazonwebservices.com.cn"),
+            ("us-iso-east-1", "c2s.ic.gov", "c2s.ic.gov"),
+            ("us-isob-east-1", "sc2s.sgov.gov", "sc2s.sgov.gov"),
+            ("us-isof-south-1", "csp.hci.ic.gov", "csp.hci.ic.gov"),
+            ("eu-isoe-west-1", "cloud.adc-e.uk", "cloud.adc-e.uk"),
+            ("eusc-de-east-1", "amazonaws.eu", "amazonaws.eu"),
         ] {
-            assert_eq!(file_system_name("fs-1", region), name);
+            assert_eq!(file_system_name(Service::Efs, "fs-1", region), format!("fs-1.efs.{region}.{of_efs}"));
+            let name = file_system_name(Service::S3Files, "fs-1", region);
+            assert_eq!(name, format!("fs-1.s3files.{region}.{of_s3_files}"));
         }
     }
 

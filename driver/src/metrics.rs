@@ -205,9 +205,15 @@ impl Metrics {
         Ok(page)
     }
 
-    /// Records one attempt of an AWS call; `code` is AWS's error name.
-    pub(crate) fn api_attempt(&self, request: &str, took: Duration, outcome: Result<(), (&str, bool)>) {
-        let labels = ApiLabels { request: request.to_owned(), service: "efs" };
+    /// Records one attempt of an AWS call to `efs` or `s3files`; `code` is AWS's error name.
+    pub(crate) fn api_attempt(
+        &self,
+        service: &'static str,
+        request: &str,
+        took: Duration,
+        outcome: Result<(), (&str, bool)>,
+    ) {
+        let labels = ApiLabels { request: request.to_owned(), service };
         self.api_duration.get_or_create(&labels).observe(took.as_secs_f64());
         match outcome {
             Ok(()) => {}
@@ -215,7 +221,7 @@ impl Metrics {
                 self.api_throttles.get_or_create(&labels).inc();
             }
             Err((code, false)) => {
-                let labels = ApiErrorLabels { request: request.to_owned(), service: "efs", code: code.to_owned() };
+                let labels = ApiErrorLabels { request: request.to_owned(), service, code: code.to_owned() };
                 self.api_errors.get_or_create(&labels).inc();
             }
         }

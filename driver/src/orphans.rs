@@ -17,7 +17,7 @@ use crate::controller::{clusters_of, is_token_of};
 use crate::efs::api::all_access_points;
 use crate::efs::{AccessPoint, AwsClients, EfsApi, EfsClients};
 use crate::metrics::Metrics;
-use crate::volume::{AccessPointId, FileSystemId, VolumeId};
+use crate::volume::{AccessPointId, FileSystemId, FileSystemKind, VolumeId};
 
 /// Tag of the driver's access points.
 const OWN_TAG: &str = crate::controller::CLUSTER_TAG;
@@ -102,7 +102,7 @@ pub async fn run(flags: &OrphansFlags) -> anyhow::Result<String> {
         );
     }
     let clients = AwsClients::new(AwsConfig { region: flags.region.clone(), adaptive_retry: true }, Metrics::new());
-    let api = clients.client(None).await?;
+    let api = clients.client(FileSystemKind::Efs, None).await?;
     let handles: Box<dyn Handles> = match &flags.handles_from {
         Some(path) => Box::new(FromFile(path.clone())),
         None => Box::new(FromCluster),
@@ -232,7 +232,7 @@ impl Sweep<'_> {
         if self.in_use().await?.iter().any(|volume| volume.access_points.contains(id)) {
             return Ok("in use by now");
         }
-        match self.api.access_point(id).await {
+        match self.api.access_point(&it.file_system, id).await {
             Ok(now) if self.whose(&now) == Whose::Others => return Ok("another cluster's by now"),
             Ok(_) => {}
             Err(error) if error.is_not_found() => return Ok("gone"),
@@ -312,7 +312,7 @@ mod tests {
                 .await;
             let aws = aws_sdk_efs::Client::new(&base);
             let fs = aws.create_file_system().send().await.unwrap().file_system_id().to_owned();
-            let api = AwsClients::with_base(base, Metrics::new()).client(None).await.unwrap();
+            let api = AwsClients::with_base(base, Metrics::new()).client(FileSystemKind::Efs, None).await.unwrap();
             Self { fake, aws, api, fs }
         }
 

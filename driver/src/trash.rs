@@ -16,7 +16,7 @@ use crate::efs::api::all_access_points;
 use crate::efs::{AwsClients, EfsApi, EfsClients};
 use crate::metrics::Metrics;
 use crate::server;
-use crate::volume::FileSystemId;
+use crate::volume::{FileSystemId, FileSystemKind};
 
 /// Does what is asked, and gives the text to print.
 ///
@@ -25,7 +25,7 @@ use crate::volume::FileSystemId;
 pub async fn run(flags: &TrashFlags) -> anyhow::Result<String> {
     let file_system: FileSystemId = flags.file_system_id.parse().context("--file-system-id")?;
     let clients = AwsClients::new(AwsConfig { region: flags.region.clone(), adaptive_retry: false }, Metrics::new());
-    let api = clients.client(None).await?;
+    let api = clients.client(FileSystemKind::Efs, None).await?;
     let targets = api.mount_targets(&file_system).await.with_context(|| {
         format!("cannot list the mount targets of {file_system}; check --file-system-id, --region and whose credentials these are")
     })?;

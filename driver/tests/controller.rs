@@ -51,5 +51,7 @@ mod properties;
 mod provisioner;
 #[path = "controller/replicas.rs"]
 mod replicas;
+#[path = "controller/s3files.rs"]
+mod s3files;
 #[path = "controller/secrets.rs"]
 mod secrets;

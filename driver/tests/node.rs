@@ -34,7 +34,7 @@ impl ListMountTargets for Nowhere {
         Ok(Vec::new())
     }
 
-    async fn is_gone(&self, _: &AccessPointId) -> Result<bool, EfsError> {
+    async fn is_gone(&self, _: &FileSystemId, _: &AccessPointId) -> Result<bool, EfsError> {
         Ok(false)
     }
 }

@@ -94,6 +94,7 @@ fn that_differ_in_one_thing(own: &TunnelSpec) -> Vec<TunnelSpec> {
         cross_account: true,
     };
     let other = TunnelSpec {
+        service: efs_tunnel::Service::S3Files,
         file_system: "fs-87654321".to_owned(),
         access_point: None,
         region: "eu-west-1".to_owned(),
@@ -101,10 +102,11 @@ fn that_differ_in_one_thing(own: &TunnelSpec) -> Vec<TunnelSpec> {
         iam: Some(IamSource::Default),
         route,
     };
-    let TunnelSpec { file_system, access_point, region, server_name, iam, route } = other;
+    let TunnelSpec { service, file_system, access_point, region, server_name, iam, route } = other;
     let Route { address, by_zone, zone, max_connections, cross_account } = route;
     let by = |route: Route| TunnelSpec { route, ..own.clone() };
     let mut others = vec![
+        TunnelSpec { service, ..own.clone() },
         TunnelSpec { file_system, ..own.clone() },
         TunnelSpec { access_point, ..own.clone() },
         TunnelSpec { region, ..own.clone() },

@@ -66,6 +66,7 @@ pub async fn hold(upstream: SocketAddr, ca_file: &Path, count: usize) -> anyhow:
     let mut leases = Vec::with_capacity(count);
     for number in 0..count {
         let spec = TunnelSpec {
+            service: efs_tunnel::Service::Efs,
             file_system: "fs-12345678".to_owned(),
             access_point: Some(format!("fsap-{number:017x}")),
             region: "us-east-1".to_owned(),

@@ -125,6 +125,7 @@ fn connector(fake: &Fake, file_system: &str) -> anyhow::Result<TlsConnector> {
     let issuer = Issuer::new(Arc::new(ClientKey::generate()?));
     let host_name = server_name(file_system);
     let claims = Claims {
+        service: efs_tunnel::Service::Efs,
         host_name: &host_name,
         file_system,
         access_point: None,

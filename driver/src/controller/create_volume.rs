@@ -15,15 +15,19 @@ use super::root_directories::RootOwner;
 use super::secrets::CrossAccount;
 use super::tagging::mutable_tags;
 use super::{Controller, ControllerError, mount_targets};
+use crate::efs::api::all_access_points;
 use crate::efs::{AccessPoint, EfsApi, EfsError, EfsErrorKind, LifeCycle, NewAccessPoint, Owner, PosixUser};
 use crate::volume::capability::Capability;
-use crate::volume::{AccessPointId, FileSystemId, VolumeId};
+use crate::volume::{AccessPointId, FileSystemId, FileSystemKind, VolumeId};
 
 /// The topology key of a zone.
 pub(crate) const ZONE_KEY: &str = "topology.kubernetes.io/zone";
 
 /// How often another id is tried because another cluster took the same one at the same time.
 const ID_ATTEMPTS: usize = 8;
+
+/// Components of an access point's root (S3 Files API, `Path`).
+const MOST_COMPONENTS_OF_S3_FILES: usize = 4;
 
 /// A CreateVolume request, checked.
 #[derive(Debug)]
@@ -80,16 +84,17 @@ impl Controller {
         request: csi::CreateVolumeRequest,
     ) -> Result<csi::CreateVolumeResponse, ControllerError> {
         let request = self.read(request)?;
-        let file_system = self.resolve(&request.parameters.file_system).await?;
+        let kind = request.parameters.mode.service();
+        let file_system = self.resolve(&request.parameters.file_system, kind).await?;
         let _lock = self.lock(&request.name).await?;
         self.made.check(&request.name, &file_system, request.parameters.mode)?;
-        let api = self.efs(request.account.role.as_ref()).await?;
+        let api = self.api(&file_system, request.account.role.as_ref()).await?;
         // Everything that can be refused for good is asked before anything is made: csi-provisioner forgets a volume whose creation
         // was refused, and what had been made by then would stay.
         let topology = self.topology(api.as_ref(), &request, &file_system).await?;
         let mut volume_context = self.context(api.as_ref(), &request, &file_system).await?;
         let (volume_id, capacity_bytes) = match request.parameters.mode {
-            ProvisioningMode::AccessPoint => {
+            ProvisioningMode::AccessPoint(_) => {
                 let access_point = self.find_or_create(api.as_ref(), &request, &file_system).await?;
                 let capacity = match capacity_of(&access_point) {
                     Some(remembered) if !request.parameters.reuse => remembered,
@@ -140,9 +145,13 @@ impl Controller {
             .naming
             .root(&request.name)
             .map_err(|error| ControllerError::Invalid(format!("volume {:?}: {error}", request.name)))?;
+        let account = CrossAccount::read(&request.secrets)?;
+        if parameters.mode.service() == FileSystemKind::S3Files {
+            check_for_s3_files(&root.path, &account)?;
+        }
         Ok(Request {
             capacity,
-            account: CrossAccount::read(&request.secrets)?,
+            account,
             mutable,
             root,
             zones: WantedZones::read(request.accessibility_requirements.as_ref()),
@@ -250,7 +259,11 @@ impl Controller {
         // In this order everywhere; a deletion holds one of them only.
         let _old = self.lock_token(&tokens.old).await?;
         let _scoped = self.lock_token(&tokens.scoped).await?;
-        let earlier = find_tokens(api, file_system, &[&tokens.scoped, &tokens.old]).await?;
+        let earlier = match file_system.kind() {
+            FileSystemKind::Efs => find_tokens(api, file_system, &[&tokens.scoped, &tokens.old]).await?,
+            // Its lists don't tell tokens, and the Go driver's rule was never in use here: the creation finds what has the token.
+            FileSystemKind::S3Files => Vec::new(),
+        };
         let mut found = None;
         for it in earlier {
             // Claims of one name in other namespaces have the old token, too: what is another namespace's is not taken up.
@@ -265,7 +278,14 @@ impl Controller {
                 self.wait_for_deletion(api, &accepted, &request.name).await?;
                 accepted
             }
-            None => self.make_or_accept(api, request, file_system, &wanted, tokens.scoped).await?,
+            None => {
+                let it = self.make_or_accept(api, request, file_system, &wanted, tokens.scoped).await?;
+                // Of S3 Files an earlier one is met here only; a new one is still being made.
+                if file_system.kind() == FileSystemKind::S3Files && it.state != LifeCycle::Creating {
+                    self.wait_for_deletion(api, &it, &request.name).await?;
+                }
+                it
+            }
         };
         self.return_for_reuse(api, &it, &request.name).await?;
         Ok(it)
@@ -513,7 +533,7 @@ impl Controller {
         token: &str,
     ) -> Result<AccessPoint, ControllerError> {
         let found = match &id {
-            Some(id) => match api.access_point(id).await {
+            Some(id) => match api.access_point(file_system, id).await {
                 Ok(found) => Some(found),
                 Err(error) if error.is_not_found() => None,
                 Err(error) => return Err(ControllerError::efs(format!("cannot look up access point {id}"))(error)),
@@ -543,6 +563,23 @@ impl Controller {
             }),
         }
     }
+}
+
+/// What S3 Files refuses and EFS doesn't.
+fn check_for_s3_files(root: &str, account: &CrossAccount) -> Result<(), ControllerError> {
+    let components = root.split('/').filter(|part| !part.is_empty()).count();
+    if components > MOST_COMPONENTS_OF_S3_FILES {
+        return Err(ControllerError::Invalid(format!(
+            "root directory {root:?} is too deep: S3 Files takes at most {MOST_COMPONENTS_OF_S3_FILES} components; shorten basePath or \
+             subPathPattern"
+        )));
+    }
+    if account.by_dns {
+        let why =
+            "secret key crossaccount is for EFS only; leave it out, and nodes get the addresses of the mount targets";
+        return Err(ControllerError::Secret(why.to_owned()));
+    }
+    Ok(())
 }
 
 /// The identity of a new access point.
@@ -593,13 +630,30 @@ pub(super) fn reuse_tokens(file_system: &FileSystemId, namespace: &str, name: &s
     ReuseTokens { old: sha256_hex(name), scoped: sha256_hex(&format!("{file_system}/{namespace}/{name}")) }
 }
 
-/// Looks for an access point by its token, through all pages.
+/// Looks for an access point by its token, through all pages. Where lists don't tell tokens, the directory that bears the volume's name
+/// shows which ones to ask for.
 async fn find_token(
     api: &dyn EfsApi,
     file_system: &FileSystemId,
     token: &str,
 ) -> Result<Option<AccessPoint>, ControllerError> {
-    Ok(find_tokens(api, file_system, &[token]).await?.pop())
+    if file_system.kind() == FileSystemKind::Efs {
+        return Ok(find_tokens(api, file_system, &[token]).await?.pop());
+    }
+    let doing = || ControllerError::efs(format!("cannot look for an earlier access point on {file_system}"));
+    for it in all_access_points(api, Some(file_system)).await.map_err(doing())? {
+        if !it.root.parse().is_ok_and(|root| is_named_after(token, &root)) {
+            continue;
+        }
+        match api.access_point(file_system, &it.id).await {
+            // One whose token AWS doesn't tell is taken by its name.
+            Ok(found) if found.client_token == token || !found.tags_told => return Ok(Some(found)),
+            Ok(_) => {}
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(doing()(error)),
+        }
+    }
+    Ok(None)
 }
 
 /// The access points with these tokens, in the tokens' order.

@@ -6,11 +6,12 @@
 use csi_proto::csi;
 
 use super::directories::{directory_handle, is_directory_handle};
+use super::paths::client_token;
 use super::reuse::Use;
 use super::secrets::CrossAccount;
 use super::{Controller, ControllerError};
 use crate::efs::{LifeCycle, Role};
-use crate::volume::{AccessPointId, FileSystemId, FileSystemKind, VolumeId};
+use crate::volume::{AccessPointId, FileSystemId, VolumeId};
 
 impl Controller {
     pub(crate) async fn delete_volume(
@@ -26,11 +27,6 @@ impl Controller {
             tracing::warn!(volume_id = request.volume_id, "not a handle of this driver; there is nothing to delete");
             return Ok(done);
         };
-        if volume.kind == FileSystemKind::S3Files {
-            return Err(ControllerError::Invalid(format!(
-                "volume_id: {volume} is an S3 Files volume, which this driver does not manage"
-            )));
-        }
         let role = match account.role {
             Some(role) => Some(role),
             None => self.role_of(&volume.file_system).await?,
@@ -67,7 +63,7 @@ impl Controller {
         id: &AccessPointId,
         role: Option<&Role>,
     ) -> Result<(), ControllerError> {
-        let api = self.efs(role).await?;
+        let api = self.api(file_system, role).await?;
         // A copy of the PersistentVolume shares the access point, as people do to use one volume in two namespaces.
         let claimants = self.claimants_afresh().await?;
         self.returned.settle(id, |name| claimants.iter().flatten().any(|volume| volume.name == name));
@@ -80,16 +76,20 @@ impl Controller {
         // Held until the end: a creation that takes the access point up must not come in between.
         let mut _taken_up = None;
         if self.config.delete_root_directory || !self.pools.is_sole(file_system, id) {
-            let found = match api.access_point(id).await {
+            let found = match api.access_point(file_system, id).await {
                 Ok(found) if matches!(found.state, LifeCycle::Deleting | LifeCycle::Deleted) => None,
                 Ok(found) => Some(found),
                 Err(error) if error.is_not_found() => None,
                 Err(error) => return Err(ControllerError::efs(format!("cannot look up access point {id}"))(error)),
             };
-            let Some(found) = found else {
+            let Some(mut found) = found else {
                 self.pools.deleted(file_system, id, None);
                 return self.finish_deletion(file_system, role, id).await;
             };
+            // Where AWS doesn't tell the token, it is the one that the volume's name gives.
+            if let (false, Some(volume)) = (found.tags_told, claimants.iter().flatten().find(|volume| volume.has(id))) {
+                found.client_token = client_token(&volume.name);
+            }
             if found.file_system != *file_system {
                 let volume = VolumeId::of_access_point(file_system.clone(), id.clone());
                 return Err(ControllerError::WrongFileSystem {
@@ -145,7 +145,7 @@ impl Controller {
         if !self.config.delete_root_directory || self.sessions.is_none() {
             return Ok(());
         }
-        let api = self.efs(role).await?;
+        let api = self.api(file_system, role).await?;
         match self.finish_root(api.as_ref(), file_system, role, id).await {
             // No file system or no mount target: nothing that could be reached by trying again.
             Err(ControllerError::MountTarget(_))

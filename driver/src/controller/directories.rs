@@ -40,7 +40,7 @@ pub(super) fn directory_handle(file_system: FileSystemId, path: &str) -> String 
 
 /// Whether a handle is that of a directory volume.
 pub(super) fn is_directory_handle(handle: &str, volume: &VolumeId) -> bool {
-    let parts = (volume.kind, volume.path.is_some(), volume.access_point.is_none());
+    let parts = (volume.kind(), volume.path.is_some(), volume.access_point.is_none());
     handle.starts_with("efs:") && handle.ends_with(DIRECTORY_MARK) && parts == (FileSystemKind::Efs, true, true)
 }
 
@@ -358,7 +358,7 @@ impl Controller {
         volume: &VolumeId,
         role: Option<&Role>,
     ) -> Result<(), ControllerError> {
-        let api = self.efs(role).await?;
+        let api = self.api(&volume.file_system, role).await?;
         match self.file_system(api.as_ref(), &volume.file_system).await {
             Ok(_) => {}
             Err(error) if error.is_not_found() => return Ok(()),

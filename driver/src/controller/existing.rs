@@ -44,7 +44,7 @@ pub(crate) fn capacity_of(access_point: &AccessPoint) -> Option<i64> {
 pub(crate) fn compare(existing: &AccessPoint, wanted: &Wanted<'_>) -> Verdict {
     match existing.state {
         LifeCycle::Deleting | LifeCycle::Deleted => return Verdict::Leaving,
-        LifeCycle::Error => return Verdict::Broken,
+        LifeCycle::Error | LifeCycle::Misconfigured => return Verdict::Broken,
         LifeCycle::Creating | LifeCycle::Available | LifeCycle::Updating | LifeCycle::Unknown => {}
     }
     let different = |what: &str, has: &dyn std::fmt::Display, wants: &dyn std::fmt::Display| {
@@ -117,6 +117,7 @@ mod tests {
             root_owner: Some(Owner { uid, gid: 9, permissions: "700".to_owned() }),
             state,
             tags: [].into(),
+            tags_told: true,
         };
         for uid in [1, 2] {
             for (state, verdict) in [

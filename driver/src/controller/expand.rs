@@ -33,7 +33,7 @@ impl Controller {
             )));
         }
         if let (Some(access_point), true) = (&found.access_point, capacity_bytes > has) {
-            let api = self.efs(found.role.as_ref()).await?;
+            let api = self.api(&found.id.file_system, found.role.as_ref()).await?;
             let tags = BTreeMap::from([(CAPACITY_TAG.to_owned(), capacity_bytes.to_string())]);
             match api.tag(&access_point.id, &tags).await {
                 Ok(()) => {}
@@ -45,7 +45,7 @@ impl Controller {
             }
         }
         if found.directory.is_some() && capacity_bytes > has {
-            let api = self.efs(found.role.as_ref()).await?;
+            let api = self.api(&found.id.file_system, found.role.as_ref()).await?;
             self.expand_directory(api.as_ref(), &found.id, found.role.as_ref(), capacity_bytes).await?;
         }
         Ok(csi::ControllerExpandVolumeResponse { capacity_bytes, node_expansion_required: false })

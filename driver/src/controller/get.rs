@@ -42,7 +42,7 @@ impl Controller {
         id: &FileSystemId,
         role: Option<&Role>,
     ) -> Result<Option<Condition>, ControllerError> {
-        let api = self.efs(role).await?;
+        let api = self.api(id, role).await?;
         let doing = || format!("cannot look up {id}");
         let file_system = self.file_system(api.as_ref(), id).await.map_err(ControllerError::efs(doing()))?;
         if let Some(wrong) = health::file_system_wrong(id, file_system.state) {

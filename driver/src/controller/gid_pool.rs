@@ -87,7 +87,7 @@ pub(super) enum Maker {
 
 impl Maker {
     pub(super) fn of(it: &AccessPoint, own: Option<&str>) -> Self {
-        if !it.tags.contains_key(CLUSTER_TAG) {
+        if !it.may_have_tag(CLUSTER_TAG) {
             Self::Nobody
         } else if own.is_some_and(|own| clusters_of(&it.tags).contains(&own)) {
             Self::Own

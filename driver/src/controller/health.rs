@@ -14,7 +14,7 @@ use super::secrets::CrossAccount;
 use super::{Controller, ControllerError};
 use crate::conditions::{self, Condition, Reason};
 use crate::efs::{LifeCycle, Role};
-use crate::volume::{AccessPointId, FileSystemId, FileSystemKind, VolumeId};
+use crate::volume::{AccessPointId, FileSystemId, VolumeId};
 pub(in crate::controller) use facts::HealthFacts;
 use facts::{FileSystemFacts, Point};
 
@@ -34,9 +34,6 @@ impl Controller {
         }
         let not_found = |why: String| ControllerError::NotFound(handle.clone(), why);
         let id: VolumeId = handle.parse().map_err(|error: crate::volume::IdError| not_found(error.to_string()))?;
-        if id.kind == FileSystemKind::S3Files {
-            return Err(not_found("of S3 Files the controller knows nothing".to_owned()));
-        }
         let role = match CrossAccount::read(&request.secrets)?.role {
             Some(role) => Some(role),
             None => self.role_of(&id.file_system).await?,
@@ -66,7 +63,7 @@ impl Controller {
             }
         } else if is_directory_handle(handle, &id) && wrong.is_empty() && self.sessions.is_some() {
             // Only the file system itself knows its directories.
-            let api = self.efs(role.as_ref()).await?;
+            let api = self.api(&id.file_system, role.as_ref()).await?;
             let directory = self.directory(api.as_ref(), &id, role.as_ref()).await?;
             let directory =
                 directory.ok_or_else(|| not_found("there is no directory that this driver made".to_owned()))?;
@@ -109,9 +106,7 @@ impl Controller {
         }
         let claimants = self.claimants_afresh().await?;
         for claimant in claimants.iter().flatten().filter(|it| !it.handle.is_empty() && !it.is_leaving) {
-            if let Ok(id) = claimant.handle.parse::<VolumeId>()
-                && id.kind == FileSystemKind::Efs
-            {
+            if let Ok(id) = claimant.handle.parse::<VolumeId>() {
                 volumes.entry(id.file_system).or_default().push(claimant.handle.clone());
             }
         }
@@ -145,7 +140,7 @@ impl Controller {
         file_system: &FileSystemId,
         role: Option<&Role>,
     ) -> Result<FileSystemFacts, ControllerError> {
-        let api = self.efs(role).await?;
+        let api = self.api(file_system, role).await?;
         let facts = self.health.of(api.as_ref(), file_system).await;
         facts.map_err(ControllerError::efs(format!("cannot find out how {file_system} is")))
     }

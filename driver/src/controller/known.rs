@@ -13,11 +13,11 @@ use tokio::time::Instant;
 
 use super::cluster::SecretName;
 use super::directories::is_directory_handle;
-use super::parameters::{DIRECTORY_MODE, file_system_source};
+use super::parameters::{DIRECTORY_MODE, file_system_source, service_of};
 use super::secrets::CrossAccount;
 use super::{Controller, ControllerError};
 use crate::efs::Role;
-use crate::volume::{FileSystemId, FileSystemKind, VolumeId};
+use crate::volume::{FileSystemId, VolumeId};
 
 /// How long the cluster is not asked again.
 const SURVEY_AGE: Duration = Duration::from_secs(5 * 60);
@@ -103,8 +103,11 @@ impl Controller {
             let (mut roles, mut doubts) = (HashMap::new(), BTreeMap::new());
             for class in facts.classes {
                 let Some(source) = file_system_source(&class.parameters) else { continue };
-                let directories = class.parameters.get("provisioningMode").is_some_and(|mode| mode == DIRECTORY_MODE);
-                let (id, role) = match (self.resolve(&source).await, self.role_in(class.secret, &mut roles).await) {
+                let mode = class.parameters.get("provisioningMode").map(String::as_str);
+                let directories = mode == Some(DIRECTORY_MODE);
+                let kind = service_of(mode);
+                let (id, role) = match (self.resolve(&source, kind).await, self.role_in(class.secret, &mut roles).await)
+                {
                     (Ok(id), Ok(role)) => (id, role),
                     (Ok(id), Err(error)) => {
                         tracing::warn!(%error, file_system = %id, "the account of a StorageClass is unknown");
@@ -120,9 +123,6 @@ impl Controller {
             }
             for volume in facts.volumes {
                 let Ok(id) = volume.handle.parse::<VolumeId>() else { continue };
-                if id.kind != FileSystemKind::Efs {
-                    continue;
-                }
                 let directories = is_directory_handle(&volume.handle, &id);
                 // A static volume says nothing about the account; a StorageClass or an earlier call may have.
                 let said = volume.secret.is_some();

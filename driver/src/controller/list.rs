@@ -23,8 +23,8 @@ use super::paths::sha256_hex;
 use super::tagging::CLUSTER_TAG;
 use super::{Controller, ControllerError};
 use crate::efs::api::LARGEST_PAGE;
-use crate::efs::{AccessPoint, EfsErrorKind, Role};
-use crate::volume::{FileSystemId, VolumeId};
+use crate::efs::{AccessPoint, AccessPointPage, EfsErrorKind, Role};
+use crate::volume::{FileSystemId, FileSystemKind, VolumeId};
 
 /// EFS calls for one page of a listing. Where other people's access points fill the pages, an answer may have fewer
 /// volumes than asked for, and a token to go on.
@@ -35,6 +35,9 @@ const MOST_CALLS_A_PAGE: usize = 10;
 enum Place {
     /// With access points: of the account whose role has this mark, or of the driver's own; after the page that gave EFS's token.
     AccessPoints { account: Option<String>, token: Option<String> },
+    /// With access points of S3 Files, which lists them by file system: of this one or the first behind it, after the page that gave AWS's
+    /// token.
+    BucketAccessPoints { from: Option<FileSystemId>, token: Option<String> },
     /// With directory volumes: after this directory on this file system.
     Directories { after: Option<(FileSystemId, DirectoryPath)> },
 }
@@ -47,6 +50,10 @@ impl fmt::Display for Place {
             Self::AccessPoints { account: None, token } => write!(f, "efs:{}", token.as_deref().unwrap_or_default()),
             Self::AccessPoints { account: Some(account), token } => {
                 write!(f, "role:{account}:{}", token.as_deref().unwrap_or_default())
+            }
+            Self::BucketAccessPoints { from, token } => {
+                let from = from.as_ref().map(FileSystemId::as_str).unwrap_or_default();
+                write!(f, "s3files:{from}:{}", token.as_deref().unwrap_or_default())
             }
             Self::Directories { after: None } => f.write_str("dir:"),
             Self::Directories { after: Some((file_system, path)) } => write!(f, "dir:{file_system}:{path}"),
@@ -65,6 +72,12 @@ impl FromStr for Place {
             Some(("role", rest)) => {
                 let (account, token) = rest.split_once(':').ok_or(())?;
                 Ok(Self::AccessPoints { account: Some(filled(account).ok_or(())?), token: filled(token) })
+            }
+            Some(("s3files", rest)) => {
+                let (from, token) = rest.split_once(':').ok_or(())?;
+                let from = filled(from).map(|from| from.parse::<FileSystemId>()).transpose().map_err(|_| ())?;
+                let from = from.map(|from| from.of(FileSystemKind::S3Files));
+                Ok(Self::BucketAccessPoints { from, token: filled(token) })
             }
             Some(("dir", "")) => Ok(Self::Directories { after: None }),
             Some(("dir", rest)) => {
@@ -119,6 +132,9 @@ impl Controller {
                 Place::AccessPoints { account, token } => {
                     self.list_access_points(&mut page, account, token, not_ours).await?
                 }
+                Place::BucketAccessPoints { from, token } => {
+                    self.list_bucket_access_points(&mut page, from, token, not_ours).await?
+                }
                 Place::Directories { after } => self.list_directories(&mut page, after).await?,
             };
             match next {
@@ -143,7 +159,7 @@ impl Controller {
             None => None,
             Some(account) => Some(roles.iter().find(|role| mark(role) == *account).ok_or_else(&not_ours)?),
         };
-        let api = self.efs(role).await?;
+        let api = self.api_of(FileSystemKind::Efs, role).await?;
         let limit = u16::try_from(page.left()).unwrap_or(LARGEST_PAGE).min(LARGEST_PAGE);
         page.calls += 1;
         let points = api.access_points(None, limit, token.as_deref()).await.map_err(|error| {
@@ -161,8 +177,47 @@ impl Controller {
         let next = if role.is_some() { following.nth(1) } else { following.next() };
         Ok(match next {
             Some(role) => Some(Place::AccessPoints { account: Some(mark(role)), token: None }),
-            None => self.first_directories(),
+            None => self.first_bucket_file_system(),
         })
+    }
+
+    /// Adds one page of access points of a file system of S3 Files; gives where to go on. Lists tell no tags there, so that all access points
+    /// of the file systems that classes, PersistentVolumes and earlier calls name are volumes: each can be one.
+    async fn list_bucket_access_points(
+        &self,
+        page: &mut Page,
+        from: Option<FileSystemId>,
+        token: Option<String>,
+        not_ours: impl Fn() -> ControllerError,
+    ) -> Result<Option<Place>, ControllerError> {
+        let all = self.known.all().into_iter().filter(|(id, _)| id.kind() == FileSystemKind::S3Files);
+        let mut rest = all.skip_while(|(id, _)| from.as_ref().is_some_and(|from| id < from));
+        let Some((id, facts)) = rest.next() else { return Ok(self.first_directories()) };
+        // A token belongs to the file system that gave it, which may be known no more.
+        let token = token.filter(|_| from.as_ref() == Some(&id));
+        let next = rest.next().map(|(id, _)| id);
+        let api = self.api(&id, facts.role.as_ref()).await?;
+        let limit = u16::try_from(page.left()).unwrap_or(LARGEST_PAGE).min(LARGEST_PAGE);
+        page.calls += 1;
+        let points = match api.access_points(Some(&id), limit, token.as_deref()).await {
+            Ok(points) => points,
+            Err(error) if error.is_not_found() => AccessPointPage::default(),
+            Err(error) if error.kind == EfsErrorKind::BadRequest && token.is_some() => return Err(not_ours()),
+            Err(error) => return Err(ControllerError::efs(format!("cannot list the access points of {id}"))(error)),
+        };
+        page.entries.extend(points.access_points.iter().map(entry));
+        Ok(match (points.next_token, next) {
+            (Some(token), _) => Some(Place::BucketAccessPoints { from: Some(id), token: Some(token) }),
+            (None, Some(next)) => Some(Place::BucketAccessPoints { from: Some(next), token: None }),
+            (None, None) => self.first_directories(),
+        })
+    }
+
+    /// Where a listing goes on behind the access points of EFS.
+    fn first_bucket_file_system(&self) -> Option<Place> {
+        let is_known = self.known.all().iter().any(|(id, _)| id.kind() == FileSystemKind::S3Files);
+        let first = is_known.then_some(Place::BucketAccessPoints { from: None, token: None });
+        first.or_else(|| self.first_directories())
     }
 
     fn first_directories(&self) -> Option<Place> {
@@ -189,7 +244,7 @@ impl Controller {
                 Some((file_system, path)) if id == *file_system => Bound::Excluded(path.clone()),
                 _ => Bound::Unbounded,
             };
-            let api = self.efs(facts.role.as_ref()).await?;
+            let api = self.api(&id, facts.role.as_ref()).await?;
             match self.file_system(api.as_ref(), &id).await {
                 Ok(_) => {}
                 Err(error) if error.is_not_found() => continue,
@@ -219,8 +274,8 @@ impl Controller {
         }
         let parameters =
             CreateParameters::parse(&request.parameters, self.config.unknown_parameters, self.tags.has_flag_tags())?;
-        let id = self.resolve(&parameters.file_system).await?;
-        let api = self.efs(self.role_of(&id).await?.as_ref()).await?;
+        let id = self.resolve(&parameters.file_system, parameters.mode.service()).await?;
+        let api = self.api(&id, self.role_of(&id).await?.as_ref()).await?;
         let zone = request.accessible_topology.as_ref().and_then(|topology| topology.segments.get(ZONE_KEY));
         if let (ZoneAffinity::Always, Some(zone)) = (parameters.zone_affinity, zone) {
             let found = self.zone(api.as_ref(), &id).await;
@@ -282,6 +337,11 @@ mod tests {
             Place::AccessPoints { account: None, token: Some("a:b==".into()) },
             Place::AccessPoints { account: Some("0123".into()), token: None },
             Place::AccessPoints { account: Some("0123".into()), token: Some("x:y".into()) },
+            Place::BucketAccessPoints { from: None, token: None },
+            Place::BucketAccessPoints {
+                from: Some("fs-01234567".parse::<FileSystemId>().unwrap().of(FileSystemKind::S3Files)),
+                token: Some("a:b==".into()),
+            },
             Place::Directories { after: None },
             Place::Directories { after: Some(("fs-01234567".parse().unwrap(), "/a/b".parse().unwrap())) },
         ] {

@@ -24,7 +24,7 @@ impl Controller {
         let Some(access_point) = found.access_point else {
             return Err(ControllerError::Invalid(format!("volume_id: {} has no access point to tag", found.id)));
         };
-        let api = self.efs(found.role.as_ref()).await?;
+        let api = self.api(&found.id.file_system, found.role.as_ref()).await?;
         let doing = format!("cannot tag access point {}", access_point.id);
         api.tag(&access_point.id, &tags).await.map_err(ControllerError::efs(doing))?;
         Ok(csi::ControllerModifyVolumeResponse {})

@@ -39,7 +39,7 @@ pub(super) struct Point {
 impl Point {
     fn of(it: &AccessPoint) -> Option<Self> {
         let is_leaving = matches!(it.state, LifeCycle::Deleting | LifeCycle::Deleted);
-        let is_volume = it.tags.contains_key(CLUSTER_TAG);
+        let is_volume = it.may_have_tag(CLUSTER_TAG);
         (!is_leaving).then(|| Self {
             id: it.id.clone(),
             root: it.root.parse().ok(),
@@ -219,7 +219,7 @@ impl Controller {
             return Ok(true);
         }
         // One that was just made counts before a listing shows it; somebody may have deleted it by hand since.
-        match api.access_point(&one.id).await {
+        match api.access_point(file_system, &one.id).await {
             Ok(found) => Ok(!matches!(found.state, LifeCycle::Deleting | LifeCycle::Deleted)),
             Err(error) if error.is_not_found() => Ok(false),
             Err(error) => Err(ControllerError::efs(format!("cannot look up access point {}", one.id))(error)),

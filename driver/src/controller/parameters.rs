@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use crate::cli::{UnknownParameters, parse_go_bool};
 use crate::endpoints::is_region;
 use crate::node::pod::is_role;
-use crate::volume::FileSystemId;
+use crate::volume::{FileSystemId, FileSystemKind};
 
 use super::paths::{BasePath, Claim, Naming, PathError, Pattern};
 
@@ -19,6 +19,9 @@ const PROVISIONER_PREFIX: &str = "csi.storage.k8s.io/";
 
 /// The value of `provisioningMode` for directory volumes.
 pub const DIRECTORY_MODE: &str = "efs-dir";
+
+/// The value of `provisioningMode` for access points of S3 Files.
+const S3_FILES_MODE: &str = "s3files-ap";
 
 /// The parameters that say which file system.
 const FILE_SYSTEM_KEYS: [&str; 3] = ["fileSystemId", "fileSystemIdConfigRef", "fileSystemIdSecretRef"];
@@ -40,10 +43,10 @@ pub struct Documented {
 pub const KNOWN: [Documented; 21] = [
     Documented {
         name: "provisioningMode",
-        values: "`efs-ap`, `efs-dir`",
+        values: "`efs-ap`, `efs-dir`, `s3files-ap`",
         default: "required",
         rule: "`efs-ap` makes an access point a volume. `efs-dir` (ours) makes a plain directory: no limit of access points, \
-               owners can be changed. `s3files-ap` is refused",
+               owners can be changed. `s3files-ap` makes an access point of a file system of S3 Files a volume, see [s3files.md](s3files.md)",
     },
     Documented {
         name: "fileSystemId",
@@ -113,7 +116,7 @@ pub const KNOWN: [Documented; 21] = [
         name: "az",
         values: "zone name or id",
         default: "–",
-        rule: "another account's file system only: use the mount target of this zone",
+        rule: "another account's file system only: use the mount target of this zone. Not with `s3files-ap`",
     },
     Documented {
         name: "reuseAccessPoint",
@@ -188,8 +191,8 @@ pub enum ZoneAffinity {
 /// What a volume is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProvisioningMode {
-    /// `efs-ap`: an access point.
-    AccessPoint,
+    /// `efs-ap` or `s3files-ap`: an access point of a file system of this service.
+    AccessPoint(FileSystemKind),
     /// `efs-dir`: a plain directory.
     Directory,
 }
@@ -198,8 +201,17 @@ impl ProvisioningMode {
     /// The word in a StorageClass.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::AccessPoint => "efs-ap",
+            Self::AccessPoint(FileSystemKind::Efs) => "efs-ap",
+            Self::AccessPoint(FileSystemKind::S3Files) => "s3files-ap",
             Self::Directory => "efs-dir",
+        }
+    }
+
+    /// The service of the file system.
+    pub fn service(self) -> FileSystemKind {
+        match self {
+            Self::AccessPoint(kind) => kind,
+            Self::Directory => FileSystemKind::Efs,
         }
     }
 }
@@ -375,20 +387,18 @@ impl<'a> Reader<'a> {
     fn mode(&mut self) -> ProvisioningMode {
         const KEY: &str = "provisioningMode";
         match self.text(KEY) {
-            Some("efs-ap") => return ProvisioningMode::AccessPoint,
+            Some("efs-ap") => return ProvisioningMode::AccessPoint(FileSystemKind::Efs),
+            Some(S3_FILES_MODE) => return ProvisioningMode::AccessPoint(FileSystemKind::S3Files),
             Some(DIRECTORY_MODE) => return ProvisioningMode::Directory,
-            Some("s3files-ap") => {
-                self.problem(KEY, "S3 Files volumes are not provisioned by this driver; use efs-ap or efs-dir");
-            }
-            Some(_) => self.problem(KEY, "is not supported; use efs-ap or efs-dir"),
+            Some(_) => self.problem(KEY, "is not supported; use efs-ap, efs-dir or s3files-ap"),
             None => {
                 self.problem(
                     KEY,
-                    "is missing; use efs-ap (an access point a volume) or efs-dir (a directory a volume)",
+                    "is missing; use efs-ap (an access point a volume), efs-dir (a directory a volume) or s3files-ap (an access point of S3 Files)",
                 );
             }
         }
-        ProvisioningMode::AccessPoint
+        ProvisioningMode::AccessPoint(FileSystemKind::Efs)
     }
 
     fn file_system(&mut self) -> Option<FileSystemSource> {
@@ -524,6 +534,11 @@ pub(super) fn file_system_source(parameters: &HashMap<String, String>) -> Option
     Reader { parameters, problems: Vec::new() }.file_system()
 }
 
+/// The service that a class of this provisioning mode is about.
+pub(super) fn service_of(mode: Option<&str>) -> FileSystemKind {
+    if mode == Some(S3_FILES_MODE) { FileSystemKind::S3Files } else { FileSystemKind::Efs }
+}
+
 impl CreateParameters {
     /// Parses the parameters. `has_flag_tags` says whether `--tags` names any.
     ///
@@ -566,9 +581,9 @@ impl CreateParameters {
             );
         }
         if reuse && mode == ProvisioningMode::Directory {
-            reader.problem("reuseAccessPoint", "is for provisioningMode=efs-ap only");
+            reader.problem("reuseAccessPoint", "is for provisioningMode=efs-ap and s3files-ap only");
         }
-        if adopt && mode == ProvisioningMode::AccessPoint {
+        if adopt && mode != ProvisioningMode::Directory {
             reader.problem(
                 "adoptDirectory",
                 "is for provisioningMode=efs-dir only; an access point always uses an existing directory as it is",
@@ -579,11 +594,14 @@ impl CreateParameters {
                 "needs a subPathPattern that names the directory, and ensureUniqueDirectory=false",
             );
         }
-        if !encrypted && mode == ProvisioningMode::AccessPoint {
+        if !encrypted && mode != ProvisioningMode::Directory {
             reader.problem(
                 "encryptInTransit",
                 "can be false with provisioningMode=efs-dir only; an access point needs encryption",
             );
+        }
+        if mode.service() == FileSystemKind::S3Files && reader.text("az").is_some() {
+            reader.problem("az", "is for EFS only; nodes find the mount target of their own zone by themselves");
         }
         if unknown == UnknownParameters::Refuse {
             reader.unknown();
@@ -660,6 +678,9 @@ mod tests {
         let cases: &[(Parameters<'_>, &[&str])] = &[
             (&[("provisioningMode", "")], &["provisioningMode", "is missing", "efs-ap"]),
             (&[("provisioningMode", "efs-fs")], &["provisioningMode=\"efs-fs\"", "efs-ap"]),
+            (&[("provisioningMode", "s3files-ap"), ("az", "use1-az1")], &["az=\"use1-az1\"", "for EFS only"]),
+            (&[("provisioningMode", "s3files-ap"), ("encryptInTransit", "false")], &["encryptInTransit=\"false\""]),
+            (&[("provisioningMode", "s3files-ap"), ("adoptDirectory", "true")], &["adoptDirectory", "efs-dir only"]),
             (&[("fileSystemId", "")], &["one of fileSystemId", "must be given"]),
             (&[("fileSystemId", "fs-xyz")], &["fileSystemId=\"fs-xyz\"", "fs-[0-9a-f]{8,40}"]),
             (&[("fileSystemIdConfigRef", "a/b/c")], &["only one of fileSystemId, fileSystemIdConfigRef"]),

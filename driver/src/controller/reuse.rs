@@ -177,7 +177,7 @@ impl Controller {
         if let Some(others) = self.leave_to_others(api, it).await? {
             return Ok(Use::Others(others));
         }
-        if !is_hashed(&it.client_token) {
+        if it.tags_told && !is_hashed(&it.client_token) {
             return Ok(Use::None);
         }
         // Claims before volumes: a claim that is bound by then has its PersistentVolume, which the second listing shows.

@@ -352,7 +352,7 @@ async fn whose(
             "it belongs to volume {:?} or lies inside or around its directory {}",
             claim.volume, claim.path
         )),
-        None if !access_point.tags.contains_key(CLUSTER_TAG) => {
+        None if !access_point.may_have_tag(CLUSTER_TAG) => {
             stays(format!("no driver made its access point: it has no tag {CLUSTER_TAG}"))
         }
         // Today's access points name their cluster, where the IAM policy lets them.

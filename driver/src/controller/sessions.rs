@@ -14,7 +14,8 @@ use efs_common::open_files::OutOfFiles;
 use efs_directories::nfs::NfsFiles;
 use efs_directories::{Files, FilesError, Ledger, Trash};
 use efs_tunnel::{
-    Admission, DialDeps, DialError, IamSource, Locate, LocateError, OpenError, Route, TunnelLease, TunnelSpec, Tunnels,
+    Admission, DialDeps, DialError, IamSource, Locate, LocateError, OpenError, Route, Service, TunnelLease, TunnelSpec,
+    Tunnels,
 };
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -101,12 +102,17 @@ pub trait Sessions: std::fmt::Debug + Send + Sync + 'static {
 
 /// The mount targets that the controller has learnt from the EFS API.
 #[derive(Debug, Default)]
-pub struct Addresses(Mutex<HashMap<String, Vec<SocketAddr>>>);
+pub struct Addresses(Mutex<HashMap<(Service, String), Vec<SocketAddr>>>);
 
 #[async_trait]
 impl Locate for Addresses {
     async fn locate(&self, spec: &TunnelSpec) -> Result<Vec<SocketAddr>, LocateError> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&spec.file_system).cloned();
+        let known = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&(spec.service, spec.file_system.clone()))
+            .cloned();
         known.ok_or_else(|| LocateError { message: "no mount target is known".to_owned(), missing: true })
     }
 
@@ -210,9 +216,14 @@ impl TunnelSessions {
             )));
         }
         let name = id.to_string();
-        self.addresses.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), addresses);
+        self.addresses
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert((id.kind().into(), name.clone()), addresses);
         let spec = TunnelSpec {
-            server_name: crate::endpoints::file_system_name(&name, &place.region),
+            service: id.kind().into(),
+            server_name: crate::endpoints::file_system_name(id.kind().into(), &name, &place.region),
             file_system: name,
             access_point: None,
             region: place.region.clone(),

@@ -23,7 +23,7 @@ pub struct Answer {
 
 /// What to do where the file server refuses the controller.
 const CLIENT_ACCESS: &str = "the file system's policy must let the controller's role mount and write as root \
-    (elasticfilesystem:ClientMount, ClientWrite and ClientRootAccess)";
+    (elasticfilesystem:ClientMount, ClientWrite and ClientRootAccess; s3files: for S3 Files)";
 
 /// Whether csi-provisioner takes the code as the end of a CreateVolume, with nothing made.
 pub fn is_final(code: Code) -> bool {
@@ -54,6 +54,10 @@ pub fn answer_to(kind: &EfsErrorKind) -> Answer {
         EfsErrorKind::IncorrectFileSystemLifeCycleState => {
             (Code::FailedPrecondition, "wait until the file system is available")
         }
+        EfsErrorKind::Misconfigured => (
+            Code::Unavailable,
+            "correct what the message names: bucket, role of the file system, KMS key; the call is repeated",
+        ),
         EfsErrorKind::BadRequest => (Code::InvalidArgument, "correct the StorageClass parameter that AWS names"),
         EfsErrorKind::Throttled => {
             (Code::Unavailable, "the provisioner repeats the call; lower its --worker-threads if this lasts")
@@ -190,6 +194,7 @@ mod tests {
             EfsErrorKind::FileSystemNotFound,
             EfsErrorKind::MountTargetNotFound,
             EfsErrorKind::IncorrectFileSystemLifeCycleState,
+            EfsErrorKind::Misconfigured,
             EfsErrorKind::BadRequest,
             EfsErrorKind::Throttled,
             EfsErrorKind::AccessDenied,

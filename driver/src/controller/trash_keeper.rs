@@ -125,7 +125,7 @@ impl Controller {
         file_system: &FileSystemId,
         role: Option<&Role>,
     ) -> Result<Option<Duration>, ControllerError> {
-        let api = self.efs(role).await?;
+        let api = self.api(file_system, role).await?;
         let session = self.session(api.as_ref(), file_system, role).await?;
         let trash = session.trash();
         trash.migrate().await?;
@@ -167,7 +167,7 @@ impl Controller {
             let age = now.saturating_sub(entry.since);
             let seen = match entry.is_anothers(keeper) {
                 _ if age <= RUNNING => Ok(()),
-                false => self.look_at_unsettled(role, session, entry, age).await,
+                false => self.look_at_unsettled(file_system, role, session, entry, age).await,
                 // What another cluster has begun, it goes on with. If it is gone for good, its files stay.
                 true if age <= LEFT_OVER => Ok(()),
                 true => self.abandon(session, entry).await,
@@ -209,6 +209,7 @@ impl Controller {
     /// who wants the files to stay.
     async fn look_at_unsettled(
         &self,
+        file_system: &FileSystemId,
         role: Option<&Role>,
         session: &Session,
         entry: &Entry,
@@ -223,7 +224,7 @@ impl Controller {
         if age > LEFT_OVER {
             return self.abandon(session, entry).await;
         }
-        match self.efs(role).await?.access_point(&id).await {
+        match self.api(file_system, role).await?.access_point(file_system, &id).await {
             Ok(found) if !matches!(found.state, LifeCycle::Deleting | LifeCycle::Deleted) => {
                 self.abandon(session, entry).await
             }

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{CSIPersistentVolumeSource, PersistentVolumeSpec
 
 use crate::identity::PLUGIN_NAME;
 use crate::volume::id::clean_path;
-use crate::volume::{AccessPointId, FileSystemId, FileSystemKind, VolumeId};
+use crate::volume::{AccessPointId, FileSystemId, VolumeId};
 
 /// The driver of <https://github.com/kubernetes-csi/csi-driver-nfs>.
 const NFS_PLUGIN: &str = "nfs.csi.k8s.io";
@@ -27,7 +27,7 @@ impl Used {
     /// What a handle of this driver says.
     pub fn of_handle(handle: &str) -> Option<Self> {
         let volume: VolumeId = handle.parse().ok()?;
-        (volume.kind == FileSystemKind::Efs).then(|| Self {
+        Some(Self {
             path: volume.subdirectory().parse().ok(),
             file_system: volume.file_system,
             access_point: volume.access_point,
@@ -128,7 +128,9 @@ mod tests {
                 .to_string(),
             "/a/b"
         );
-        assert_eq!(ours(&format!("s3files:{FS}"), &[]), None);
+        assert_eq!(ours(&format!("s3files:{FS}::{POINT}"), &[]), Some((FS.into(), point(), None)));
+        let of_s3 = Used::of_handle(&format!("s3files:{FS}")).unwrap().file_system;
+        assert_ne!(of_s3, Used::of_handle(FS).unwrap().file_system, "the other service's file system of this id");
         assert_eq!(ours("nonsense", &[]), None);
     }
 

@@ -12,7 +12,7 @@ use super::secrets::CrossAccount;
 use super::tagging::mutable_tags;
 use super::{Controller, ControllerError};
 use crate::efs::Role;
-use crate::volume::{FileSystemKind, VolumeId};
+use crate::volume::VolumeId;
 
 /// The volume context keys that NodePublishVolume understands, in lower case.
 const CONTEXT_KEYS: [&str; 6] = [
@@ -76,12 +76,12 @@ impl Controller {
             Err(ControllerError::Invalid(format!("parameters: the volume has {what} {has}, not {wants}")))
         };
         if let FileSystemSource::Id(id) = &parameters.file_system
-            && *id != found.id.file_system
+            && id.as_str() != found.id.file_system.as_str()
         {
             return differs("fileSystemId", &found.id.file_system, id);
         }
         let mode = match (&found.access_point, &found.directory) {
-            (Some(_), _) => ProvisioningMode::AccessPoint,
+            (Some(_), _) => ProvisioningMode::AccessPoint(found.id.kind()),
             (None, Some(_)) => ProvisioningMode::Directory,
             // A static volume was made by no class.
             (None, None) => return differs("provisioningMode", &"none", &parameters.mode.as_str()),
@@ -121,15 +121,12 @@ impl Controller {
     pub(super) async fn find(&self, handle: &str, role: Option<&Role>) -> Result<FoundVolume, ControllerError> {
         let not_found = |why: String| ControllerError::NotFound(handle.to_owned(), why);
         let id: VolumeId = handle.parse().map_err(|error: crate::volume::IdError| not_found(error.to_string()))?;
-        if id.kind == FileSystemKind::S3Files {
-            return Err(not_found("it is an S3 Files volume, which this driver does not manage".to_owned()));
-        }
         // Calls without secrets about another account's volume use the role that other calls brought along.
         let role = match role {
             Some(role) => Some(role.clone()),
             None => self.role_of(&id.file_system).await?,
         };
-        let api = self.efs(role.as_ref()).await?;
+        let api = self.api(&id.file_system, role.as_ref()).await?;
         let mut directory = None;
         let looking = |error: crate::efs::EfsError| match error.is_not_found() {
             true => not_found(error.to_string()),
@@ -147,7 +144,7 @@ impl Controller {
                 None
             }
             Some(access_point) => {
-                let found = api.access_point(access_point).await.map_err(looking)?;
+                let found = api.access_point(&id.file_system, access_point).await.map_err(looking)?;
                 if found.file_system != id.file_system {
                     return Err(not_found(format!("{access_point} belongs to {}", found.file_system)));
                 }

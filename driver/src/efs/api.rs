@@ -1,4 +1,4 @@
-//! The few EFS operations that the driver needs, with plain types, so that handlers can be tested without the SDK.
+//! The few operations of EFS and S3 Files that the driver needs, with plain types, so that handlers can be tested without the SDKs.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -26,6 +26,8 @@ pub enum LifeCycle {
     Deleted,
     /// Broken; AWS names no way back.
     Error,
+    /// S3 Files can't get at the bucket, or at something else that it needs.
+    Misconfigured,
     /// A word that this driver does not know.
     Unknown,
 }
@@ -40,6 +42,7 @@ impl LifeCycle {
             "deleting" => Self::Deleting,
             "deleted" => Self::Deleted,
             "error" => Self::Error,
+            "misconfigured" => Self::Misconfigured,
             _ => Self::Unknown,
         }
     }
@@ -53,6 +56,7 @@ impl LifeCycle {
             Self::Deleting => "deleting",
             Self::Deleted => "deleted",
             Self::Error => "error",
+            Self::Misconfigured => "misconfigured",
             Self::Unknown => "unknown",
         }
     }
@@ -116,6 +120,15 @@ pub struct AccessPoint {
     pub state: LifeCycle,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
+    /// Whether AWS has told token and tags: the lists of S3 Files do not.
+    pub tags_told: bool,
+}
+
+impl AccessPoint {
+    /// Whether it has a tag, or may have it.
+    pub fn may_have_tag(&self, key: &str) -> bool {
+        !self.tags_told || self.tags.contains_key(key)
+    }
 }
 
 /// One page of access points.
@@ -136,8 +149,10 @@ pub struct FileSystem {
     pub state: LifeCycle,
     /// The zone of a One Zone file system; `None` for a regional one.
     pub availability_zone: Option<String>,
-    /// Metered size in bytes at the last measurement.
+    /// Metered size in bytes at the last measurement; 0 where AWS tells none.
     pub size_bytes: u64,
+    /// What AWS says about a state that is no good one.
+    pub status_message: Option<String>,
 }
 
 /// A mount target as AWS describes it.
@@ -155,7 +170,7 @@ pub struct MountTarget {
     pub addresses: Vec<IpAddr>,
 }
 
-/// The EFS control plane. Implementations retry by themselves; an error is the answer after the last attempt.
+/// The control plane of a service, EFS or S3 Files. Implementations retry by themselves; an error is the answer after the last attempt.
 ///
 /// Every method fails with an [`EfsError`] that names the operation, the AWS error and the AWS request id.
 #[async_trait]
@@ -163,10 +178,10 @@ pub trait EfsApi: std::fmt::Debug + Send + Sync + 'static {
     /// CreateAccessPoint. A token that is already taken is [`super::EfsErrorKind::AccessPointAlreadyExists`] with the id.
     async fn create_access_point(&self, request: &NewAccessPoint) -> Result<AccessPoint, EfsError>;
 
-    /// DescribeAccessPoints by id; exactly one.
-    async fn access_point(&self, id: &AccessPointId) -> Result<AccessPoint, EfsError>;
+    /// DescribeAccessPoints by id; exactly one. `file_system` is where it should be, which helps where only lists are allowed.
+    async fn access_point(&self, file_system: &FileSystemId, id: &AccessPointId) -> Result<AccessPoint, EfsError>;
 
-    /// One page of DescribeAccessPoints, of one file system or of the account.
+    /// One page of DescribeAccessPoints, of one file system or (EFS only) of the account.
     /// `limit` is 1 to [`LARGEST_PAGE`]; `token` comes from the page before.
     async fn access_points(
         &self,

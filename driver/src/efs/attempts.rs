@@ -139,7 +139,13 @@ mod tests {
             .load()
             .await;
         let clients = AwsClients::with_base(base, Metrics::new());
-        let error = clients.client(None).await.unwrap().access_points(None, 1, None).await.unwrap_err();
+        let error = clients
+            .client(crate::volume::FileSystemKind::Efs, None)
+            .await
+            .unwrap()
+            .access_points(None, 1, None)
+            .await
+            .unwrap_err();
         assert_eq!(error.kind, EfsErrorKind::Throttled, "{error}");
         assert!(error.to_string().contains("ThrottlingException: AWS throttled"), "{error}");
         assert!(crate::efs::mount_targets::ListMountTargets::throttled_lately(&clients));

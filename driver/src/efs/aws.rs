@@ -122,7 +122,7 @@ impl EfsApi for AwsEfs {
         )
     }
 
-    async fn access_point(&self, id: &AccessPointId) -> Result<AccessPoint, EfsError> {
+    async fn access_point(&self, _: &FileSystemId, id: &AccessPointId) -> Result<AccessPoint, EfsError> {
         const OPERATION: &str = "DescribeAccessPoints";
         let attempts = Attempts::default();
         let call = self.clients.access_points.describe_access_points().access_point_id(id.as_str());
@@ -190,6 +190,7 @@ impl EfsApi for AwsEfs {
                 state: LifeCycle::from_word(one.life_cycle_state().as_str()),
                 availability_zone: one.availability_zone_name().map(str::to_owned),
                 size_bytes: one.size_in_bytes().map_or(0, |size| u64::try_from(size.value()).unwrap_or(0)),
+                status_message: None,
             }),
             [] => Err(failure(OPERATION, EfsErrorKind::FileSystemNotFound, format!("no file system {id}"))),
             many => Err(unreadable(OPERATION, format!("{} file systems answer to {id}", many.len()))),
@@ -321,24 +322,27 @@ fn access_point(operation: &'static str, it: Described<'_>) -> Result<AccessPoin
         root_owner,
         state: it.state.map_or(LifeCycle::Unknown, |state| LifeCycle::from_word(state.as_str())),
         tags: it.tags.iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect(),
+        tags_told: true,
         id,
     })
 }
 
-fn failure(operation: &'static str, kind: EfsErrorKind, message: impl ToString) -> EfsError {
+pub(super) fn failure(operation: &'static str, kind: EfsErrorKind, message: impl ToString) -> EfsError {
     EfsError { operation, kind, message: message.to_string(), request_id: None }
 }
 
-fn unreadable(operation: &'static str, what: impl ToString) -> EfsError {
+pub(super) fn unreadable(operation: &'static str, what: impl ToString) -> EfsError {
     failure(operation, EfsErrorKind::Unreadable, what)
 }
 
-fn malformed(operation: &'static str) -> impl Fn(aws_smithy_types::error::operation::BuildError) -> EfsError {
+pub(super) fn malformed(
+    operation: &'static str,
+) -> impl Fn(aws_smithy_types::error::operation::BuildError) -> EfsError {
     move |error| failure(operation, EfsErrorKind::BadRequest, error)
 }
 
 /// Turns the SDK's error into ours.
-fn efs_error<E>(operation: &'static str, error: &SdkError<E, Response>) -> EfsError
+pub(super) fn efs_error<E>(operation: &'static str, error: &SdkError<E, Response>) -> EfsError
 where
     E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
 {
@@ -433,11 +437,12 @@ where
 fn kind_of_code(code: &str, status: u16) -> EfsErrorKind {
     match code {
         "AccessPointAlreadyExists" => EfsErrorKind::AccessPointAlreadyExists(None),
-        "AccessPointLimitExceeded" => EfsErrorKind::AccessPointLimitExceeded,
+        "AccessPointLimitExceeded" | "ServiceQuotaExceededException" => EfsErrorKind::AccessPointLimitExceeded,
         "AccessPointNotFound" => EfsErrorKind::AccessPointNotFound,
         "FileSystemNotFound" => EfsErrorKind::FileSystemNotFound,
         "MountTargetNotFound" => EfsErrorKind::MountTargetNotFound,
-        "IncorrectFileSystemLifeCycleState" => EfsErrorKind::IncorrectFileSystemLifeCycleState,
+        // What S3 Files calls so names an access point in most cases, which the caller looks at.
+        "IncorrectFileSystemLifeCycleState" | "ConflictException" => EfsErrorKind::IncorrectFileSystemLifeCycleState,
         "BadRequest" | "ValidationException" | "InvalidParameterValue" => EfsErrorKind::BadRequest,
         "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" => EfsErrorKind::AccessDenied,
         "ExpiredToken"
@@ -451,6 +456,7 @@ fn kind_of_code(code: &str, status: u16) -> EfsErrorKind {
         | "MissingAuthenticationTokenException" => EfsErrorKind::Unauthenticated,
         "InternalServerError"
         | "InternalFailure"
+        | "InternalServerException"
         | "ServiceUnavailable"
         | "ServiceUnavailableException"
         | "DependencyTimeout" => EfsErrorKind::Server,

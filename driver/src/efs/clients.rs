@@ -30,12 +30,13 @@ use super::metadata::{NodeFacts, NodeObject};
 use super::mount_targets::ListMountTargets;
 use super::profiles::Profiles;
 use super::refusal::refusal;
+use super::s3files::{AwsS3Files, BucketClients};
 use crate::blocking::Blocking;
 use crate::config::AwsConfig;
 use crate::endpoints::is_region;
 use crate::metrics::Metrics;
 use crate::rpc::STRIPPED;
-use crate::volume::{AccessPointId, FileSystemId};
+use crate::volume::{AccessPointId, FileSystemId, FileSystemKind};
 
 /// Roles whose clients are kept; the least used ones beyond are made anew.
 const MOST_ROLES: u64 = 64;
@@ -68,14 +69,14 @@ impl fmt::Debug for Role {
     }
 }
 
-/// Gives EFS clients by account.
+/// Gives clients by service and account.
 #[async_trait]
 pub trait EfsClients: std::fmt::Debug + Send + Sync + 'static {
-    /// The client for the driver's own account, or for the account of `role`.
+    /// The client of a service for the driver's own account, or for the account of `role`.
     ///
     /// # Errors
     /// When no region can be found. Wrong credentials show at the first call.
-    async fn client(&self, role: Option<&Role>) -> Result<Arc<dyn EfsApi>, EfsError>;
+    async fn client(&self, kind: FileSystemKind, role: Option<&Role>) -> Result<Arc<dyn EfsApi>, EfsError>;
 
     /// The region of all clients.
     ///
@@ -94,7 +95,9 @@ pub struct AwsClients {
     node: Option<Arc<dyn NodeObject>>,
     base: OnceCell<SdkConfig>,
     own: OnceCell<Arc<dyn EfsApi>>,
-    roles: moka::future::Cache<Role, Arc<dyn EfsApi>>,
+    /// Made when the first volume of S3 Files comes.
+    own_s3_files: OnceCell<Arc<dyn EfsApi>>,
+    roles: moka::future::Cache<(FileSystemKind, Role), Arc<dyn EfsApi>>,
     throttled: Throttled,
 }
 
@@ -122,6 +125,7 @@ impl AwsClients {
             node: None,
             base: OnceCell::new(),
             own: OnceCell::new(),
+            own_s3_files: OnceCell::new(),
             roles: moka::future::Cache::new(MOST_ROLES),
             throttled: Throttled::default(),
         }
@@ -158,7 +162,7 @@ impl AwsClients {
     /// # Errors
     /// When no region can be found.
     pub async fn prepare(&self) -> Result<(), EfsError> {
-        self.client(None).await?;
+        self.client(FileSystemKind::Efs, None).await?;
         let nobody = Credentials::new("rehearsal", "rehearsal", None, None, "rehearsal");
         let config = aws_sdk_efs::config::Builder::from(self.base().await?).credentials_provider(nobody);
         let client = aws_sdk_efs::Client::from_conf(config.interceptor(Rehearsal).build());
@@ -167,11 +171,36 @@ impl AwsClients {
         Ok(())
     }
 
-    fn connect(&self, config: &SdkConfig) -> Arc<dyn EfsApi> {
+    fn connect(&self, kind: FileSystemKind, config: &SdkConfig) -> Arc<dyn EfsApi> {
+        match kind {
+            FileSystemKind::Efs => self.connect_efs(config),
+            FileSystemKind::S3Files => self.connect_s3_files(config),
+        }
+    }
+
+    fn connect_s3_files(&self, config: &SdkConfig) -> Arc<dyn EfsApi> {
+        let client = |partition: &'static str| {
+            let config = aws_sdk_s3files::config::Builder::from(config)
+                .retry_partition(RetryPartition::new(partition))
+                .interceptor(AttemptMetrics("s3files", self.metrics.clone(), self.throttled.clone()))
+                .build();
+            aws_sdk_s3files::Client::from_conf(config)
+        };
+        Arc::new(AwsS3Files::new(BucketClients {
+            create: client("s3files-create-access-point"),
+            delete: client("s3files-delete-access-point"),
+            access_points: client("s3files-access-points"),
+            file_systems: client("s3files-file-systems"),
+            mount_targets: client("s3files-mount-targets"),
+            tags: client("s3files-tags"),
+        }))
+    }
+
+    fn connect_efs(&self, config: &SdkConfig) -> Arc<dyn EfsApi> {
         let client = |partition: &'static str| {
             let config = aws_sdk_efs::config::Builder::from(config)
                 .retry_partition(RetryPartition::new(partition))
-                .interceptor(AttemptMetrics(self.metrics.clone(), self.throttled.clone()))
+                .interceptor(AttemptMetrics("efs", self.metrics.clone(), self.throttled.clone()))
                 .build();
             aws_sdk_efs::Client::from_conf(config)
         };
@@ -193,10 +222,14 @@ impl EfsClients for AwsClients {
         Ok(region.map(ToString::to_string).unwrap_or_default())
     }
 
-    async fn client(&self, role: Option<&Role>) -> Result<Arc<dyn EfsApi>, EfsError> {
+    async fn client(&self, kind: FileSystemKind, role: Option<&Role>) -> Result<Arc<dyn EfsApi>, EfsError> {
         let base = self.base().await?;
+        let own = match kind {
+            FileSystemKind::Efs => &self.own,
+            FileSystemKind::S3Files => &self.own_s3_files,
+        };
         match role {
-            None => Ok(self.own.get_or_init(|| async { self.connect(base) }).await.clone()),
+            None => Ok(own.get_or_init(|| async { self.connect(kind, base) }).await.clone()),
             Some(role) => {
                 let make = async {
                     let mut provider =
@@ -210,9 +243,9 @@ impl EfsClients for AwsClients {
                         .credentials_provider(aws_credential_types::provider::SharedCredentialsProvider::new(provider))
                         .identity_cache(aws_config::identity::IdentityCache::lazy().build())
                         .build();
-                    self.connect(&config)
+                    self.connect(kind, &config)
                 };
-                Ok(self.roles.get_with_by_ref(role, make).await)
+                Ok(self.roles.get_with((kind, role.clone()), make).await)
             }
         }
     }
@@ -222,15 +255,15 @@ impl EfsClients for AwsClients {
 #[async_trait]
 impl ListMountTargets for AwsClients {
     async fn mount_targets(&self, file_system: &FileSystemId) -> Result<Vec<MountTarget>, EfsError> {
-        self.client(None).await?.mount_targets(file_system).await
+        self.client(file_system.kind(), None).await?.mount_targets(file_system).await
     }
 
     fn throttled_lately(&self) -> bool {
         self.throttled.is_recent()
     }
 
-    async fn is_gone(&self, access_point: &AccessPointId) -> Result<bool, EfsError> {
-        match self.client(None).await?.access_point(access_point).await {
+    async fn is_gone(&self, file_system: &FileSystemId, access_point: &AccessPointId) -> Result<bool, EfsError> {
+        match self.client(file_system.kind(), None).await?.access_point(file_system, access_point).await {
             Ok(found) => Ok(matches!(found.state, LifeCycle::Deleting | LifeCycle::Deleted)),
             Err(error) if error.is_not_found() => Ok(true),
             Err(error) => Err(error),
@@ -325,7 +358,7 @@ impl Intercept for Rehearsal {
 
 /// Counts every attempt of every call.
 #[derive(Debug)]
-struct AttemptMetrics(Metrics, Throttled);
+struct AttemptMetrics(&'static str, Metrics, Throttled);
 
 #[derive(Debug, Clone)]
 struct AttemptStart(Instant);
@@ -365,10 +398,10 @@ impl Intercept for AttemptMetrics {
         let Some(response) = context.response() else { return Ok(()) };
         let refusal = refusal(response);
         if refusal.as_ref().is_some_and(|(_, throttled)| *throttled) {
-            self.1.note();
+            self.2.note();
         }
         let outcome = refusal.as_ref().map_or(Ok(()), |(code, throttled)| Err((code.as_str(), *throttled)));
-        self.0.api_attempt(&operation, took, outcome);
+        self.1.api_attempt(self.0, &operation, took, outcome);
         Ok(())
     }
 }

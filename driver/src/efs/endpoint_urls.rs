@@ -10,7 +10,7 @@ const VARIABLE: &str = "AWS_ENDPOINT_URL";
 /// Its name in a profile.
 const PROFILE_KEY: &str = "endpoint_url";
 /// Services that the driver calls.
-const SERVICES: [&str; 2] = ["EFS", "STS"];
+const SERVICES: [&str; 3] = ["EFS", "S3FILES", "STS"];
 
 /// An endpoint that can't be called.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -20,6 +20,8 @@ pub enum EfsErrorKind {
     MountTargetNotFound,
     /// `IncorrectFileSystemLifeCycleState`: the file system is not `available`.
     IncorrectFileSystemLifeCycleState,
+    /// S3 Files can't get at the bucket, or at something else that it needs; the message is AWS's.
+    Misconfigured,
     /// `BadRequest` or `ValidationException`: AWS refuses the values.
     BadRequest,
     /// `ThrottlingException` and its kin: too many calls, after the client's own retries.
@@ -55,7 +57,7 @@ pub enum EfsErrorKind {
 /// A failed call of the EFS API (or of STS on the way to it), after all retries.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct EfsError {
-    /// The API operation, such as `CreateAccessPoint`.
+    /// The API operation, such as `CreateAccessPoint`, or `s3files:CreateAccessPoint`.
     pub operation: &'static str,
     /// What it failed with.
     pub kind: EfsErrorKind,
@@ -69,6 +71,14 @@ impl EfsError {
     /// A file that the environment names can't be read.
     pub(super) fn from_file(operation: &'static str, error: &FileError) -> Self {
         Self { operation, kind: EfsErrorKind::Settings, message: error.to_string(), request_id: None }
+    }
+
+    /// The action of an IAM policy that allows the operation.
+    fn action(&self) -> String {
+        match self.operation.contains(':') {
+            true => self.operation.to_owned(),
+            false => format!("elasticfilesystem:{}", self.operation),
+        }
     }
 
     /// Whether the thing that the call was about does not exist (any more).
@@ -94,6 +104,7 @@ impl EfsErrorKind {
             | Self::FileSystemNotFound
             | Self::MountTargetNotFound
             | Self::IncorrectFileSystemLifeCycleState
+            | Self::Misconfigured
             | Self::BadRequest
             | Self::Throttled
             | Self::AccessDenied
@@ -115,6 +126,7 @@ impl EfsErrorKind {
             Self::FileSystemNotFound => "FileSystemNotFound",
             Self::MountTargetNotFound => "MountTargetNotFound",
             Self::IncorrectFileSystemLifeCycleState => "IncorrectFileSystemLifeCycleState",
+            Self::Misconfigured => "misconfigured",
             Self::BadRequest => "BadRequest",
             Self::Throttled => "ThrottlingException",
             Self::AccessDenied => "AccessDeniedException",
@@ -145,7 +157,7 @@ impl fmt::Display for EfsError {
         }
         if self.kind == EfsErrorKind::AccessDenied && self.operation != "AssumeRole" {
             // Kubernetes shows this text in an event; whoever reads it wants to know what to put into the policy.
-            write!(f, "; the IAM policy must allow elasticfilesystem:{}", self.operation)?;
+            write!(f, "; the IAM policy must allow {}", self.action())?;
         }
         match &self.request_id {
             Some(id) => write!(f, " (AWS request id {id})"),

@@ -240,7 +240,10 @@ mod tests {
     #[tokio::test]
     async fn plain_http_works_without_certificate_authorities() {
         let fake = fake_efs::FakeEfs::builder().start().await.unwrap();
-        let api = AwsClients::with_base(base(&fake.http_url()).await, Metrics::new()).client(None).await.unwrap();
+        let api = AwsClients::with_base(base(&fake.http_url()).await, Metrics::new())
+            .client(crate::volume::FileSystemKind::Efs, None)
+            .await
+            .unwrap();
         let page = api.access_points(None, 1, None).await.unwrap();
         assert!(page.access_points.is_empty());
     }
@@ -265,7 +268,10 @@ mod tests {
                 drop(acceptor.accept(stream).await);
             }
         });
-        let api = AwsClients::with_base(base(&url).await, Metrics::new()).client(None).await.unwrap();
+        let api = AwsClients::with_base(base(&url).await, Metrics::new())
+            .client(crate::volume::FileSystemKind::Efs, None)
+            .await
+            .unwrap();
         let error = api.access_points(None, 1, None).await.unwrap_err();
         server.abort();
         assert_eq!(error.kind, EfsErrorKind::Connection);

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use efs_tunnel::{Locate, LocateError, Route, TunnelSpec};
+use efs_tunnel::{Locate, LocateError, Route, Service, TunnelSpec};
 use tokio::net::lookup_host;
 use tokio::time::timeout;
 
@@ -19,6 +19,7 @@ use super::hosts::addresses_of;
 use super::metadata::Metadata;
 pub use super::patient::ListMountTargets;
 use super::patient::{NoAnswer, PatientLister};
+use crate::volume::FileSystemId;
 
 /// Where the system keeps names of its own; a pod's `hostAliases` are written there.
 const HOSTS: &str = "/etc/hosts";
@@ -54,6 +55,9 @@ impl MountTargets {
             let zone_id = self.metadata.zone_id().await;
             return Ok(self.ports(from_map(spec, zone.as_deref(), zone_id.as_deref())));
         }
+        if spec.service == Service::S3Files {
+            return self.find_of_s3_files(spec).await;
+        }
         let name = match (spec.route.cross_account, &spec.route.zone) {
             (true, _) => {
                 let zone_id = self.metadata.zone_id().await.ok_or_else(|| LocateError {
@@ -74,6 +78,28 @@ impl MountTargets {
             return Err(LocateError { message, missing: false });
         }
         self.ask_api(spec, zone.as_deref(), &unresolved).await
+    }
+
+    /// The names of S3 Files begin with the id of a zone; there is none for the whole file system.
+    async fn find_of_s3_files(&self, spec: &TunnelSpec) -> Result<Vec<SocketAddr>, LocateError> {
+        let zone_id = match &spec.route.zone {
+            Some(zone) => Some(zone.clone()),
+            None => self.metadata.zone_id().await,
+        };
+        let unresolved = match &zone_id {
+            Some(zone_id) => {
+                let name = format!("{zone_id}.{}", spec.server_name);
+                match self.resolve(&name).await {
+                    Ok(addresses) => return Ok(addresses),
+                    Err(reason) => format!("{name} does not resolve ({reason})"),
+                }
+            }
+            None => {
+                let how = "give the mount option azid, a label topology.k8s.aws/zone-id of the node, or the instance metadata service";
+                format!("this node's availability zone id is unknown ({how})")
+            }
+        };
+        self.ask_api(spec, zone_id.as_deref(), &unresolved).await
     }
 
     async fn resolve(&self, name: &str) -> Result<Vec<SocketAddr>, String> {
@@ -101,7 +127,7 @@ impl MountTargets {
         unresolved: &str,
     ) -> Result<Vec<SocketAddr>, LocateError> {
         let failed = |reason: &str, missing| LocateError { message: format!("{unresolved}, and {reason}"), missing };
-        let file_system = spec.file_system.parse().map_err(|_| failed("the file system's id is malformed", true))?;
+        let file_system = file_system_of(spec).ok_or_else(|| failed("the file system's id is malformed", true))?;
         let targets = self.efs.mount_targets(&file_system).await.map_err(|error| {
             let missing = matches!(&error, NoAnswer::Refused(refused) if refused.is_not_found());
             failed(&error.to_string(), missing)
@@ -156,6 +182,11 @@ impl Locate for MountTargets {
     fn remember(&self, spec: &TunnelSpec, address: SocketAddr) {
         self.know(key(spec), vec![address]);
     }
+}
+
+/// The file system of a tunnel; nothing if its id is malformed.
+pub(crate) fn file_system_of(spec: &TunnelSpec) -> Option<FileSystemId> {
+    spec.file_system.parse().ok().map(|id: FileSystemId| id.of(spec.service.into()))
 }
 
 /// Access points and identities of a file system share its addresses.
@@ -217,7 +248,7 @@ mod tests {
             Ok(Vec::new())
         }
 
-        async fn is_gone(&self, _: &AccessPointId) -> Result<bool, EfsError> {
+        async fn is_gone(&self, _: &FileSystemId, _: &AccessPointId) -> Result<bool, EfsError> {
             Ok(false)
         }
     }
@@ -228,6 +259,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let hosts = dir.path().join("hosts");
         let spec = TunnelSpec {
+            service: efs_tunnel::Service::Efs,
             file_system: "fs-0123456789abcdef0".to_owned(),
             access_point: None,
             region: "us-east-1".to_owned(),
@@ -245,6 +277,51 @@ mod tests {
         let mut targets = MountTargets::new(Arc::new(Nobody), metadata, 2049);
         targets.hosts = hosts;
         assert_eq!(targets.locate(&spec).await.unwrap(), ["10.0.0.9:2049".parse().unwrap()]);
+    }
+
+    /// Has one mount target in each of two zones.
+    struct TwoZones;
+
+    #[async_trait]
+    impl ListMountTargets for TwoZones {
+        async fn mount_targets(&self, of: &FileSystemId) -> Result<Vec<MountTarget>, EfsError> {
+            assert_eq!(of.kind(), crate::volume::FileSystemKind::S3Files, "the other service is asked");
+            let zones = [("", "use1-az1", 1), ("", "use1-az2", 2)];
+            Ok(zones.map(|(zone, id, last)| target(zone, id, LifeCycle::Available, last)).to_vec())
+        }
+
+        async fn is_gone(&self, _: &FileSystemId, _: &AccessPointId) -> Result<bool, EfsError> {
+            Ok(false)
+        }
+    }
+
+    #[tokio::test]
+    async fn s3_files_is_found_by_the_zones_id_and_then_by_the_api() {
+        let dir = tempfile::tempdir().unwrap();
+        let hosts = dir.path().join("hosts");
+        let server_name = "fs-0123456789abcdef0.s3files.us-east-1.on.invalid".to_owned();
+        std::fs::write(&hosts, format!("10.0.0.9 use1-az2.{server_name}\n10.0.0.8 {server_name}\n")).unwrap();
+        let metadata = || Arc::new(Metadata::new(crate::efs::metadata::Given::default(), None).without_imds());
+        let mut targets = MountTargets::new(Arc::new(TwoZones), metadata(), 2049);
+        targets.hosts = hosts;
+        let spec = |zone: Option<&str>| TunnelSpec {
+            service: Service::S3Files,
+            file_system: "fs-0123456789abcdef0".to_owned(),
+            access_point: None,
+            region: "us-east-1".to_owned(),
+            server_name: server_name.clone(),
+            iam: None,
+            route: Route { zone: zone.map(str::to_owned), ..Route::default() },
+        };
+        let found = async |zone| {
+            let found = targets.locate(&spec(zone)).await.unwrap();
+            found.iter().map(|address| address.ip().to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(found(Some("use1-az2")).await, ["10.0.0.9"]);
+        // No such name: the API knows the zone's mount target, and another one as a way out.
+        assert_eq!(found(Some("use1-az1")).await, ["10.0.0.1", "10.0.0.2"]);
+        // A file system as a whole has no name, whatever resolves.
+        assert_eq!(found(None).await, ["10.0.0.1", "10.0.0.2"]);
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub trait ListMountTargets: Send + Sync {
     }
 
     /// Whether AWS knows no access point of this id (any more).
-    async fn is_gone(&self, access_point: &AccessPointId) -> Result<bool, EfsError>;
+    async fn is_gone(&self, file_system: &FileSystemId, access_point: &AccessPointId) -> Result<bool, EfsError>;
 }
 
 /// The first pause, and the longest. A pod that waits for a mount target which has just been made waits no longer than that.
@@ -160,7 +160,7 @@ mod tests {
             }
         }
 
-        async fn is_gone(&self, _: &crate::volume::AccessPointId) -> Result<bool, EfsError> {
+        async fn is_gone(&self, _: &FileSystemId, _: &crate::volume::AccessPointId) -> Result<bool, EfsError> {
             Ok(false)
         }
     }

@@ -46,6 +46,7 @@ mod tests {
 
     fn spec(access_point: Option<&str>) -> TunnelSpec {
         TunnelSpec {
+            service: efs_tunnel::Service::Efs,
             file_system: "fs-01234567".to_owned(),
             access_point: access_point.map(str::to_owned),
             server_name: "fs-01234567.efs.us-east-1.amazonaws.com".to_owned(),

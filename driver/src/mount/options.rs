@@ -11,7 +11,7 @@ use rustix::mount::MountAttrFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::cut;
-use crate::volume::capability;
+use crate::volume::{FileSystemKind, capability};
 
 /// Why an option can't be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -94,7 +94,9 @@ pub struct EfsOptions {
     pub iam: bool,
     /// `accesspoint=fsap-…`, not yet checked.
     pub access_point: Option<String>,
-    /// `az=…`: the availability zone whose mount target to use.
+    /// `nodirects3read` or `nos3readcache` was written out.
+    pub no_direct_reads: bool,
+    /// `az=…`, or `azid=…` for S3 Files: the availability zone whose mount target to use.
     pub zone: Option<String>,
     /// `region=…`: the file system's region.
     pub region: Option<String>,
@@ -183,17 +185,23 @@ const NFS_WORDS: &[(&str, &[&str])] = &[
     ("fatal_neterrors", &["default", "none", "ENETDOWN:ENETUNREACH", "ENETUNREACH:ENETDOWN"]),
     ("proto", &["tcp", "tcp6"]),
     ("sec", &["sys"]),
-    // EFS has no other versions.
-    ("vers", &["4", "4.0", "4.1"]),
-    ("nfsvers", &["4", "4.0", "4.1"]),
-    ("minorversion", &["0", "1"]),
 ];
+/// Versions of NFS, by the service.
+const EFS_VERSIONS: &[(&str, &[&str])] =
+    &[("vers", &["4", "4.0", "4.1"]), ("nfsvers", &["4", "4.0", "4.1"]), ("minorversion", &["0", "1"])];
+const S3_FILES_VERSIONS: &[(&str, &[&str])] =
+    &[("vers", &["4", "4.1", "4.2"]), ("nfsvers", &["4", "4.1", "4.2"]), ("minorversion", &["1", "2"])];
 /// Options that a security module takes before the file system does: labels, which may hold commas.
 pub const LABELS: &[&str] = &["context", "fscontext", "defcontext", "rootcontext"];
 /// Connections to the mount target that `maxconn` can ask for.
 pub const CONNECTIONS: std::ops::RangeInclusive<u8> = 1..=efs_tunnel::bind::CONNECTIONS_MAX as u8;
-/// What a version without a minor one means: the highest that EFS has. The kernel would take 4.0.
-const HIGHEST: &str = "4.1";
+/// The versions of a service, and what one without a minor one means: the highest that it has. The kernel would take 4.0.
+fn versions(kind: FileSystemKind) -> (&'static [(&'static str, &'static [&'static str])], &'static str) {
+    match kind {
+        FileSystemKind::Efs => (EFS_VERSIONS, "4.1"),
+        FileSystemKind::S3Files => (S3_FILES_VERSIONS, "4.2"),
+    }
+}
 /// Options that mean something to mount(8), fstab or AWS's helper programs and nothing here.
 const IGNORED: &[&str] = &[
     "defaults",
@@ -257,18 +265,30 @@ const REFUSED: &[(&str, &str)] = &[
     ("privkey_serial", "the driver encrypts; use the volume attribute encryptInTransit"),
     ("udp", "EFS speaks TCP only"),
     ("rdma", "EFS speaks TCP only"),
-    ("azid", "use az"),
-    ("crossaccount", capability::CROSS_ACCOUNT_INSTEAD),
     ("bind", "the driver mounts file systems only"),
     ("rbind", "the driver mounts file systems only"),
     ("move", "the driver mounts file systems only"),
     ("remount", "the driver mounts file systems only"),
 ];
 
+/// The same for file systems of EFS alone.
+const REFUSED_FOR_EFS: &[(&str, &str)] = &[
+    ("azid", "use az"),
+    ("crossaccount", capability::CROSS_ACCOUNT_INSTEAD),
+    ("nodirects3read", "it is for volumes of S3 Files only"),
+    ("nos3readcache", "it is for volumes of S3 Files only"),
+];
+/// And for those of S3 Files.
+const REFUSED_FOR_S3_FILES: &[(&str, &str)] = &[
+    ("az", "use azid"),
+    ("crossaccount", "S3 Files doesn't have it; use mounttargetip"),
+    ("stunnel", "it is for EFS only"),
+];
+
 impl ParsedOptions {
     /// Sorts `flags`. An entry may hold several options with commas between them; of contradicting ones the last counts,
     /// as with mount(8).
-    pub fn parse<S: AsRef<str>>(flags: &[S]) -> Result<Self, OptionError> {
+    pub fn parse<S: AsRef<str>>(flags: &[S], kind: FileSystemKind) -> Result<Self, OptionError> {
         let mut parsed = Self::default();
         for flag in flags.iter().map(AsRef::as_ref) {
             let wrong = |option: &str, source| OptionError { option: cut(option), source };
@@ -277,7 +297,7 @@ impl ParsedOptions {
             }
             let mut label = None;
             for option in capability::options(flag) {
-                parsed.add(option).map_err(|problem| match label.filter(|_| !option.contains('=')) {
+                parsed.add(option, kind).map_err(|problem| match label.filter(|_| !option.contains('=')) {
                     Some(label) => {
                         let (source, label) = (Box::new(problem), str::to_owned(label));
                         wrong(option, OptionProblem::AfterLabel { source, label })
@@ -290,7 +310,7 @@ impl ParsedOptions {
                     .map(|(key, _)| key);
             }
         }
-        parsed.settle_version();
+        parsed.settle_version(versions(kind).1);
         if parsed.efs.role.is_some() != parsed.efs.token_file.is_some() {
             let option = if parsed.efs.role.is_some() { "rolearn" } else { "jwtpath" };
             return Err(OptionError { option: option.to_owned(), source: OptionProblem::Half });
@@ -298,7 +318,7 @@ impl ParsedOptions {
         Ok(parsed)
     }
 
-    fn add(&mut self, option: &str) -> Result<(), OptionProblem> {
+    fn add(&mut self, option: &str, kind: FileSystemKind) -> Result<(), OptionProblem> {
         if let Some(bad) = option.chars().find(|c| c.is_control() || c.is_whitespace()) {
             return Err(OptionProblem::Character(bad));
         }
@@ -307,7 +327,11 @@ impl ParsedOptions {
             None => (option.to_ascii_lowercase(), None),
         };
         let key = key.as_str();
-        if let Some((_, why)) = REFUSED.iter().find(|(name, _)| *name == key) {
+        let refused = match kind {
+            FileSystemKind::Efs => REFUSED_FOR_EFS,
+            FileSystemKind::S3Files => REFUSED_FOR_S3_FILES,
+        };
+        if let Some((_, why)) = REFUSED.iter().chain(refused).find(|(name, _)| *name == key) {
             return Err(OptionProblem::NotAllowed(why));
         }
         // mount(8) and the kernel write `v4.1` for `vers=4.1`.
@@ -319,7 +343,7 @@ impl ParsedOptions {
         if self.add_efs(key, value)?
             || self.add_attribute(key, value)
             || self.add_label(key, value)?
-            || self.add_nfs(key, value)?
+            || self.add_nfs(key, value, versions(kind).0)?
         {
             return Ok(());
         }
@@ -353,7 +377,9 @@ impl ParsedOptions {
             "tls" => flag(&mut efs.tls),
             "iam" => flag(&mut efs.iam),
             "accesspoint" => text(&mut efs.access_point),
-            "az" => text(&mut efs.zone),
+            "az" | "azid" => text(&mut efs.zone),
+            // Reads never go around the file system here, so that there is nothing to turn off.
+            "nodirects3read" | "nos3readcache" => flag(&mut efs.no_direct_reads),
             "region" => text(&mut efs.region),
             "awsprofile" => text(&mut efs.profile),
             "rolearn" => text(&mut efs.role),
@@ -409,7 +435,7 @@ impl ParsedOptions {
     }
 
     /// One version: the last one that was given, and never a bare 4.
-    fn settle_version(&mut self) {
+    fn settle_version(&mut self, highest: &str) {
         let nfs = &mut self.kernel.nfs;
         let has_version = ["vers", "nfsvers"].iter().any(|key| nfs.contains_key(*key));
         if !has_version && let Some(Some(minor)) = nfs.remove("minorversion") {
@@ -421,17 +447,23 @@ impl ParsedOptions {
         }
         for key in ["vers", "nfsvers"] {
             if let Some(value) = nfs.get_mut(key).filter(|value| value.as_deref() == Some("4")) {
-                *value = Some(HIGHEST.to_owned());
+                *value = Some(highest.to_owned());
             }
         }
     }
 
-    fn add_nfs(&mut self, key: &str, value: Option<&str>) -> Result<bool, OptionProblem> {
+    fn add_nfs(
+        &mut self,
+        key: &str,
+        value: Option<&str>,
+        versions: &'static [(&'static str, &'static [&'static str])],
+    ) -> Result<bool, OptionProblem> {
+        let words = |key: &str| NFS_WORDS.iter().chain(versions).find(|(name, _)| *name == key);
         match value {
             None if NFS_FLAGS.contains(&key) => {
                 self.kernel.nfs.retain(|other, _| !contradict(key, other));
             }
-            None if NFS_NUMBERS.contains(&key) || NFS_WORDS.iter().any(|(name, _)| *name == key) => {
+            None if NFS_NUMBERS.contains(&key) || words(key).is_some() => {
                 return Err(OptionProblem::NoValue);
             }
             Some(value) if NFS_NUMBERS.contains(&key) => {
@@ -440,7 +472,7 @@ impl ParsedOptions {
                 }
             }
             Some(value) => {
-                let Some((_, words)) = NFS_WORDS.iter().find(|(name, _)| *name == key) else {
+                let Some((_, words)) = words(key) else {
                     return if NFS_FLAGS.contains(&key) { Err(OptionProblem::Value) } else { Ok(false) };
                 };
                 if !words.is_empty() && !words.contains(&value) {
@@ -481,8 +513,14 @@ impl MountOptions {
         given.unwrap_or(DEFAULT_TRANSFER)
     }
 
-    /// The complete list for the kernel: what the user gave, AWS's recommended values for what he didn't, and the server.
-    pub fn for_server(&self, address: IpAddr, port: u16) -> Vec<(String, Option<String>)> {
+    /// Whether the user says which version of NFS.
+    pub fn has_version(&self) -> bool {
+        ["vers", "nfsvers", "minorversion"].iter().any(|key| self.nfs.contains_key(*key))
+    }
+
+    /// The complete list for the kernel: what the user gave, AWS's recommended values for what he didn't, and the server. `version` is of
+    /// NFS, should he not say which.
+    pub fn for_server(&self, address: IpAddr, port: u16, version: &str) -> Vec<(String, Option<String>)> {
         let given = |names: &[&str]| names.iter().any(|name| self.nfs.contains_key(*name));
         let mut list = Vec::new();
         let mut default = |names: &[&str], key: &str, value: Option<&str>| {
@@ -490,7 +528,7 @@ impl MountOptions {
                 list.push((key.to_owned(), value.map(str::to_owned)));
             }
         };
-        default(&["vers", "nfsvers", "minorversion"], "vers", Some("4.1"));
+        default(&["vers", "nfsvers", "minorversion"], "vers", Some(version));
         default(&["rsize"], "rsize", Some("1048576"));
         default(&["wsize"], "wsize", Some("1048576"));
         default(&["hard", "soft", "softerr"], "hard", None);
@@ -522,7 +560,12 @@ fn contradict(one: &str, other: &str) -> bool {
 fn closest(key: &str) -> Option<&'static str> {
     const EFS: &[&str] =
         &["tls", "iam", "accesspoint", "region", "awsprofile", "rolearn", "jwtpath", "mounttargetip", "maxconn"];
-    let known = NFS_FLAGS.iter().chain(NFS_NUMBERS).chain(EFS).copied().chain(NFS_WORDS.iter().map(|(name, _)| *name));
+    let known = NFS_FLAGS
+        .iter()
+        .chain(NFS_NUMBERS)
+        .chain(EFS)
+        .copied()
+        .chain(NFS_WORDS.iter().chain(EFS_VERSIONS).map(|(name, _)| *name));
     known
         .map(|name| (strsim::damerau_levenshtein(key, name), name))
         .filter(|(distance, name)| *distance <= 2 && *distance < name.len() / 2)
@@ -537,7 +580,7 @@ mod tests {
     use super::*;
 
     fn parse(flags: &[&str]) -> ParsedOptions {
-        ParsedOptions::parse(flags).unwrap_or_else(|error| panic!("{flags:?}: {error}"))
+        ParsedOptions::parse(flags, FileSystemKind::Efs).unwrap_or_else(|error| panic!("{flags:?}: {error}"))
     }
 
     fn text(options: &[(String, Option<String>)]) -> String {
@@ -548,7 +591,7 @@ mod tests {
 
     #[test]
     fn the_defaults_are_those_that_aws_recommends() {
-        let options = MountOptions::default().for_server([127, 0, 0, 1].into(), 20049);
+        let options = MountOptions::default().for_server([127, 0, 0, 1].into(), 20049, "4.1");
         assert_eq!(
             text(&options),
             "vers=4.1,rsize=1048576,wsize=1048576,hard,timeo=600,retrans=2,noresvport,addr=127.0.0.1,port=20049"
@@ -559,7 +602,7 @@ mod tests {
     fn what_the_user_gives_replaces_the_default() {
         let parsed = parse(&["nfsvers=4.0", "soft", "rsize=65536,timeo=150", "resvport", "NConnect=4"]);
         assert_eq!(
-            text(&parsed.kernel.for_server("fd00::1".parse().expect("ip"), 2049)),
+            text(&parsed.kernel.for_server("fd00::1".parse().expect("ip"), 2049, "4.1")),
             "wsize=1048576,retrans=2,nconnect=4,nfsvers=4.0,resvport,rsize=65536,soft,timeo=150,proto=tcp6,addr=fd00::1,port=2049"
         );
         assert_eq!(parsed.kernel.read_size(), 65536);
@@ -610,7 +653,7 @@ mod tests {
             ("accesspoint=fsap 1", "holds the character ' '"),
             ("rolearn=arn:aws:iam::1:role/x", "rolearn and jwtpath go together"),
         ] {
-            let error = ParsedOptions::parse(&[option]).expect_err(option);
+            let error = ParsedOptions::parse(&[option], FileSystemKind::Efs).expect_err(option);
             assert!(error.to_string().contains(reason), "{option}: {error}");
         }
     }
@@ -632,7 +675,7 @@ mod tests {
             assert!(!parse(&[option]).kernel.nfs.is_empty(), "{option}");
         }
         for option in refused.split(',') {
-            let refused = ParsedOptions::parse(&[option]).expect_err(option).to_string();
+            let refused = ParsedOptions::parse(&[option], FileSystemKind::Efs).expect_err(option).to_string();
             assert!(!refused.contains("unknown"), "{refused}");
         }
         for option in ignored.split(',') {
@@ -644,18 +687,49 @@ mod tests {
     }
 
     #[test]
+    fn s3_files_has_versions_and_options_of_its_own() {
+        let list = |flags: &[&str]| {
+            let parsed = ParsedOptions::parse(flags, FileSystemKind::S3Files);
+            let parsed = parsed.unwrap_or_else(|error| panic!("{flags:?}: {error}"));
+            text(&parsed.kernel.for_server([127, 0, 0, 1].into(), 1, "4.2"))
+        };
+        for flags in [&[][..], &["vers=4"], &["nfsvers=4"], &["vers=4.2"], &["v4.2"], &["minorversion=2"]] {
+            assert!(list(flags).contains("vers=4.2,"), "{flags:?}: {}", list(flags));
+        }
+        assert!(list(&["nfsvers=4.1"]).contains("vers=4.1,"));
+        assert!(!list(&["azid=use1-az1,nodirects3read,nos3readcache"]).contains("direct"));
+        let refused = |option: &str, kind| ParsedOptions::parse(&[option], kind).expect_err(option).to_string();
+        for (option, words) in [
+            ("az=use1-az1", "use azid"),
+            ("stunnel", "EFS only"),
+            ("crossaccount", "mounttargetip"),
+            ("vers=4.0", "one of 4, 4.1, 4.2"),
+            ("minorversion=0", "one of 1, 2"),
+        ] {
+            let told = refused(option, FileSystemKind::S3Files);
+            assert!(told.contains(words), "{told}");
+        }
+        for (option, words) in
+            [("azid=use1-az1", "use az"), ("nodirects3read", "S3 Files only"), ("nos3readcache", "S3 Files only")]
+        {
+            let told = refused(option, FileSystemKind::Efs);
+            assert!(told.contains(words), "{told}");
+        }
+    }
+
+    #[test]
     fn a_version_without_a_minor_one_is_the_highest_that_efs_has() {
         for option in ["vers=4", "nfsvers=4", "v4", "vers=4.0,nfsvers=4", "NFSVERS=4"] {
-            let list = text(&parse(&[option]).kernel.for_server([127, 0, 0, 1].into(), 1));
+            let list = text(&parse(&[option]).kernel.for_server([127, 0, 0, 1].into(), 1, "4.1"));
             assert!(list.contains("vers=4.1,") && !list.contains("4.0"), "{option}: {list}");
         }
-        let old = text(&parse(&["v4.0"]).kernel.for_server([127, 0, 0, 1].into(), 1));
+        let old = text(&parse(&["v4.0"]).kernel.for_server([127, 0, 0, 1].into(), 1, "4.1"));
         assert!(old.contains("vers=4.0,"), "{old}");
         for (option, want) in [("minorversion=1", "vers=4.1,"), ("minorversion=0", "vers=4.0,")] {
-            let alone = text(&parse(&[option]).kernel.for_server([127, 0, 0, 1].into(), 1));
+            let alone = text(&parse(&[option]).kernel.for_server([127, 0, 0, 1].into(), 1, "4.1"));
             assert!(alone.contains(want) && !alone.contains("minor"), "{option}: {alone}");
         }
-        let apart = text(&parse(&["vers=4,minorversion=0"]).kernel.for_server([127, 0, 0, 1].into(), 1));
+        let apart = text(&parse(&["vers=4,minorversion=0"]).kernel.for_server([127, 0, 0, 1].into(), 1, "4.1"));
         assert!(apart.contains("minorversion=0,vers=4,"), "{apart}");
     }
 
@@ -674,8 +748,8 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_unknown_ever_reaches_the_kernel(flags in proptest::collection::vec(".{0,30}", 0..4)) {
-            if let Ok(parsed) = ParsedOptions::parse(&flags) {
-                for (key, value) in parsed.kernel.for_server([127, 0, 0, 1].into(), 1) {
+            if let Ok(parsed) = ParsedOptions::parse(&flags, FileSystemKind::Efs) {
+                for (key, value) in parsed.kernel.for_server([127, 0, 0, 1].into(), 1, "4.1") {
                     prop_assert!(key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
                     let value = value.unwrap_or_default();
                     prop_assert!(!value.contains([' ', '\n', '"']) && !value.chars().any(char::is_control));

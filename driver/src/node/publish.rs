@@ -7,7 +7,7 @@ use std::time::Duration;
 use csi_proto::csi;
 use efs_tunnel::dial::check_plain;
 use efs_tunnel::plane::Lease;
-use efs_tunnel::{DialError, IamSource, TunnelSpec};
+use efs_tunnel::{DialError, IamSource, Service, TunnelSpec};
 use rustix::io::Errno;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::Code;
@@ -22,6 +22,7 @@ use super::{Published, State, target};
 use crate::blocking::Dependency;
 use crate::efs::EfsError;
 use crate::efs::mount_targets::ListMountTargets;
+use crate::efs::mount_targets::file_system_of;
 use crate::mount::client_name::client_name;
 use crate::mount::mountinfo::{self, MountEntry};
 use crate::mount::{Job, JobError, WorkerError};
@@ -258,18 +259,24 @@ impl State {
             IpAddr::V6(address) => format!("[{address}]:{}", record.mount.path),
         };
         let options = &record.mount.options;
-        let job = Job::Mount {
-            source,
+        let job = |version: &str| Job::Mount {
+            source: source.clone(),
             target: record.target.clone(),
-            options: options.for_server(address, port),
+            options: options.for_server(address, port, version),
             attributes: options.attributes,
             client: client_name(&record.mount.spec, direct),
             directory_id,
         };
+        let (version, mut lower) = match record.mount.spec.service {
+            Service::Efs => ("4.1", None),
+            // AWS's helper mounts with 4.2; a kernel may be built without.
+            Service::S3Files => ("4.2", Some("4.1").filter(|_| !options.has_version())),
+        };
+        let mut job_now = job(version);
         let started = Instant::now();
         loop {
             let left = MOUNT_WITHIN.saturating_sub(started.elapsed());
-            match self.worker.run(&job, left).await {
+            match self.worker.run(&job_now, left).await {
                 Ok(()) => break,
                 Err(WorkerError::Job(JobError { errno, .. }))
                     if errno == Errno::ACCESS.raw_os_error()
@@ -277,6 +284,13 @@ impl State {
                         && started.elapsed() < REFUSED_FOR =>
                 {
                     sleep(REFUSED_PAUSE).await;
+                }
+                Err(WorkerError::Job(JobError { errno, .. }))
+                    if errno == Errno::PROTONOSUPPORT.raw_os_error() && lower.is_some() =>
+                {
+                    let version = lower.take().unwrap_or_default();
+                    tracing::info!(target = %record.target.display(), version, "a lower version of NFS is taken");
+                    job_now = job(version);
                 }
                 Err(reason) => {
                     let what = format!("{}:{}", record.mount.spec, record.mount.path);
@@ -345,12 +359,13 @@ impl State {
 
 /// Whether AWS says that an access point does not exist, and not only not in this account.
 async fn is_missing(efs: &dyn ListMountTargets, id: &AccessPointId, spec: &TunnelSpec) -> Result<bool, EfsError> {
-    if !efs.is_gone(id).await? {
+    let Some(file_system) = file_system_of(spec) else { return Ok(false) };
+    if !efs.is_gone(&file_system, id).await? {
         return Ok(false);
     }
-    match (spec.route.address, spec.file_system.parse()) {
-        (Some(_), Ok(file_system)) => efs.mount_targets(&file_system).await.map(|_| true),
-        _ => Ok(true),
+    match spec.route.address {
+        Some(_) => efs.mount_targets(&file_system).await.map(|_| true),
+        None => Ok(true),
     }
 }
 
@@ -410,7 +425,7 @@ mod tests {
             }
         }
 
-        async fn is_gone(&self, _: &AccessPointId) -> Result<bool, EfsError> {
+        async fn is_gone(&self, _: &FileSystemId, _: &AccessPointId) -> Result<bool, EfsError> {
             Ok(self.is_gone)
         }
     }
@@ -420,6 +435,7 @@ mod tests {
     async fn an_access_point_is_missing_only_in_the_account_of_its_file_system() {
         let id = "fsap-0123456789abcdef0".parse().unwrap();
         let spec = |address: Option<IpAddr>| TunnelSpec {
+            service: efs_tunnel::Service::Efs,
             file_system: "fs-0123456789abcdef0".to_owned(),
             access_point: Some("fsap-0123456789abcdef0".to_owned()),
             region: "us-east-1".to_owned(),

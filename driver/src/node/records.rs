@@ -258,6 +258,7 @@ mod tests {
 
     fn record(target: &str) -> Record {
         let spec = TunnelSpec {
+            service: efs_tunnel::Service::Efs,
             file_system: "fs-12345678".to_owned(),
             access_point: Some("fsap-0123456789abcdef0".to_owned()),
             region: "us-east-1".to_owned(),

@@ -59,7 +59,7 @@ impl PublishRequest {
         let (mode, flags) = capability(request.volume_capability.as_ref())?;
         let volume = volume_id(&request.volume_id)?;
         let context = Context::parse(&request.volume_context)?;
-        let parsed = ParsedOptions::parse(flags).map_err(|error| {
+        let parsed = ParsedOptions::parse(flags, volume.kind()).map_err(|error| {
             NodeError::request(format!("mountOptions {:?}", error.option), error.source.to_string())
         })?;
         if !parsed.ignored.is_empty() {
@@ -67,7 +67,11 @@ impl PublishRequest {
         }
         let access_point = access_point(&volume, &parsed.efs)?;
         let encrypted = encrypted(&context, &parsed.efs, access_point.as_ref())?;
-        let iam = iam_source(&parsed.efs, encrypted)?;
+        let always_signed = volume.kind() == FileSystemKind::S3Files;
+        if always_signed {
+            check_for_s3_files(&context)?;
+        }
+        let iam = iam_source(&parsed.efs, encrypted, always_signed)?;
         if parsed.efs.max_connections.is_some() && !encrypted {
             let reason = "needs encryption; remove encryptInTransit: \"false\", or use nconnect";
             return Err(NodeError::request("mountOptions maxconn", reason));
@@ -87,10 +91,11 @@ impl PublishRequest {
         }
         let pod = PodRequest::parse(request, context.pod, region)?;
         let spec = TunnelSpec {
+            service: volume.kind().into(),
             file_system: volume.file_system.to_string(),
             access_point: access_point.as_ref().map(ToString::to_string),
             region: region.to_owned(),
-            server_name: endpoints::file_system_name(volume.file_system.as_str(), region),
+            server_name: endpoints::file_system_name(volume.kind().into(), volume.file_system.as_str(), region),
             iam,
             route: route(context.route, &parsed.efs)?,
         };
@@ -126,13 +131,20 @@ pub fn volume_id(handle: &str) -> Result<VolumeId, NodeError> {
     if handle.is_empty() {
         return Err(NodeError::request("volume_id", "is missing"));
     }
-    let volume: VolumeId = handle.parse().map_err(|error| NodeError::request("volume_id", format!("{error}")))?;
-    if volume.kind != FileSystemKind::Efs {
-        let handle = cut(handle);
-        let reason = format!("{handle:?} is a volume of S3 Files, which this driver does not support");
-        return Err(NodeError::request("volume_id", reason));
+    handle.parse().map_err(|error| NodeError::request("volume_id", format!("{error}")))
+}
+
+/// What S3 Files refuses and EFS doesn't.
+fn check_for_s3_files(context: &Context) -> Result<(), NodeError> {
+    if !context.encrypted {
+        let reason = "S3 Files is always encrypted; remove encryptInTransit: \"false\"";
+        return Err(NodeError::request("volume_context[\"encryptInTransit\"]", reason));
     }
-    Ok(volume)
+    if context.route.cross_account {
+        let reason = "is for EFS only; name the mount targets with mounttargetip or mounttargetipmap";
+        return Err(NodeError::request("volume_context[\"crossaccount\"]", reason));
+    }
+    Ok(())
 }
 
 fn capability(capability: Option<&csi::VolumeCapability>) -> Result<(Mode, &[String]), NodeError> {
@@ -188,7 +200,7 @@ fn encrypted(context: &Context, options: &EfsOptions, point: Option<&AccessPoint
     Ok(context.encrypted || point.is_some())
 }
 
-fn iam_source(options: &EfsOptions, encrypted: bool) -> Result<Option<IamSource>, NodeError> {
+fn iam_source(options: &EfsOptions, encrypted: bool, always_signed: bool) -> Result<Option<IamSource>, NodeError> {
     let source = match (&options.role, &options.token_file, &options.profile) {
         (Some(role), Some(token_file), _) => {
             IamSource::WebIdentity { role: role.clone(), token_file: token_file.clone() }
@@ -196,7 +208,7 @@ fn iam_source(options: &EfsOptions, encrypted: bool) -> Result<Option<IamSource>
         (_, _, Some(profile)) => IamSource::Profile(profile.clone()),
         _ => IamSource::Default,
     };
-    if !options.iam {
+    if !options.iam && !always_signed {
         if source != IamSource::Default {
             return Err(NodeError::request("mountOptions awsprofile or rolearn", "needs the mount option iam"));
         }
@@ -249,7 +261,8 @@ fn route(context: Route, options: &EfsOptions) -> Result<Route, NodeError> {
     if let Some(zone) = &options.zone
         && !endpoints::is_region(zone)
     {
-        return Err(NodeError::request("mountOptions az", format!("{zone:?} is not the name of an availability zone")));
+        let reason = format!("{zone:?} is neither name nor id of an availability zone");
+        return Err(NodeError::request("mountOptions az or azid", reason));
     }
     Ok(Route { address, zone: options.zone.clone(), max_connections: options.max_connections, ..context })
 }
@@ -397,6 +410,39 @@ mod tests {
     }
 
     #[test]
+    fn volumes_of_s3_files_are_always_signed_and_encrypted() {
+        let handles = [
+            ("s3files:fs-12345678".to_owned(), "/", None),
+            ("s3files:fs-12345678:/sub/dir".to_owned(), "/sub/dir", None),
+            (format!("s3files:fs-12345678:/sub:{POINT}"), "/sub", Some(POINT)),
+            (format!("s3files:fs-12345678::{POINT}"), "/", Some(POINT)),
+        ];
+        for (handle, path, point) in handles {
+            let mount = parsed(&handle, &[], &[]).mount;
+            assert_eq!((mount.path.as_str(), mount.spec.access_point.as_deref()), (path, point), "{handle}");
+            assert_eq!(mount.spec.service, efs_tunnel::Service::S3Files);
+            assert_eq!(mount.spec.server_name, "fs-12345678.s3files.us-east-1.on.aws");
+            assert_eq!((mount.encrypted, mount.spec.iam), (true, Some(IamSource::Default)));
+        }
+        let zoned = parsed("s3files:fs-12345678", &["azid=use1-az4", "nodirects3read,nos3readcache", "tls,iam"], &[]);
+        assert_eq!(zoned.mount.spec.route.zone.as_deref(), Some("use1-az4"));
+        let profile = parsed("s3files:fs-12345678", &["awsprofile=other"], &[]).mount.spec.iam;
+        assert_eq!(profile, Some(IamSource::Profile("other".to_owned())));
+        for (flags, context, words) in [
+            (&[][..], &[("encryptInTransit", "false")][..], "S3 Files is always encrypted"),
+            (&[], &[("crossaccount", "true")], "crossaccount"),
+            (&["az=use1-az4"], &[], "use azid"),
+            (&["crossaccount"], &[], "crossaccount"),
+            (&["stunnel"], &[], "stunnel"),
+            (&["notls"], &[], "notls"),
+            (&["vers=4.0"], &[], "one of 4, 4.1, 4.2"),
+        ] {
+            let told = refusal(&request(&format!("s3files:fs-12345678::{POINT}"), flags, context));
+            assert!(told.starts_with("INVALID_ARGUMENT") && told.contains(words), "{told}");
+        }
+    }
+
+    #[test]
     fn an_access_point_in_the_options_is_the_one_of_the_handle() {
         let by_option = parsed("fs-12345678", &[&format!("accesspoint={POINT}")], &[]);
         assert_eq!(by_option.mount, parsed(&format!("fs-12345678::{POINT}"), &[], &[]).mount);
@@ -499,7 +545,8 @@ mod tests {
         let cases: &[Case<'_>] = &[
             ("no handle", "", &[], &[]),
             ("a handle of nothing", "volume", &[], &[]),
-            ("a handle of S3 Files", "s3files:fs-12345678", &[], &[]),
+            ("S3 Files without encryption", "s3files:fs-12345678", &[], &[plain]),
+            ("S3 Files across accounts", "s3files:fs-12345678", &[], &[("crossaccount", "true")]),
             ("a path that climbs out", "fs-12345678:a/../../b", &[], &[]),
             ("two access points", &with_point, &["accesspoint=fsap-ffffffffffffffff0"], &[]),
             ("an access point of nothing", fs, &["accesspoint=fsap-x"], &[]),
@@ -579,7 +626,7 @@ mod tests {
     #[test]
     fn options_for_the_kernel_arrive() {
         let flags = ["nconnect=4", "noatime"].map(str::to_owned);
-        let want = ParsedOptions::parse(&flags).expect("options").kernel;
+        let want = ParsedOptions::parse(&flags, FileSystemKind::Efs).expect("options").kernel;
         assert_eq!(parsed("fs-12345678", &["nconnect=4", "noatime"], &[]).mount.options, want);
     }
 }

@@ -105,7 +105,7 @@ mod tests {
             Ok(Vec::new())
         }
 
-        async fn is_gone(&self, _: &AccessPointId) -> Result<bool, EfsError> {
+        async fn is_gone(&self, _: &FileSystemId, _: &AccessPointId) -> Result<bool, EfsError> {
             Ok(false)
         }
     }
@@ -201,6 +201,7 @@ mod tests {
 
     fn spec(access_point: &str) -> TunnelSpec {
         TunnelSpec {
+            service: efs_tunnel::Service::Efs,
             file_system: "fs-12345678".to_owned(),
             access_point: Some(access_point.to_owned()),
             region: "us-east-1".to_owned(),

@@ -83,22 +83,87 @@ macro_rules! aws_id {
     };
 }
 
-aws_id! {
-    /// The id of an EFS file system, `fs-` and 8 to 40 hex digits.
-    FileSystemId, "fs-", FileSystem
+/// A file system: its id, `fs-` and 8 to 40 hex digits, and the service that it belongs to. Two services may know the same digits; what
+/// is remembered of one file system is never taken for the other's.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileSystemId {
+    text: std::sync::Arc<str>,
+    kind: FileSystemKind,
 }
+
+impl FileSystemId {
+    /// The id as AWS writes it.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The service that it belongs to.
+    pub fn kind(&self) -> FileSystemKind {
+        self.kind
+    }
+
+    /// The file system of this id at another service.
+    #[must_use]
+    pub fn of(self, kind: FileSystemKind) -> Self {
+        Self { kind, ..self }
+    }
+}
+
+/// An id alone is one of EFS.
+impl FromStr for FileSystemId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        if is_id(text, "fs-") {
+            Ok(Self { text: text.into(), kind: FileSystemKind::Efs })
+        } else {
+            Err(IdError::FileSystem(cut(text)))
+        }
+    }
+}
+
+impl fmt::Display for FileSystemId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for FileSystemId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
 aws_id! {
-    /// The id of an EFS access point, `fsap-` and 8 to 40 hex digits.
+    /// The id of an access point, `fsap-` and 8 to 40 hex digits.
     AccessPointId, "fsap-", AccessPoint
 }
 
-/// Which AWS service a handle names by its prefix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// Which AWS service a file system belongs to; a handle says so by its prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FileSystemKind {
     /// Amazon EFS, the prefix `efs:` or none.
     Efs,
     /// Amazon S3 Files, the prefix `s3files:`.
     S3Files,
+}
+
+impl From<FileSystemKind> for efs_tunnel::Service {
+    fn from(kind: FileSystemKind) -> Self {
+        match kind {
+            FileSystemKind::Efs => Self::Efs,
+            FileSystemKind::S3Files => Self::S3Files,
+        }
+    }
+}
+
+impl From<efs_tunnel::Service> for FileSystemKind {
+    fn from(service: efs_tunnel::Service) -> Self {
+        match service {
+            efs_tunnel::Service::Efs => Self::Efs,
+            efs_tunnel::Service::S3Files => Self::S3Files,
+        }
+    }
 }
 
 impl FileSystemKind {
@@ -114,8 +179,6 @@ impl FileSystemKind {
 /// A parsed volume handle. Its `Display` is the form that the Go driver v3 writes, with the service's prefix.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct VolumeId {
-    /// The service.
-    pub kind: FileSystemKind,
     /// The file system.
     pub file_system: FileSystemId,
     /// The directory inside the file system (or inside the access point), lexically cleaned, not empty.
@@ -126,14 +189,19 @@ pub struct VolumeId {
 }
 
 impl VolumeId {
-    /// The handle of a volume that is an access point of an EFS file system.
-    pub fn of_access_point(file_system: FileSystemId, access_point: AccessPointId) -> Self {
-        Self { kind: FileSystemKind::Efs, file_system, path: None, access_point: Some(access_point) }
+    /// The service.
+    pub fn kind(&self) -> FileSystemKind {
+        self.file_system.kind()
     }
 
-    /// The handle of a volume that is a plain directory of an EFS file system. `path` is absolute and clean.
+    /// The handle of a volume that is an access point.
+    pub fn of_access_point(file_system: FileSystemId, access_point: AccessPointId) -> Self {
+        Self { file_system, path: None, access_point: Some(access_point) }
+    }
+
+    /// The handle of a volume that is a plain directory of a file system. `path` is absolute and clean.
     pub fn of_directory(file_system: FileSystemId, path: String) -> Self {
-        Self { kind: FileSystemKind::Efs, file_system, path: Some(path), access_point: None }
+        Self { file_system, path: Some(path), access_point: None }
     }
 
     /// The directory to mount, absolute, without `.`, `..` or repeated slashes; `/` when the handle names none.
@@ -157,7 +225,7 @@ impl FromStr for VolumeId {
         }
         let invalid = |reason: String| IdError::Handle { handle: cut(handle), reason };
         let file_system = rest.first().copied().unwrap_or_default();
-        let file_system = file_system.parse().map_err(|e: IdError| invalid(e.to_string()))?;
+        let file_system: FileSystemId = file_system.parse().map_err(|e: IdError| invalid(e.to_string()))?;
         let path = rest.get(1).copied().unwrap_or_default();
         if path.chars().any(char::is_control) {
             return Err(invalid(format!("path {:?} holds a control character", cut(path))));
@@ -167,13 +235,13 @@ impl FromStr for VolumeId {
             "" => None,
             id => Some(id.parse().map_err(|e: IdError| invalid(e.to_string()))?),
         };
-        Ok(Self { kind, file_system, path, access_point })
+        Ok(Self { file_system: file_system.of(kind), path, access_point })
     }
 }
 
 impl fmt::Display for VolumeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.kind.as_str(), self.file_system)?;
+        write!(f, "{}:{}", self.kind().as_str(), self.file_system)?;
         if self.path.is_some() || self.access_point.is_some() {
             write!(f, ":{}", self.path.as_deref().unwrap_or_default())?;
         }
@@ -222,7 +290,7 @@ mod tests {
     fn both_generations_of_handles_mean_the_same_volume() {
         for handle in [format!("efs:{FS}::{AP}"), format!("{FS}::{AP}")] {
             let id = parse(&handle);
-            assert_eq!((id.kind, id.file_system.as_str(), id.path.as_deref()), (FileSystemKind::Efs, FS, None));
+            assert_eq!((id.kind(), id.file_system.as_str(), id.path.as_deref()), (FileSystemKind::Efs, FS, None));
             assert_eq!(id.access_point.as_ref().unwrap().as_str(), AP);
             assert_eq!(id.to_string(), format!("efs:{FS}::{AP}"));
         }
@@ -246,7 +314,7 @@ mod tests {
     #[test]
     fn s3files_handles_are_told_apart() {
         let id = parse(&format!("s3files:{FS}:data:{AP}"));
-        assert_eq!((id.kind, id.path.as_deref()), (FileSystemKind::S3Files, Some("data")));
+        assert_eq!((id.kind(), id.path.as_deref()), (FileSystemKind::S3Files, Some("data")));
         assert_eq!(id.to_string(), format!("s3files:{FS}:data:{AP}"));
     }
 
@@ -315,8 +383,7 @@ mod tests {
             ap in proptest::option::of("fsap-[0-9a-f]{8,40}"),
         ) {
             let id = VolumeId {
-                kind,
-                file_system: fs.parse().unwrap(),
+                file_system: fs.parse::<FileSystemId>().unwrap().of(kind),
                 path: path.map(|p| clean_path(&p)),
                 access_point: ap.map(|a| a.parse().unwrap()),
             };

@@ -240,7 +240,11 @@ struct Mocked(Arc<dyn EfsApi>);
 
 #[async_trait]
 impl EfsClients for Mocked {
-    async fn client(&self, _: Option<&Role>) -> Result<Arc<dyn EfsApi>, EfsError> {
+    async fn client(
+        &self,
+        _: efs_csi_driver::volume::FileSystemKind,
+        _: Option<&Role>,
+    ) -> Result<Arc<dyn EfsApi>, EfsError> {
         Ok(Arc::clone(&self.0))
     }
 

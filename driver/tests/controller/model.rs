@@ -14,7 +14,7 @@ use efs_csi_driver::efs::{
     NewAccessPoint, Role,
 };
 use efs_csi_driver::metrics::Metrics;
-use efs_csi_driver::volume::{AccessPointId, FileSystemId};
+use efs_csi_driver::volume::{AccessPointId, FileSystemId, FileSystemKind};
 
 use crate::support::{MapCluster, config};
 
@@ -103,6 +103,7 @@ impl EfsApi for Model {
                 root_owner: new.root_owner.clone(),
                 state: LifeCycle::Available,
                 tags: new.tags.clone(),
+                tags_told: true,
             };
             points.insert(id, made.clone());
             Ok(made)
@@ -110,7 +111,7 @@ impl EfsApi for Model {
         .await
     }
 
-    async fn access_point(&self, id: &AccessPointId) -> Result<AccessPoint, EfsError> {
+    async fn access_point(&self, _: &FileSystemId, id: &AccessPointId) -> Result<AccessPoint, EfsError> {
         let missing = || failure("DescribeAccessPoints", EfsErrorKind::AccessPointNotFound);
         self.call(|points| points.get(id).cloned().ok_or_else(missing)).await
     }
@@ -136,7 +137,13 @@ impl EfsApi for Model {
     }
 
     async fn file_system(&self, id: &FileSystemId) -> Result<FileSystem, EfsError> {
-        let found = FileSystem { id: id.clone(), state: LifeCycle::Available, availability_zone: None, size_bytes: 0 };
+        let found = FileSystem {
+            id: id.clone(),
+            state: LifeCycle::Available,
+            availability_zone: None,
+            size_bytes: 0,
+            status_message: None,
+        };
         self.call(|_| Ok(found)).await
     }
 
@@ -152,7 +159,7 @@ impl EfsApi for Model {
 
 #[async_trait]
 impl EfsClients for Model {
-    async fn client(&self, _: Option<&Role>) -> Result<Arc<dyn EfsApi>, EfsError> {
+    async fn client(&self, _: FileSystemKind, _: Option<&Role>) -> Result<Arc<dyn EfsApi>, EfsError> {
         Ok(Arc::new(self.clone()))
     }
 

@@ -245,14 +245,3 @@ async fn requests_against_the_specification_are_refused() {
     assert_refused(bed.create(asked).await, Code::InvalidArgument, &["XXX_FakeKey"]);
     assert_eq!(bed.calls("CreateAccessPoint"), 0);
 }
-
-/// UB-14, UB-20, UB-43: what the Go driver does with S3 Files goes wrong in several ways; here it is not begun.
-#[tokio::test]
-async fn s3_files_are_refused() {
-    let bed = Bed::new().await;
-    let fs = bed.file_system(None).await;
-    let refused = bed.create(request("pvc-1", &fs, &[("provisioningMode", "s3files-ap")])).await;
-    assert_refused(refused, Code::InvalidArgument, &["provisioningMode", "S3 Files"]);
-    let refused = bed.delete(&format!("s3files:{fs}::fsap-01234567")).await;
-    assert_refused(refused, Code::InvalidArgument, &["S3 Files"]);
-}

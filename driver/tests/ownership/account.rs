@@ -8,7 +8,7 @@ use efs_csi_driver::efs::{
     AccessPoint, AccessPointPage, EfsApi, EfsClients, EfsError, EfsErrorKind, FileSystem, LifeCycle, MountTarget,
     NewAccessPoint, Owner, PosixUser, Role,
 };
-use efs_csi_driver::volume::{AccessPointId, FileSystemId};
+use efs_csi_driver::volume::{AccessPointId, FileSystemId, FileSystemKind};
 use fake_efs::world::access_points::{CreateAccessPoint, DescribeAccessPoints};
 use fake_efs::world::errors::ErrorName;
 use fake_efs::world::model;
@@ -72,6 +72,7 @@ fn point(it: &model::AccessPoint) -> AccessPoint {
             _ => LifeCycle::Available,
         },
         tags: it.tags.iter().map(|tag| (tag.key.clone(), tag.value.clone())).collect(),
+        tags_told: true,
     }
 }
 
@@ -161,7 +162,7 @@ impl EfsApi for Account {
         Ok(point(&made))
     }
 
-    async fn access_point(&self, id: &AccessPointId) -> Result<AccessPoint, EfsError> {
+    async fn access_point(&self, _: &FileSystemId, id: &AccessPointId) -> Result<AccessPoint, EfsError> {
         let input = DescribeAccessPoints { access_point_id: Some(id.to_string()), ..DescribeAccessPoints::default() };
         let found = self.call(|world, who| world.describe_access_points(who, &input)).await;
         let (points, _) = found.map_err(|error| told("DescribeAccessPoints", error))?;
@@ -186,7 +187,13 @@ impl EfsApi for Account {
     }
 
     async fn file_system(&self, id: &FileSystemId) -> Result<FileSystem, EfsError> {
-        let found = FileSystem { id: id.clone(), state: LifeCycle::Available, availability_zone: None, size_bytes: 0 };
+        let found = FileSystem {
+            id: id.clone(),
+            state: LifeCycle::Available,
+            availability_zone: None,
+            size_bytes: 0,
+            status_message: None,
+        };
         self.call(|_, _| Ok(found)).await
     }
 
@@ -202,7 +209,7 @@ impl EfsApi for Account {
 
 #[async_trait]
 impl EfsClients for Account {
-    async fn client(&self, _: Option<&Role>) -> Result<Arc<dyn EfsApi>, EfsError> {
+    async fn client(&self, _: FileSystemKind, _: Option<&Role>) -> Result<Arc<dyn EfsApi>, EfsError> {
         Ok(Arc::new(self.clone()))
     }
 

@@ -238,6 +238,7 @@ impl ProvideCredentials for NoCredentials {
 /// A specification for the tests' file system.
 pub(crate) fn spec(access_point: &str) -> TunnelSpec {
     TunnelSpec {
+        service: efs_tunnel::Service::Efs,
         file_system: FILE_SYSTEM.to_owned(),
         access_point: Some(access_point.to_owned()),
         region: REGION.to_owned(),

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, DnType, DnValue, SerialNumber};
 use tokio_rustls::rustls::sign::CertifiedKey;
 
+use super::identity::Service;
 use super::key::ClientKey;
 use super::signing::ConnectRequest;
 
@@ -57,6 +58,8 @@ pub struct Claims<'a> {
     pub host_name: &'a str,
     /// The file system's id.
     pub file_system: &'a str,
+    /// The service that the file system belongs to (part of the signature).
+    pub service: Service,
     /// The access point's id, when the mount names one.
     pub access_point: Option<&'a str>,
     /// The file system's region (part of the signature).
@@ -150,6 +153,7 @@ fn client_auth(
     let seconds = Duration::from_secs(since_epoch.as_secs());
     let time = Timestamp::from_second(seconds.as_secs().cast_signed()).unwrap_or(Timestamp::UNIX_EPOCH);
     let signature = ConnectRequest {
+        service: claims.service,
         file_system: claims.file_system,
         region: claims.region,
         public_key_hash: &hex::encode(key_hash),
@@ -171,6 +175,7 @@ mod tests {
 
     fn claims<'a>(credentials: Option<&'a Credentials>) -> Claims<'a> {
         Claims {
+            service: Service::Efs,
             host_name: "fs-deadbeef.efs.us-east-1.amazonaws.com",
             file_system: "fs-deadbeef",
             access_point: Some("fsap-0123456789abcdef0"),

@@ -702,6 +702,7 @@ impl Dialer {
     fn issue(&self, issuer: &Issuer, credentials: Option<&Credentials>) -> Result<CertifiedKey, CertificateError> {
         let claims = Claims {
             host_name: &self.spec.server_name,
+            service: self.spec.service,
             file_system: &self.spec.file_system,
             access_point: self.spec.access_point.as_deref(),
             region: &self.spec.region,

@@ -6,11 +6,40 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+/// The AWS service that a file system belongs to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Service {
+    /// Amazon EFS.
+    #[default]
+    Efs,
+    /// Amazon S3 Files.
+    S3Files,
+}
+
+impl Service {
+    /// As it stands in signatures.
+    pub fn signing_name(self) -> &'static str {
+        match self {
+            Self::Efs => "elasticfilesystem",
+            Self::S3Files => "s3files",
+        }
+    }
+
+    /// What is written of it: nothing of EFS, so that processes of earlier versions read what is theirs.
+    fn is_efs(&self) -> bool {
+        *self == Self::Efs
+    }
+}
+
 /// Everything that decides whose data a tunnel serves and how it gets there. Two mounts share a tunnel exactly when
 /// their specifications are equal; this is also what the state directory remembers of a tunnel.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TunnelSpec {
+    /// The service that the file system belongs to.
+    #[serde(default, skip_serializing_if = "Service::is_efs")]
+    pub service: Service,
     /// The file system's id, `fs-…`.
     pub file_system: String,
     /// The access point's id, `fsap-…`, if the mount goes through one.
@@ -18,7 +47,7 @@ pub struct TunnelSpec {
     pub access_point: Option<String>,
     /// The file system's region.
     pub region: String,
-    /// The name that the server's certificate must carry: `fs-….efs.<region>.<suffix>`.
+    /// The name that the server's certificate must carry: `fs-….efs.<region>.<suffix>`, or that of S3 Files.
     pub server_name: String,
     /// Where the IAM credentials come from; `None` for mounts without IAM authorization.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -59,7 +59,7 @@ mod warm;
 pub use admission::Admission;
 pub use bind::Binding;
 pub use dial::{CredentialsError, DialDeps, DialError, DialLimits, Locate, LocateError, ProvideCredentials};
-pub use identity::{IamSource, PodAuthority, PodIdentity, Route, TunnelSpec, ZoneAddresses};
+pub use identity::{IamSource, PodAuthority, PodIdentity, Route, Service, TunnelSpec, ZoneAddresses};
 pub use supervisor::{OpenError, TunnelLease, Tunnels};
 pub use tunnel::Tunnel;
 

@@ -11,7 +11,8 @@ use jiff::Timestamp;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 
-const SERVICE: &str = "elasticfilesystem";
+use crate::identity::Service;
+
 /// How long the signature claims to be good for, in seconds. The server decides.
 const EXPIRES: u32 = 86_400;
 /// Everything but the RFC 3986 unreserved characters is escaped.
@@ -20,6 +21,8 @@ const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'.').remove(b'-'
 /// What is signed: "the holder of this key may connect to this file system".
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectRequest<'a> {
+    /// The service that the file system belongs to.
+    pub service: Service,
     /// The file system's id, `fs-…`; stands where SigV4 has the host.
     pub file_system: &'a str,
     /// The file system's region.
@@ -33,14 +36,15 @@ pub struct ConnectRequest<'a> {
 impl ConnectRequest<'_> {
     /// The signature as 64 lowercase hex digits.
     pub fn sign(&self, credentials: &Credentials) -> String {
-        let scope = format!("{}/{}/{SERVICE}/aws4_request", self.time.strftime("%Y%m%d"), self.region);
+        let service = self.service.signing_name();
+        let scope = format!("{}/{}/{service}/aws4_request", self.time.strftime("%Y%m%d"), self.region);
         let string_to_sign = format!(
             "AWS4-HMAC-SHA256\n{}\n{scope}\n{}",
             self.date_time(),
             hex::encode(Sha256::digest(self.canonical(&scope, credentials)))
         );
         let key =
-            generate_signing_key(credentials.secret_access_key(), SystemTime::from(self.time), self.region, SERVICE);
+            generate_signing_key(credentials.secret_access_key(), SystemTime::from(self.time), self.region, service);
         calculate_signature(key, string_to_sign.as_bytes())
     }
 
@@ -94,6 +98,7 @@ mod tests {
                 "test",
             );
             let request = ConnectRequest {
+                service: Service::Efs,
                 file_system: "fs-deadbeef",
                 region: "us-east-1",
                 public_key_hash: "fe05bcdcdc4928012781a5f1a2a77cbb5398e106",
@@ -102,6 +107,8 @@ mod tests {
             let text = request.canonical("20260713/us-east-1/elasticfilesystem/aws4_request", &credentials);
             assert_eq!(hex::encode(Sha256::digest(text)), canonical);
             assert_eq!(request.sign(&credentials), signature);
+            let of_s3_files = ConnectRequest { service: Service::S3Files, ..request };
+            assert_ne!(of_s3_files.sign(&credentials), signature, "the service is a part of what is signed");
         }
     }
 }

@@ -362,7 +362,7 @@ fn a_mount_targets_name_ends_as_its_partition_says() {
         let values = json!({"node": {"hostAliases": {"fs-01234567": {"ip": "192.0.2.10", "region": region}}}});
         let documents = helm.documents(&values.to_string());
         let pod = &find(&documents, "DaemonSet", "efs-csi-node")["spec"]["template"]["spec"];
-        let name = efs_csi_driver::endpoints::file_system_name("fs-01234567", region);
+        let name = efs_csi_driver::endpoints::file_system_name(efs_tunnel::Service::Efs, "fs-01234567", region);
         assert_eq!(pod["hostAliases"][0]["hostnames"], json!([name]));
     }
 }

@@ -10,6 +10,7 @@ mod health;
 mod links;
 mod node_features;
 mod plain;
+mod s3files;
 mod several_connections;
 mod strangers;
 mod tenants;

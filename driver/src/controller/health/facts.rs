@@ -224,7 +224,7 @@ fn answer<T: Clone>(answer: &Answer<T>) -> Result<Option<T>, EfsError> {
 }
 
 fn point(point: AccessPoint) -> (AccessPointId, Point) {
-    let is_volume = point.tags.contains_key(crate::controller::CLUSTER_TAG);
+    let is_volume = point.may_have_tag(crate::controller::CLUSTER_TAG);
     (point.id, Point { state: point.state, is_volume })
 }
 
@@ -274,7 +274,7 @@ mod tests {
             panic!("health changes nothing")
         }
 
-        async fn access_point(&self, _: &AccessPointId) -> Result<AccessPoint, EfsError> {
+        async fn access_point(&self, _: &FileSystemId, _: &AccessPointId) -> Result<AccessPoint, EfsError> {
             panic!("one call for each volume would be too many")
         }
 
@@ -293,7 +293,10 @@ mod tests {
 
         async fn file_system(&self, id: &FileSystemId) -> Result<FileSystem, EfsError> {
             let state = LifeCycle::Available;
-            self.count(Question::State, FileSystem { id: id.clone(), state, availability_zone: None, size_bytes: 0 })
+            self.count(
+                Question::State,
+                FileSystem { id: id.clone(), state, availability_zone: None, size_bytes: 0, status_message: None },
+            )
         }
 
         async fn mount_targets(&self, _: &FileSystemId) -> Result<Vec<MountTarget>, EfsError> {

@@ -188,6 +188,7 @@ mod tests {
 
     fn spec() -> TunnelSpec {
         TunnelSpec {
+            service: crate::Service::Efs,
             file_system: "fs-12345678".to_owned(),
             access_point: None,
             region: "us-east-1".to_owned(),
