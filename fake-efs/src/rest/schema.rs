@@ -54,6 +54,26 @@ pub(super) struct Field {
     pub(super) shape: Shape,
 }
 
+/// A required member.
+pub(super) const fn required(name: &'static str, shape: Shape) -> Field {
+    Field { name, required: true, shape }
+}
+
+/// A member that may be missing.
+pub(super) const fn optional(name: &'static str, shape: Shape) -> Field {
+    Field { name, required: false, shape }
+}
+
+/// A text of any form.
+pub(super) const fn text(min: usize, max: usize) -> Shape {
+    Shape::Text { min, max, form: None }
+}
+
+/// A text of one form.
+pub(super) const fn formed(min: usize, max: usize, form: &'static Form) -> Shape {
+    Shape::Text { min, max, form: Some(form) }
+}
+
 /// Checks a whole request. Unknown members are ignored, as AWS does; a member that is `null` counts as absent.
 pub(super) fn check(fields: &[Field], input: &Map<String, Value>) -> Result<(), EfsError> {
     let mut violations = Vec::new();

@@ -1,27 +1,9 @@
 //! The inputs of all operations as the service model of API 2015-02-01 constrains them.
 
 use crate::rest::forms;
-use crate::rest::schema::{Field, Form, Shape};
+use crate::rest::schema::{Field, Form, Shape, formed, optional, required, text};
 use crate::world::ids::{Arn, is_id};
 use crate::world::scope::Service;
-
-/// A required member.
-const fn required(name: &'static str, shape: Shape) -> Field {
-    Field { name, required: true, shape }
-}
-
-/// A member that may be missing.
-const fn optional(name: &'static str, shape: Shape) -> Field {
-    Field { name, required: false, shape }
-}
-
-const fn text(min: usize, max: usize) -> Shape {
-    Shape::Text { min, max, form: None }
-}
-
-const fn formed(min: usize, max: usize, form: &'static Form) -> Shape {
-    Shape::Text { min, max, form: Some(form) }
-}
 
 /// Whether `text` is an id with that prefix, or an ARN of that kind.
 fn is_reference(text: &str, kind: &str, prefix: &str) -> bool {

@@ -1,25 +1,9 @@
 //! The inputs of all operations as the service model of API 2025-05-05 constrains them.
 
 use crate::rest::forms;
-use crate::rest::schema::{Field, Form, Shape};
+use crate::rest::schema::{Field, Form, Shape, formed, optional, required, text};
 use crate::world::ids::{Arn, is_id};
 use crate::world::scope::Service;
-
-const fn required(name: &'static str, shape: Shape) -> Field {
-    Field { name, required: true, shape }
-}
-
-const fn optional(name: &'static str, shape: Shape) -> Field {
-    Field { name, required: false, shape }
-}
-
-const fn text(min: usize, max: usize) -> Shape {
-    Shape::Text { min, max, form: None }
-}
-
-const fn formed(min: usize, max: usize, form: &'static Form) -> Shape {
-    Shape::Text { min, max, form: Some(form) }
-}
 
 /// Whether `text` is an id with that prefix; S3 Files never had the short ones of EFS.
 fn is_long_id(text: &str, prefix: &str) -> bool {
