@@ -22,21 +22,21 @@ async fn a_mount_is_its_pods_and_the_policy_decides() {
         let got_as_far = scene.publish(&pod, "a").await.unwrap_err();
         assert!(Scene::is_kernels(&got_as_far), "the policy lets it in: {got_as_far:?}");
     }
-    let who = scene.connected();
+    let who = scene.connected(2).await;
     let session = |name: &str| format!("arn:aws:sts::123456789012:assumed-role/team-a/{name}");
-    assert_eq!(who.into_iter().collect::<Vec<_>>(), [session("app@team-a"), session("eks-pod")]);
+    assert_eq!(who, [session("app@team-a"), session("eks-pod")]);
     for pod in [Pod::irsa(TEAM_B), Pod::agent(TEAM_B)] {
         // The file system says no to the kernel's first call, which isn't made here; its journal says why.
         let status = scene.publish(&pod, "b").await.unwrap_err();
         assert!(status.message().contains("(as service account team-b/app"), "{status:?}");
     }
-    let refused: Vec<String> = scene.calls("Connect").into_iter().filter_map(|(_, error)| error).collect();
+    let refused = scene.refused(2).await;
     for name in ["app@team-b", "eks-pod"] {
         let denied =
             format!("denies elasticfilesystem:ClientMount to arn:aws:sts::123456789012:assumed-role/team-b/{name}");
         assert!(refused.iter().any(|error| error.contains(&denied)), "{refused:?}");
     }
-    assert_eq!(scene.connected().len(), 2, "team-a's alone");
+    assert_eq!(scene.connected(2).await.len(), 2, "team-a's alone");
     scene.assert_nothing_left().await;
 }
 
@@ -83,6 +83,6 @@ async fn pods_of_two_service_accounts_that_race_for_a_volume_each_arrive_as_them
         assert!(Scene::is_kernels(&status) && status.message().contains(team), "{status:?}");
     }
     let principal = |team: &str| format!("arn:aws:sts::123456789012:assumed-role/{team}/app@{team}");
-    assert_eq!(scene.connected().into_iter().collect::<Vec<_>>(), [principal(TEAM_A), principal(TEAM_B)]);
+    assert_eq!(scene.connected(2).await, [principal(TEAM_A), principal(TEAM_B)]);
     scene.assert_nothing_left().await;
 }

@@ -187,9 +187,14 @@ pub enum Refusal {
     /// The signature does not match, has expired, or the key is unknown.
     #[error("IAM authorisation failed: {0}")]
     Signature(String),
-    /// The file-system policy does not allow `ClientMount`.
-    #[error("the file-system policy denies ClientMount to {0}")]
-    Policy(String),
+    /// The file-system policy does not allow the action, which is the service's `ClientMount`.
+    #[error("the file-system policy denies {action} to {principal}")]
+    Policy {
+        /// As policies write it, e.g. `elasticfilesystem:ClientMount`.
+        action: String,
+        /// Who has signed, or `anonymous`.
+        principal: String,
+    },
     /// No principal has signed, where the service lets nobody in without.
     #[error("{0} is a file system of S3 Files: a client needs TLS and an IAM signature")]
     Unsigned(String),

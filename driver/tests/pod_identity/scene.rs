@@ -282,9 +282,18 @@ impl Scene {
         status.message().starts_with("cannot mount ")
     }
 
-    /// Whom the file system has let in.
-    pub(crate) fn connected(&self) -> BTreeSet<String> {
-        self.calls("Connect").into_iter().filter(|(_, error)| error.is_none()).map(|(principal, _)| principal).collect()
+    /// Whom the file system has let in, once there are `at_least` so many.
+    pub(crate) async fn connected(&self, at_least: usize) -> Vec<String> {
+        let let_in = || -> BTreeSet<String> {
+            let calls = self.calls("Connect").into_iter();
+            calls.filter(|(_, error)| error.is_none()).map(|(principal, _)| principal).collect()
+        };
+        within_reason(at_least, || let_in().into_iter().collect()).await
+    }
+
+    /// Why it has refused others, once there are `at_least` so many reasons.
+    pub(crate) async fn refused(&self, at_least: usize) -> Vec<String> {
+        within_reason(at_least, || self.calls("Connect").into_iter().filter_map(|(_, error)| error).collect()).await
     }
 
     /// Principal and error of each call of an operation.
@@ -301,7 +310,7 @@ impl Scene {
         }
         let records = std::fs::read_dir(self.dir.path().join("state/mounts")).unwrap();
         assert_eq!(records.count(), 0, "records are left");
-        for _ in 0..100 {
+        for _ in 0..500 {
             let node = self.node.clone();
             let report = tokio::task::spawn_blocking(move || node.report()).await.unwrap();
             if report.tunnels.is_empty() && report.pod_identities.is_empty() {
@@ -326,6 +335,18 @@ impl Scene {
         }
         found
     }
+}
+
+/// A client has done its part of TLS 1.3 before the server has seen it: the file system notes a connection a moment after a publish
+/// went on.
+async fn within_reason(at_least: usize, list: impl Fn() -> Vec<String>) -> Vec<String> {
+    for _ in 0..500 {
+        if list().len() >= at_least {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    list()
 }
 
 fn config(dir: &Path, fake: &Instance) -> NodeConfig {

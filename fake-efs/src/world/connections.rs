@@ -53,7 +53,8 @@ impl World {
             let grants = grants(fs, visitor, arn.as_deref());
             let principal = visitor.principal.unwrap_or("anonymous").to_owned();
             if !grants.mount {
-                return Err(Refusal::Policy(principal));
+                let action = format!("{}:ClientMount", fs.scope.service.signing_name());
+                return Err(Refusal::Policy { action, principal });
             }
             let revoked = match &target {
                 Some(target) => state.target_revocations.get(&target.id),

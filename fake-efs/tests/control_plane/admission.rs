@@ -102,7 +102,7 @@ async fn a_file_system_policy_decides_about_mount_write_and_root() {
         "Condition": {"Bool": {"aws:SecureTransport": "true"}}}))
     .await
     .unwrap();
-    assert!(matches!(connect(&fake, None), Err(Refusal::Policy(_))));
+    assert!(matches!(connect(&fake, None), Err(Refusal::Policy { .. })));
     assert!(connect(&fake, Some(claims(&fs, None))).unwrap().rights.write);
     client.delete_file_system_policy().file_system_id(&fs).send().await.unwrap();
     assert!(connect(&fake, None).unwrap().rights.root);

@@ -422,7 +422,7 @@ async fn nobody_gets_in_without_a_signature_and_the_policies_of_both_sides_count
     };
     let rights = || connect(&fake, Some(signed(&fs, "AKIDNODE"))).map(|it| (it.rights.write, it.rights.root));
     attach(json!(["elasticfilesystem:*"])).await;
-    assert!(matches!(rights(), Err(Refusal::Policy(_))));
+    assert!(matches!(rights(), Err(Refusal::Policy { .. })));
     attach(json!(["s3files:ClientMount"])).await;
     assert_eq!(rights().unwrap(), (false, false));
     let put = |effect: &str, action: &str| {
@@ -433,7 +433,7 @@ async fn nobody_gets_in_without_a_signature_and_the_policies_of_both_sides_count
     put("Allow", "s3files:ClientWrite").await.unwrap();
     assert_eq!(rights().unwrap(), (true, false));
     put("Deny", "s3files:ClientMount").await.unwrap();
-    assert!(matches!(rights(), Err(Refusal::Policy(_))));
+    assert!(matches!(rights(), Err(Refusal::Policy { .. })));
 }
 
 #[tokio::test]
