@@ -94,7 +94,7 @@ reasons! {
             "check the address of the mount target, and --tls-ca-file if this is not AWS";
         /// The node: the mount target refuses this identity.
         AccessDenied = Inaccessible,
-            "check that the access point exists and that the file system's policy lets this identity mount";
+            "check that the access point exists and that the file system's policy lets this identity mount; for a pod's identity also the trust policy of its role, or its pod identity association";
         /// The node: there are no credentials for a new connection.
         CredentialsMissing = Inaccessible,
             "check the service account's role, and the way to STS";

@@ -236,11 +236,16 @@ async fn a_data_plane_that_hangs_is_noticed_for_as_long_as_it_does() {
     let _lease = driver.plane.open(&spec("fsap-0123456789abcdef0"), &PORTS, BTreeSet::new()).await.expect("open");
     let all = processes(dir.path(), plane::SERVE);
     let [hangs] = all[..] else { panic!("not one data plane: {all:?}") };
+    let troubled = async || driver.plane.report().await.iter().map(|it| it.trouble_kind).collect::<Vec<_>>();
     assert!(!driver.plane.is_away());
+    assert_eq!(troubled().await, [None]);
     kill_process(hangs, Signal::STOP).expect("stop");
     until("it is noticed", async || driver.plane.is_away()).await;
+    // What it told before is not what is so now.
+    assert_eq!(troubled().await, [Some(FailureKind::Away)]);
     kill_process(hangs, Signal::CONT).expect("continue");
     until("it answers again", async || !driver.plane.is_away()).await;
+    until("its own report is told", async || troubled().await == [None]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

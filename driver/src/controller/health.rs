@@ -98,6 +98,9 @@ impl Controller {
     }
 
     /// The volumes that have something wrong, by handle: those of PersistentVolumes, and the access points of this driver.
+    ///
+    /// A file system of which AWS tells nothing (another account's whose role is gone, say) must not hide what is wrong with all others:
+    /// its volumes are left out. Before a caller takes one that was on the list for well, it asks for it singly, and gets the error.
     async fn unwell(&self) -> Result<BTreeMap<String, Vec<Condition>>, ControllerError> {
         self.survey().await?;
         let mut volumes: BTreeMap<FileSystemId, Vec<String>> = BTreeMap::new();
@@ -110,10 +113,17 @@ impl Controller {
                 volumes.entry(id.file_system).or_default().push(claimant.handle.clone());
             }
         }
-        let mut unwell = BTreeMap::new();
+        let (mut unwell, mut failed, mut is_anything_known) = (BTreeMap::new(), None, volumes.is_empty());
         for (file_system, mut handles) in volumes {
-            let role = self.role_of(&file_system).await?;
-            let facts = self.health_facts(&file_system, role.as_ref()).await?;
+            let facts = match self.health_facts_of(&file_system).await {
+                Ok(facts) => facts,
+                Err(error) => {
+                    tracing::warn!(%error, %file_system, "the list of unwell volumes leaves out those of a file system");
+                    failed.get_or_insert(error);
+                    continue;
+                }
+            };
+            is_anything_known = true;
             let own = facts.points.iter().filter(|(_, point)| point.is_volume);
             handles.extend(own.map(|(id, _)| VolumeId::of_access_point(file_system.clone(), id.clone()).to_string()));
             let of_all = wrong_with_all(&file_system, &facts);
@@ -132,7 +142,15 @@ impl Controller {
                 }
             }
         }
-        Ok(unwell)
+        match failed {
+            Some(error) if !is_anything_known => Err(error),
+            _ => Ok(unwell),
+        }
+    }
+
+    async fn health_facts_of(&self, file_system: &FileSystemId) -> Result<FileSystemFacts, ControllerError> {
+        let role = self.role_of(file_system).await?;
+        self.health_facts(file_system, role.as_ref()).await
     }
 
     async fn health_facts(

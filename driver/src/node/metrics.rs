@@ -65,7 +65,11 @@ const COUNTERS: [TunnelCounter; 11] = [
 ];
 
 const GAUGES: [TunnelGauge; 5] = [
-    ("efs_csi_tunnel_up", "1, or 0 while the mount target is out of reach", |it, _| Some(it.trouble.is_none().into())),
+    (
+        "efs_csi_tunnel_up",
+        "1, or 0 while the mount target is out of reach or the data plane does not answer",
+        |it, _| Some(it.trouble.is_none().into()),
+    ),
     ("efs_csi_tunnel_connections", "Connections that are carried now", |it, _| it.connections.try_into().ok()),
     (
         "efs_csi_tunnel_multiplexed_connections",

@@ -63,6 +63,7 @@ impl State {
     /// hangs.
     pub(super) fn report(&self) -> NodeReport {
         let mounts = mountinfo::table();
+        let is_away = self.plane.is_away();
         let published = self.published();
         let mut list: Vec<_> = published
             .values()
@@ -83,6 +84,9 @@ impl State {
                             "the tunnel's port is taken, by another program or by a port keeper that does not answer"
                                 .to_owned(),
                         ),
+                        Ok(_) if is_away && record.port().is_some() => {
+                            Some("the data plane, which has its tunnel, does not answer".to_owned())
+                        }
                         Ok(_) => None,
                     },
                 }

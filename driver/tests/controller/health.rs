@@ -151,3 +151,25 @@ async fn what_aws_does_not_tell_is_an_error_and_no_health() {
         bed.fake.faults().remove(rule);
     }
 }
+
+/// Another account may have taken its role back: that says nothing of everybody else's volumes.
+#[tokio::test]
+async fn a_file_system_of_which_aws_tells_nothing_hides_no_other_in_the_list() {
+    let bed = Bed::new().await;
+    let (denied, unwell) = (bed.file_system(None).await, bed.file_system(None).await);
+    let hidden = bed.create(request("pvc-1", &denied, &[])).await.unwrap().volume_id;
+    let told = bed.create(request("pvc-2", &unwell, &[])).await.unwrap().volume_id;
+    let effect = Effect::Error { name: "AccessDeniedException".to_owned(), status: Some(403), message: None };
+    let mut rule = Rule::on("DescribeMountTargets", effect.clone());
+    rule.resource = Some(denied.clone());
+    bed.fake.faults().add(rule).unwrap();
+    let listed = list(&bed, 0, "").await.unwrap().entries;
+    assert_eq!(listed.iter().map(|entry| entry.volume_id.as_str()).collect::<Vec<_>>(), [told.as_str()]);
+    assert_refused(get(&bed, &hidden).await, Code::PermissionDenied, &[&denied]);
+    // When nothing is known of any, that is an error: an empty list would say that all are well.
+    let bed = Bed::new().await;
+    let fs = bed.file_system(None).await;
+    bed.create(request("pvc-1", &fs, &[])).await.unwrap();
+    bed.fake.faults().add(Rule::on("DescribeMountTargets", effect)).unwrap();
+    assert_refused(list(&bed, 0, "").await, Code::PermissionDenied, &["DescribeMountTargets", &fs]);
+}

@@ -61,7 +61,7 @@ pub struct TunnelReport {
     pub refused: u64,
     /// Seconds until the client certificate expires. It is renewed long before, at the first connection that needs it.
     pub certificate_expires_in: Option<u64>,
-    /// The error and for how many seconds, while the mount target is out of reach.
+    /// The error and for how many seconds, while the mount target is out of reach or the data plane does not answer.
     pub trouble: Option<(String, u64)>,
     /// What kind of error that is.
     #[serde(default)]

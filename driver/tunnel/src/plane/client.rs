@@ -80,7 +80,8 @@ struct Inner {
     opened: Notify,
     /// From then on nothing is closed: leases end with the process, and the mounts don't.
     stop: CancellationToken,
-    away: AtomicBool,
+    /// Since when the data plane is needed and does not answer.
+    away: Mutex<Option<Instant>>,
     numbers: AtomicU64,
     questions: Arc<Semaphore>,
     last_report: Mutex<Vec<TunnelReport>>,
@@ -175,7 +176,7 @@ impl DataPlane {
             wanted: Notify::new(),
             opened: Notify::new(),
             stop: stop.clone(),
-            away: AtomicBool::new(false),
+            away: Mutex::default(),
             numbers: AtomicU64::new(1),
             questions: Arc::new(Semaphore::new(QUESTIONS)),
             last_report: Mutex::default(),
@@ -199,7 +200,7 @@ impl DataPlane {
 
     /// Whether the data plane is needed and does not answer. Doesn't wait.
     pub fn is_away(&self) -> bool {
-        self.inner.away.load(Ordering::Relaxed)
+        lock(&self.inner.away).is_some()
     }
 
     /// The tunnel for `spec`, if this process has it open.
@@ -255,9 +256,18 @@ impl DataPlane {
         self.last_report()
     }
 
-    /// What [`Self::report`] has told the last time.
+    /// What [`Self::report`] has told the last time. While the data plane is away each tunnel is in trouble: what it told is not so any
+    /// more.
     pub fn last_report(&self) -> Vec<TunnelReport> {
-        lock(&self.inner.last_report).clone()
+        let mut tunnels = lock(&self.inner.last_report).clone();
+        if let Some(since) = *lock(&self.inner.away) {
+            let trouble = (away().to_string(), since.elapsed().as_secs());
+            for tunnel in &mut tunnels {
+                tunnel.trouble = Some(trouble.clone());
+                tunnel.trouble_kind = Some(FailureKind::Away);
+            }
+        }
+        tunnels
     }
 }
 
@@ -382,7 +392,7 @@ impl Inner {
                 Err(error) => error.to_string(),
             };
             let needed = self.is_needed();
-            self.away.store(needed, Ordering::Relaxed);
+            self.note_away(needed);
             if needed && !told && pause == PAUSES.1 {
                 tracing::error!(error, "no data plane: volumes can't be mounted; trying again and again");
                 told = true;
@@ -390,6 +400,14 @@ impl Inner {
             sleep(pause).await;
             pause = (pause * 2).min(PAUSES.1);
         }
+    }
+
+    /// Notes whether the data plane is needed and does not answer. Whether it was so before.
+    fn note_away(&self, now: bool) -> bool {
+        let mut since = lock(&self.away);
+        let before = since.is_some();
+        *since = now.then(|| since.unwrap_or_else(Instant::now));
+        before
     }
 
     fn is_needed(&self) -> bool {
@@ -495,7 +513,7 @@ impl Inner {
             }
             self.hold_again(&link, |_| true).await;
             self.link.send_replace(Some(link.clone()));
-            self.away.store(false, Ordering::Relaxed);
+            self.note_away(false);
             let mut retry = interval(RETRY);
             retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
@@ -522,7 +540,7 @@ impl Inner {
             // A second greeting is nothing that it does, so any reply will do.
             let asked = self.call_over(link, Order::Hello { version: VERSION.to_owned() });
             let hangs = timeout(HELLO_WITHIN, asked).await.is_err() && self.is_needed();
-            let hung = self.away.swap(hangs, Ordering::Relaxed);
+            let hung = self.note_away(hangs);
             if hangs && !hung {
                 tracing::error!(
                     "the data plane does not answer: volumes with a tunnel stand still until it goes on or is ended"
