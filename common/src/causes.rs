@@ -12,6 +12,11 @@ pub struct InContext {
     pub source: Box<dyn Error + Send + Sync>,
 }
 
+/// An error and its causes, outermost first.
+pub fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
 /// The texts of an error and its causes, outermost first. What a text tells of its cause at its end is not repeated: many errors tell
 /// their cause themselves, some with the causes of that.
 pub fn causes(error: &(dyn Error + 'static)) -> String {

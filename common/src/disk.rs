@@ -5,6 +5,8 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::Path;
 
+use crate::causes::chain;
+
 /// Why nothing can be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unwritable {
@@ -32,14 +34,7 @@ impl Unwritable {
 
     /// The same of an error or one of its causes.
     pub fn among_causes(error: &(dyn Error + 'static)) -> Option<Self> {
-        let mut next = Some(error);
-        while let Some(error) = next {
-            if let Some(found) = error.downcast_ref::<io::Error>().and_then(Self::of) {
-                return Some(found);
-            }
-            next = error.source();
-        }
-        None
+        chain(error).find_map(|error| error.downcast_ref::<io::Error>().and_then(Self::of))
     }
 
     /// Whether room would help.

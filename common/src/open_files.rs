@@ -7,6 +7,8 @@ use std::io;
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::causes::chain;
+
 /// Files of a volume through a tunnel: the listening socket and the copy that is handed to the process that keeps ports, the kernel's
 /// connection, and the one to the mount target.
 const PER_VOLUME: u64 = 4;
@@ -53,14 +55,7 @@ impl OutOfFiles {
 
     /// The same of an error or one of its causes.
     pub fn among_causes(error: &(dyn Error + 'static)) -> Option<Self> {
-        let mut next = Some(error);
-        while let Some(error) = next {
-            if let Some(found) = error.downcast_ref::<io::Error>().and_then(Self::of) {
-                return Some(found);
-            }
-            next = error.source();
-        }
-        None
+        chain(error).find_map(|error| error.downcast_ref::<io::Error>().and_then(Self::of))
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::blocking::Blocking;
 use crate::node::report::NodeReport;
 use crate::recent::RecentEvent;
 use crate::registration::KubeletAnswer;
@@ -49,13 +50,15 @@ pub fn socket_path(state_dir: &Path) -> PathBuf {
 }
 
 /// Tells the report to every client until `shutdown`. Without its socket the driver runs on: mounts don't depend on it.
-pub async fn serve(path: PathBuf, report: Arc<dyn Fn() -> Report + Send + Sync>, shutdown: CancellationToken) {
-    let mut socket = match KeptSocket::bind_apart(path, MODE).await {
-        Ok(bound) => bound,
-        Err(error) => {
-            tracing::warn!(%error, "no admin socket, `efs-csi-driver debug` will not work");
-            return;
-        }
+pub async fn serve(
+    path: PathBuf,
+    report: Arc<dyn Fn() -> Report + Send + Sync>,
+    blocking: Blocking,
+    shutdown: CancellationToken,
+) {
+    let mut socket = tokio::select! {
+        () = shutdown.cancelled() => return,
+        socket = KeptSocket::bind_patiently(path, MODE, "admin socket", &blocking) => socket,
     };
     loop {
         let stream = tokio::select! {

@@ -394,7 +394,12 @@ mod tests {
         let dir = tempfile::tempdir().expect("temp dir");
         let path = admin::socket_path(dir.path());
         let stop = CancellationToken::new();
-        let serving = tokio::spawn(admin::serve(path.clone(), Arc::new(report), stop.clone()));
+        let serving = tokio::spawn(admin::serve(
+            path.clone(),
+            Arc::new(report),
+            crate::blocking::Blocking::default(),
+            stop.clone(),
+        ));
         while !path.exists() {
             tokio::task::yield_now().await;
         }

@@ -25,6 +25,7 @@ use tower::retry::RetryLayer;
 use tower::{BoxError, Service, ServiceBuilder};
 
 use crate::blocking::{Blocking, apart};
+use crate::exec_plugin;
 use crate::files::{self, FileError};
 use crate::proxy::{Proxies, Proxy, ProxyError};
 
@@ -87,6 +88,9 @@ pub(crate) async fn client(blocking: &Blocking) -> Result<Client, NoWay> {
     }
     let (mut config, proxy) = apart(configured(kubeconfig)).await?;
     let auth = &mut config.auth_info;
+    if let Some(exec) = &mut auth.exec {
+        exec_plugin::bound(exec);
+    }
     for (named_by, path) in [
         ("client-certificate of the kubeconfig", &auth.client_certificate),
         ("client-key of the kubeconfig", &auth.client_key),
@@ -293,6 +297,8 @@ impl Unanswered {
     pub(crate) fn is_away(&self) -> bool {
         match self {
             Self::NoWay(NoWay::File(error)) => error.hanging().is_some(),
+            // A program that gives none now may give some later.
+            Self::NoWay(NoWay::Credentials(error)) => matches!(**error, kube::Error::Auth(_)),
             Self::NoWay(_) => false,
             Self::Kube(kube::Error::Api(status)) => status.code == 429 || status.code >= 500,
             Self::Kube(_) => true,

@@ -8,6 +8,7 @@
 
 pub mod admin;
 pub mod blocking;
+mod bounded_program;
 pub mod cli;
 pub mod conditions;
 pub mod config;
@@ -17,6 +18,7 @@ pub mod debug;
 pub mod efs;
 pub mod efs_utils;
 pub mod endpoints;
+pub mod exec_plugin;
 pub mod files;
 pub mod fips;
 mod hand_over;

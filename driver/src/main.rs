@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use efs_csi_driver::node::walker;
-use efs_csi_driver::{credential_process, mount, probe, process, tunnel};
+use efs_csi_driver::{credential_process, exec_plugin, mount, probe, process, tunnel};
 use efs_tunnel::plane;
 
 fn main() -> ExitCode {
@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         Some(word) if word == walker::COMMAND => walker::main(),
         Some(word) if word == plane::COMMAND => tunnel::main(arguments),
         Some(word) if word == credential_process::COMMAND => credential_process::main(arguments),
+        Some(word) if word == exec_plugin::COMMAND => exec_plugin::main(arguments),
         Some(word) if word == probe::COMMAND => probe::main(arguments.next()),
         _ => process::run(std::env::args_os()),
     }

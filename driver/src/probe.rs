@@ -43,12 +43,9 @@ pub enum Serving {
 ///
 /// Beside a yes stands what is wrong outside of it.
 pub async fn serve(path: PathBuf, serving: watch::Receiver<Serving>, blocking: Blocking, shutdown: CancellationToken) {
-    let mut socket = match KeptSocket::bind_apart(path, MODE).await {
-        Ok(socket) => socket,
-        Err(error) => {
-            tracing::error!(%error, "--probe-socket: the start-up probe will fail");
-            return;
-        }
+    let mut socket = tokio::select! {
+        () = shutdown.cancelled() => return,
+        socket = KeptSocket::bind_patiently(path, MODE, "start-up probe's socket", &blocking) => socket,
     };
     loop {
         let mut client = tokio::select! {

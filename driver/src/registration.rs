@@ -6,7 +6,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use csi_proto::registration::registration_server::{Registration as Service, RegistrationServer};
 use csi_proto::registration::{InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse};
@@ -17,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
+use crate::blocking::Blocking;
 use crate::identity::PLUGIN_NAME;
 use crate::socket::{self, KeptSocket, Place};
 
@@ -24,8 +24,6 @@ use crate::socket::{self, KeptSocket, Place};
 const MODE: u32 = 0o600;
 /// The registration API's version as stock sidecars announce it.
 const API_VERSION: &str = "1.0.0";
-/// Pause before a socket that can't be had is tried again.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// What the kubelet has said about this plug-in.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,11 +62,12 @@ impl Registration {
         csi: Place,
         keeper: Option<Keeper>,
         answer: watch::Sender<KubeletAnswer>,
+        blocking: Blocking,
         shutdown: CancellationToken,
     ) {
         let socket = tokio::select! {
             () = shutdown.cancelled() => return,
-            socket = self.open(keeper.as_ref(), &answer) => socket,
+            socket = self.open(keeper.as_ref(), &answer, &blocking) => socket,
         };
         let place = socket.place().clone();
         if let Some(keeper) = keeper {
@@ -94,31 +93,24 @@ impl Registration {
     }
 
     /// The socket of the process before, or a new one as soon as that is possible.
-    async fn open(&self, keeper: Option<&Keeper>, answer: &watch::Sender<KubeletAnswer>) -> KeptSocket {
+    async fn open(
+        &self,
+        keeper: Option<&Keeper>,
+        answer: &watch::Sender<KubeletAnswer>,
+        blocking: &Blocking,
+    ) -> KeptSocket {
+        const WHAT: &str = "registration socket";
         if let Some(left) = keeper.and_then(Keeper::take_registration)
             && let Some(socket) = KeptSocket::adopt(&self.socket(), MODE, left)
         {
             tracing::info!(socket = %self.socket().display(), "going on with the registration of the process before");
             answer.send_replace(KubeletAnswer::Registered);
+            socket.tell_troubles(WHAT, blocking);
             return socket;
         }
-        let mut complaint = None;
-        loop {
-            match KeptSocket::bind_apart(self.socket(), MODE).await {
-                Ok(socket) => {
-                    tracing::info!(socket = %self.socket().display(), "waiting for the kubelet to register the driver");
-                    return socket;
-                }
-                Err(error) => {
-                    let error = error.to_string();
-                    if complaint.as_ref() != Some(&error) {
-                        tracing::error!(error, "cannot register with the kubelet; trying again and again");
-                        complaint = Some(error);
-                    }
-                }
-            }
-            tokio::time::sleep(RETRY).await;
-        }
+        let socket = KeptSocket::bind_patiently(self.socket(), MODE, WHAT, blocking).await;
+        tracing::info!(socket = %self.socket().display(), "waiting for the kubelet to register the driver");
+        socket
     }
 }
 
@@ -194,7 +186,8 @@ mod tests {
         let registration = Registration { directory, csi_socket: "/var/lib/kubelet/plugins/x/csi.sock".into() };
         let (socket, stop) = (registration.socket(), CancellationToken::new());
         let (sender, answer) = watch::channel(KubeletAnswer::None);
-        let task = tokio::spawn(registration.keep(csi.place().clone(), None, sender, stop.clone()));
+        let task =
+            tokio::spawn(registration.keep(csi.place().clone(), None, sender, Blocking::default(), stop.clone()));
         Running { dir, _csi: csi, socket, answer, stop, task }
     }
 

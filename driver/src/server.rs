@@ -139,11 +139,12 @@ pub async fn run(config: Config, recent: RecentEvents, shutdown: CancellationTok
         "serving CSI"
     );
     ready.send_replace(true);
+    listener.tell_troubles(&seen);
     let csi = listener.place().cloned();
     if let (Some(node), Some(path)) = (node_service.clone(), config.node.probe_socket.clone()) {
         let (set, serving) = watch::channel(probe::Serving::NotYet);
         tokio::spawn(hand_over::tell_when_serving(node, set));
-        tokio::spawn(probe::serve(path, serving, seen, shutdown.clone()));
+        tokio::spawn(probe::serve(path, serving, seen.clone(), shutdown.clone()));
     }
     let (answer, kubelet) = watch::channel(KubeletAnswer::None);
     if let Some(node) = node_service.clone() {
@@ -156,15 +157,17 @@ pub async fn run(config: Config, recent: RecentEvents, shutdown: CancellationTok
             node: node.report(),
             recent: recent.list(),
         };
-        tokio::spawn(admin::serve(admin::socket_path(&config.node.state_dir), Arc::new(report), shutdown.clone()));
+        tokio::spawn(admin::serve(
+            admin::socket_path(&config.node.state_dir),
+            Arc::new(report),
+            seen.clone(),
+            shutdown.clone(),
+        ));
     }
     let keeper = node_service.as_ref().and_then(NodeService::lasting_keeper);
-    let registering = config
-        .node
-        .registration
-        .clone()
-        .zip(csi.clone())
-        .map(|(registration, csi)| tokio::spawn(registration.keep(csi, keeper, answer, shutdown.clone())));
+    let registering = config.node.registration.clone().zip(csi.clone()).map(|(registration, csi)| {
+        tokio::spawn(registration.keep(csi, keeper, answer, seen.clone(), shutdown.clone()))
+    });
     let result = serve(listener, routes, metrics, shutdown.clone()).await;
     shutdown.cancel();
     if let Some(node) = &node_service
@@ -303,6 +306,13 @@ impl Listener {
                     .map_err(|source| ServeError::Listen { address: address.clone(), source })?;
                 Ok(Self::Tcp(listener))
             }
+        }
+    }
+
+    /// Has health tell when nobody can call any more.
+    fn tell_troubles(&self, blocking: &Blocking) {
+        if let Self::Unix(socket) = self {
+            socket.tell_troubles("CSI socket", blocking);
         }
     }
 

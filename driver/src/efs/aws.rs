@@ -12,7 +12,7 @@ use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
 use aws_smithy_runtime_api::http::Response;
 use aws_types::request_id::RequestId;
-use efs_common::causes::causes;
+use efs_common::causes::{causes, chain};
 use efs_common::open_files::OutOfFiles;
 
 use super::api::{
@@ -21,7 +21,7 @@ use super::api::{
 use super::attempts::Attempts;
 use super::errors::{EfsError, EfsErrorKind};
 use super::refusal::is_throttle;
-use crate::credential_process;
+use crate::bounded_program;
 use crate::files::FileError;
 use crate::volume::{AccessPointId, FileSystemId};
 
@@ -394,9 +394,8 @@ fn no_answer_of_aws(answer: &Response) -> String {
 
 /// Looks for a failure to get credentials in an error's chain of causes. A refusal of STS is told like one of EFS.
 fn credentials_failure(operation: &'static str, error: &(dyn StdError + 'static)) -> Option<EfsError> {
-    let mut cause = Some(error);
     let mut credentials = None;
-    while let Some(error) = cause {
+    for error in chain(error) {
         let refused = sts_refusal::<AssumeRoleError>(operation, "sts:AssumeRole", error).or_else(|| {
             sts_refusal::<AssumeRoleWithWebIdentityError>(operation, "sts:AssumeRoleWithWebIdentity", error)
         });
@@ -409,13 +408,12 @@ fn credentials_failure(operation: &'static str, error: &(dyn StdError + 'static)
         if error.is::<aws_credential_types::provider::error::CredentialsError>() {
             let message = causes(error);
             // A program that hangs today may answer tomorrow.
-            let kind = match message.contains(credential_process::LATE) {
+            let kind = match message.contains(bounded_program::LATE) {
                 true => EfsErrorKind::Settings,
                 false => EfsErrorKind::Unauthenticated,
             };
             credentials = Some(failure(operation, kind, message));
         }
-        cause = error.source();
     }
     credentials
 }

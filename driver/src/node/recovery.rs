@@ -67,14 +67,7 @@ impl State {
             }
         }
         self.settle(&mounts).await;
-        for orphan in self.orphans(&mounts) {
-            tracing::warn!(
-                target = %orphan.mount_point.display(),
-                source = orphan.source,
-                port = orphan.tunnel_port(),
-                "a mount expects a tunnel that nothing is known of; unmount it"
-            );
-        }
+        self.tell_orphans(&mounts).await;
         if served > 0 {
             tracing::info!(mounts = served, "serving the mounts of the process before");
         }
@@ -224,6 +217,27 @@ impl State {
         mounts.iter().filter(|mount| mount.tunnel_port().is_some_and(orphaned)).cloned().collect()
     }
 
+    /// Says which of them nobody serves. Another driver on this node may serve some.
+    async fn tell_orphans(&self, mounts: &[MountEntry]) {
+        let mut orphans = self.orphans(mounts);
+        if !orphans.is_empty() {
+            match self.blocking.run(Dependency::MountTable, "reading the sockets", mountinfo::listening_ports).await {
+                Ok(served) => orphans.retain(|it| it.tunnel_port().is_none_or(|port| !served.contains(&port))),
+                Err(error) => return tracing::debug!(%error, "cannot find out which ports are served"),
+            }
+        }
+        let trouble = orphans.first().map(|first| {
+            format!(
+                "{} mounts have no tunnel, as nothing is known of them, and stand still: {} expects port {}; put the state directory back that \
+                 this driver had, or unmount them",
+                orphans.len(),
+                first.mount_point.display(),
+                first.tunnel_port().unwrap_or_default(),
+            )
+        });
+        self.blocking.note("mounts without records", trouble);
+    }
+
     /// Writes records again that somebody has removed: without them, the next process would not serve these mounts.
     async fn restore_records(&self, mounts: &[MountEntry]) {
         let there: Vec<Record> =
@@ -281,6 +295,7 @@ impl State {
         };
         self.restore_records(&mounts).await;
         self.settle(&mounts).await;
+        self.tell_orphans(&mounts).await;
         let mut next = HashSet::new();
         for target in missing {
             // A call in progress knows better.

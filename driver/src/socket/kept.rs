@@ -20,9 +20,12 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{BindError, SocketFile, bind};
+use crate::blocking::Blocking;
 
 /// How often the path is looked at: whoever finds a dead socket there tries again within a second.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Pause before the next attempt to have a socket at all.
+const BIND_EVERY: Duration = Duration::from_secs(1);
 /// Removing a path takes no time on a disk that answers.
 const REMOVE_WITHIN: Duration = Duration::from_secs(1);
 /// Pause after the process ran out of file descriptors for a new connection.
@@ -45,6 +48,8 @@ pub struct Place {
     file: Arc<Mutex<Option<SocketFile>>>,
     /// A copy of the listening socket, for those that are to hold it when this process ends.
     copy: watch::Receiver<Arc<OwnedFd>>,
+    /// Why nobody can connect, if that is so.
+    trouble: watch::Receiver<Option<String>>,
 }
 
 impl KeptSocket {
@@ -71,6 +76,34 @@ impl KeptSocket {
         bound.await.unwrap_or_else(|error| Err(BindError::System { path, source: io::Error::other(error) }))
     }
 
+    /// The same as soon as that is possible. Until then health tells `what` is wrong, and from then on that nobody can connect any more.
+    pub async fn bind_patiently(path: PathBuf, mode: u32, what: &'static str, blocking: &Blocking) -> Self {
+        loop {
+            match Self::bind_apart(path.clone(), mode).await {
+                Ok(socket) => {
+                    socket.tell_troubles(what, blocking);
+                    return socket;
+                }
+                Err(error) => blocking.note(what, Some(format!("no {what}: {error}; trying again and again"))),
+            }
+            tokio::time::sleep(BIND_EVERY).await;
+        }
+    }
+
+    /// Has health tell when nobody can connect any more, for as long as the socket lives.
+    pub fn tell_troubles(&self, what: &'static str, blocking: &Blocking) {
+        let (mut trouble, blocking) = (self.place.trouble.clone(), blocking.clone());
+        tokio::spawn(async move {
+            loop {
+                let now = trouble.borrow_and_update().clone();
+                blocking.note(what, now.map(|error| format!("nobody can connect to the {what}: {error}")));
+                if trouble.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+
     /// Goes on with the listening socket that an earlier process has left behind `path`. `None` if nothing is there that
     /// answers: then the path leads elsewhere, and the socket is worth nothing.
     pub fn adopt(path: &Path, mode: u32, socket: OwnedFd) -> Option<Self> {
@@ -84,13 +117,16 @@ impl KeptSocket {
     }
 
     fn start(listener: UnixListener, file: SocketFile, mode: u32, copy: Arc<OwnedFd>) -> Self {
+        let path = file.path().to_owned();
         let stop = CancellationToken::new();
         let (sender, connections) = mpsc::channel(1);
         let (bound, rebound) = mpsc::channel(1);
         let (copies, copy) = watch::channel(copy);
-        let place = Place { path: file.path().to_owned(), mode, file: Arc::new(Mutex::new(Some(file))), copy };
+        let (tell, trouble) = watch::channel(None);
+        let file = Arc::new(Mutex::new(Some(file)));
+        let place = Place { path, mode, file, copy, trouble };
         tokio::spawn(accept(listener, rebound, sender, stop.clone()));
-        tokio::spawn(look_after(place.clone(), bound, copies, stop.clone()));
+        tokio::spawn(look_after(place.clone(), bound, copies, tell, stop.clone()));
         Self { connections, place, _stop: stop.drop_guard() }
     }
 
@@ -232,9 +268,9 @@ async fn look_after(
     place: Place,
     bound: mpsc::Sender<UnixListener>,
     copies: watch::Sender<Arc<OwnedFd>>,
+    trouble: watch::Sender<Option<String>>,
     stop: CancellationToken,
 ) {
-    let mut told = None;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -247,7 +283,7 @@ async fn look_after(
         });
         match retaken.await {
             Ok(Ok(Some((listener, copy)))) => {
-                told = None;
+                trouble.send_replace(None);
                 copies.send_replace(copy);
                 if bound.send(listener).await.is_err() {
                     return;
@@ -255,12 +291,20 @@ async fn look_after(
             }
             Ok(Err(error)) => {
                 let error = error.to_string();
-                if told.as_ref() != Some(&error) {
+                let is_new = trouble.send_if_modified(|told| {
+                    let is_new = told.as_ref() != Some(&error);
+                    *told = Some(error.clone());
+                    is_new
+                });
+                if is_new {
                     tracing::error!(error, "nobody can connect to this driver's socket; trying again and again");
-                    told = Some(error);
                 }
             }
-            Ok(Ok(None)) | Err(_) => {}
+            // It is in its place, or a successor's is.
+            Ok(Ok(None)) => {
+                trouble.send_if_modified(|told| told.take().is_some());
+            }
+            Err(_) => {}
         }
     }
 }

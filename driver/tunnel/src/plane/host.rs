@@ -53,13 +53,7 @@ impl Host {
     /// Starts a data plane and waits until it answers. One that is there hands everything over to it.
     pub(super) async fn start(&self, directory: &Path) -> io::Result<()> {
         let Self::Child(start) = self else { return Ok(()) };
-        // On a frozen disk even making what is there waits.
-        if !directory.is_dir() {
-            match DirBuilder::new().mode(0o700).create(directory) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                _ => {}
-            }
-        }
+        make(directory)?;
         let before = door::identity(directory);
         let mut child = command(start, directory, &[]).spawn()?;
         let started = Instant::now();
@@ -93,8 +87,18 @@ impl Host {
             // Whoever connects next starts both.
             return Ok(());
         }
+        make(directory)?;
         collect(command(start, directory, &[ADOPT]).spawn()?)
     }
+}
+
+/// Makes the directory with those above it: somebody may have taken the whole state directory away under a running driver.
+fn make(directory: &Path) -> io::Result<()> {
+    // On a frozen disk even making what is there waits.
+    if directory.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().mode(0o700).recursive(true).create(directory)
 }
 
 fn command(start: &Start, directory: &Path, flags: &[&str]) -> Command {
