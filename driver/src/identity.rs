@@ -63,3 +63,29 @@ impl Identity for IdentityService {
         Ok(Response::new(csi::ProbeResponse { ready: Some(*self.ready.borrow()) }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_plugin_that_is_still_starting_answers_and_is_not_ready() {
+        let (starting, ready) = watch::channel(false);
+        let service = IdentityService::new(ready);
+        let asked = async || service.probe(Request::new(csi::ProbeRequest {})).await.expect("an answer").into_inner();
+        assert_eq!(asked().await.ready, Some(false));
+        starting.send_replace(true);
+        assert_eq!(asked().await.ready, Some(true));
+    }
+
+    #[tokio::test]
+    async fn the_plugin_tells_its_version_and_that_volumes_have_a_place() {
+        let service = IdentityService::new(watch::channel(true).1);
+        let info = service.get_plugin_info(Request::new(csi::GetPluginInfoRequest {})).await.expect("an answer");
+        assert_eq!(info.into_inner().vendor_version, VERSION);
+        assert!(!VERSION.is_empty());
+        let placed = i32::from(service::Type::VolumeAccessibilityConstraints);
+        let declared = |it: &csi::PluginCapability| matches!(&it.r#type, Some(Type::Service(s)) if s.r#type == placed);
+        assert!(IdentityService::capabilities().iter().any(declared), "nodes and volumes tell their zone");
+    }
+}

@@ -225,3 +225,21 @@ async fn parameters_that_the_volume_does_not_have_are_not_confirmed() {
         assert!(answer.confirmed.is_none() && answer.message.contains(word), "{changed:?}: {}", answer.message);
     }
 }
+
+#[tokio::test]
+async fn a_modification_with_a_wrong_parameter_changes_nothing() {
+    let bed = Bed::new().await;
+    let fs = bed.file_system(None).await;
+    let volume_id = bed.create(request("pvc-1", &fs, &[])).await.unwrap().volume_id;
+    let tags = async || bed.access_points(&fs).await[0].tags().to_vec();
+    let before = tags().await;
+    let both = [("tagSpecification_1", "team=a"), ("XXX_FakeKey", "x")];
+    let modification = csi::ControllerModifyVolumeRequest {
+        volume_id,
+        mutable_parameters: both.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+        ..Default::default()
+    };
+    let refused = bed.csi.clone().controller_modify_volume(modification).await;
+    assert_refused(refused, Code::InvalidArgument, &["XXX_FakeKey"]);
+    assert_eq!(tags().await, before);
+}

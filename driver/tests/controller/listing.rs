@@ -4,6 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use csi_proto::csi;
 use csi_proto::csi::controller_client::ControllerClient;
+use csi_proto::csi::volume_capability::AccessType;
+use csi_proto::csi::volume_capability::access_mode::Mode;
 use efs_csi_driver::controller::cluster::{ClassFacts, ClusterFacts, SecretName};
 use tonic::Code;
 use tonic::transport::Channel;
@@ -112,6 +114,21 @@ async fn capacity_is_unlimited_until_the_access_points_are_used_up() {
         bed.create(request(name, &fs, &[])).await.unwrap();
     }
     assert_eq!(capacity(class).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn there_is_no_capacity_for_what_no_volume_can_do() {
+    let bed = Bed::new().await;
+    let capacity = |access_type| {
+        let mut csi = bed.csi.clone();
+        let mut capability = crate::support::capability(Mode::SingleNodeWriter);
+        capability.access_type = Some(access_type);
+        let request = csi::GetCapacityRequest { volume_capabilities: vec![capability], ..Default::default() };
+        async move { csi.get_capacity(request).await.map(|answer| answer.into_inner().available_capacity) }
+    };
+    assert_eq!(capacity(AccessType::Mount(Default::default())).await.unwrap(), i64::MAX);
+    let refused = capacity(AccessType::Block(csi::volume_capability::BlockVolume {})).await;
+    assert_refused(refused, Code::InvalidArgument, &["volume_capabilities"]);
 }
 
 #[tokio::test]
