@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::monitoring;
+use crate::{monitoring, requirements};
 
 /// Flags of other programs that the documents call.
 const FOREIGN_FLAGS: &[&str] = &[
@@ -140,7 +140,7 @@ fn every_file_of_the_repository_that_is_named_exists() {
     assert!(missing.is_empty(), "{missing:#?}");
 }
 
-/// Functions and tests are named by their files, `file.rs:function`: from the root of the repository, or from the driver's source.
+/// Functions, types and tests are named by their files, `file.rs:function`: from the root of the repository, or from the driver's source.
 #[test]
 fn every_function_that_is_named_with_its_file_exists() {
     let mut missing = Vec::new();
@@ -151,8 +151,7 @@ fn every_function_that_is_named_with_its_file_exists() {
             named += 1;
             let places = ["", "driver/src"].map(|folder| root().join(folder).join(format!("{file}.rs")));
             let source = places.iter().find_map(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
-            let forms = [format!("fn {function}("), format!("fn {function}<")];
-            if !forms.iter().any(|form| source.contains(form)) {
+            if !requirements::defines(&source, function) {
                 missing.push(format!("{}: {word}", document.name));
             }
         }

@@ -16,4 +16,5 @@ mod manifests;
 mod monitoring;
 mod refusals;
 mod rendering;
+mod requirements;
 mod storage_suite;
