@@ -5,7 +5,7 @@ use Rule::{AtMost, AtMostMore, RatioAtLeast, RatioAtMost};
 use crate::peers::nfs_servers::GANESHA;
 use crate::peers::{moto, stunnel};
 use crate::report::Measurement;
-use crate::scenarios::{api, controller, directories, identities, pods, publish, several, tunnel, walker};
+use crate::scenarios::{api, controller, directories, pods, publish, several, tunnel, walker};
 use crate::stats::Summary;
 use crate::verdict::{Outcome, Verdict};
 
@@ -97,12 +97,7 @@ const BUDGETS: &[Budget] = &[
     budget("NodeUnpublishVolume, median", "unpublish.one", RatioAtMost(1.5, publish::UMOUNT), "–"),
     budget("NodeGetVolumeHealth with every server frozen, 99th percentile", "health.frozen.p99", AtMost(10.0), "–"),
     budget("NodePublishVolume again, for a fresh token, at 200 mounts", "republish.many", AtMost(5.0), "–"),
-    budget(
-        "memory per further identity, beyond what the mount takes",
-        "memory.identity",
-        AtMostMore(128.0, identities::THE_DRIVERS),
-        "–",
-    ),
+    budget("memory per further mount with an identity of its own", "memory.identity", AtMost(128.0), "–"),
     budget("tunnel throughput, one stream, sending", "tunnel.send.1", RatioAtLeast(1.5, stunnel::NAME), "1 ×"),
     budget("tunnel throughput, one stream, receiving", "tunnel.receive.1", RatioAtLeast(1.5, stunnel::NAME), "1 ×"),
     budget("tunnel throughput, eight streams, sending", "tunnel.send.8", RatioAtLeast(1.5, stunnel::NAME), "1 ×"),

@@ -15,7 +15,7 @@ use crate::stats::quantile;
 use crate::usage;
 
 /// The same mounts by way of an access point each, all with the identity of the driver: what a mount takes anyway.
-pub const THE_DRIVERS: &str = "the driver's identity";
+const THE_DRIVERS: &str = "the driver's identity";
 
 /// Publishes at once: less than the kernel and the fake have trouble with.
 const AT_ONCE: usize = 25;
@@ -24,17 +24,16 @@ const MEMORY: &str = "memory.identity";
 
 /// The measurements of this scenario.
 pub fn declare(board: &mut Board) {
-    let mut declare = |id, title, unit, method| {
-        let peers: &[_] = if id == MEMORY { &[THE_DRIVERS] } else { &[] };
+    let mut declare = |id, title, unit, method, peers| {
         board.declare(Declaration { id, title, unit, better: Lower, method, peers });
     };
     let republish = "200 mounts of one file system, each with a service account and a role of its own. The kubelet's repeated call for each, one \
         after the other, with a token that is new each time; the median of a round. STS is asked by none of them.";
-    declare("republish.many", "NodePublishVolume again, for a fresh token, at 200 mounts", "ms", republish);
+    declare("republish.many", "NodePublishVolume again, for a fresh token, at 200 mounts", "ms", republish, &[][..]);
     let memory = "Resident sets of driver and data plane with 200 such mounts less those with 50, by 150: a mount, its tunnel with its \
         connection, credentials, token and certificate. Beside it the same for mounts of 200 access points with the option iam: mount, tunnel and \
         certificate of the one identity of the driver.";
-    declare(MEMORY, "Memory per further mount with an identity of its own", "KiB", memory);
+    declare(MEMORY, "Memory per further mount with an identity of its own", "KiB", memory, &[THE_DRIVERS][..]);
 }
 
 /// Takes the samples.
