@@ -104,7 +104,7 @@ mounts *ARGS:
     #!/usr/bin/env bash
     set -euo pipefail
     # Whatever mounts volumes takes longest, so it begins.
-    executables=$(just _test-executables mounts; just _test-executables kernel)
+    executables=$(just _test-executables '(mounts|kernel)' | sort --reverse)
     # shellcheck disable=SC2086
     {{ justfile_directory() }}/e2e/vm/run-guests $executables -- "$@"
 
