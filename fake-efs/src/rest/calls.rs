@@ -168,7 +168,7 @@ impl Front {
         let tags_too = O::SERVICE == Service::S3Files && subject.makes_tags();
         let tagging = tags_too.then_some("TagResource");
         for name in std::iter::once(operation.name()).chain(tagging) {
-            let action = format!("{}:{name}", O::SERVICE.signing_name());
+            let action = O::SERVICE.action(name);
             if !policy.allows(&action, &subject.resource, &|key| subject.facts(key)) {
                 let principal = &requester.principal;
                 let text =

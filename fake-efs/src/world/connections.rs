@@ -53,7 +53,7 @@ impl World {
             let grants = grants(fs, visitor, arn.as_deref());
             let principal = visitor.principal.unwrap_or("anonymous").to_owned();
             if !grants.mount {
-                let action = format!("{}:ClientMount", fs.scope.service.signing_name());
+                let action = fs.scope.service.action("ClientMount");
                 return Err(Refusal::Policy { action, principal });
             }
             let revoked = match &target {

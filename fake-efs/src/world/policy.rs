@@ -184,14 +184,14 @@ impl Policy {
     /// What the policy says about each of a client's actions.
     fn verdicts(&self, question: &Question<'_>) -> Verdicts {
         Verdicts(CLIENT_ACTIONS.map(|action| {
-            let action = format!("{}:{action}", question.service.signing_name());
+            let action = question.service.action(action);
             Verdict::of(&self.0, |statement| statement.answers(&action, question))
         }))
     }
 
     /// Whether the policy forbids a principal to replace it.
     pub(crate) fn locks_out(&self, question: &Question<'_>) -> bool {
-        let action = format!("{}:PutFileSystemPolicy", question.service.signing_name());
+        let action = question.service.action("PutFileSystemPolicy");
         self.0.iter().any(|s| !s.allow && s.answers(&action, question))
     }
 }
@@ -210,7 +210,7 @@ impl IdentityPolicy {
     /// What the policy says about each of a client's actions.
     fn verdicts(&self, question: &Question<'_>) -> Verdicts {
         Verdicts(CLIENT_ACTIONS.map(|action| {
-            let action = format!("{}:{action}", question.service.signing_name());
+            let action = question.service.action(action);
             let facts = |key: &str| question.fact(key).into_iter().collect();
             Verdict::of(&self.0, |statement| statement.applies(&action, question.file_system, &facts))
         }))

@@ -23,6 +23,11 @@ impl Service {
         }
     }
 
+    /// An action as policies write it, e.g. `elasticfilesystem:ClientMount`.
+    pub(crate) fn action(self, name: &str) -> String {
+        format!("{}:{name}", self.signing_name())
+    }
+
     /// As it stands in the journal and in fault rules.
     pub fn name(self) -> &'static str {
         match self {
