@@ -90,22 +90,6 @@ pub fn nfs_ports(mounts: &[MountEntry]) -> HashSet<u16> {
     ports
 }
 
-/// Local ports that a program listens at, by /proc/net/tcp (proc_net(5)): on 127.0.0.1 or on all addresses.
-pub fn listening_ports() -> io::Result<HashSet<u16>> {
-    Ok(parse_listening(&fs::read_to_string("/proc/net/tcp")?).collect())
-}
-
-fn parse_listening(text: &str) -> impl Iterator<Item = u16> {
-    /// TCP_LISTEN in the kernel's include/net/tcp_states.h.
-    const LISTEN: &str = "0A";
-    text.lines().filter_map(|line| {
-        let mut fields = line.split_ascii_whitespace().skip(1);
-        let (address, port) = fields.next()?.split_once(':')?;
-        let is_here = matches!(address, "0100007F" | "00000000") && fields.nth(1)? == LISTEN;
-        is_here.then(|| u16::from_str_radix(port, 16).ok())?
-    })
-}
-
 pub(crate) fn parse(text: &str) -> Vec<MountEntry> {
     text.lines().filter_map(MountEntry::parse).collect()
 }
@@ -155,16 +139,6 @@ mod tests {
     const NFS: &str = "54 28 0:43 / /var/lib/kubelet/pods/a\\040b/mount rw,relatime shared:9 master:1 - nfs4 127.0.0.1:/ \
         rw,vers=4.1,rsize=1048576,wsize=1048576,namlen=255,hard,noresvport,proto=tcp,port=20049,timeo=600,retrans=2,\
         sec=sys,clientaddr=127.0.0.1,local_lock=none,addr=127.0.0.1";
-
-    #[test]
-    fn only_local_listeners_are_listening_ports() {
-        let text = "  sl  local_address rem_address   st tx_queue rx_queue\n\
-            0: 0100007F:4E51 00000000:0000 0A 00000000:00000000 00:00000000 00000000\n\
-            1: 00000000:4E52 00000000:0000 0A 00000000:00000000 00:00000000 00000000\n\
-            2: 0100007F:4E53 0100007F:4E51 01 00000000:00000000 00:00000000 00000000\n\
-            3: 0200000A:4E54 00000000:0000 0A 00000000:00000000 00:00000000 00000000\n";
-        assert_eq!(parse_listening(text).collect::<Vec<_>>(), [20049, 20050]);
-    }
 
     #[test]
     fn an_nfs_mount_is_understood() {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use efs_common::open_files::OutOfFiles;
+use efs_tunnel::peer;
 use efs_tunnel::plane::{Failure, Lease};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
@@ -221,7 +222,7 @@ impl State {
     async fn tell_orphans(&self, mounts: &[MountEntry]) {
         let mut orphans = self.orphans(mounts);
         if !orphans.is_empty() {
-            match self.blocking.run(Dependency::MountTable, "reading the sockets", mountinfo::listening_ports).await {
+            match self.blocking.run(Dependency::MountTable, "reading the sockets", peer::listening_ports).await {
                 Ok(served) => orphans.retain(|it| it.tunnel_port().is_none_or(|port| !served.contains(&port))),
                 Err(error) => return tracing::debug!(%error, "cannot find out which ports are served"),
             }

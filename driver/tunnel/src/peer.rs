@@ -1,9 +1,10 @@
 //! Who is at the other end of a loopback connection: the kernel tells its owner through sock_diag (sock_diag(7)), or less of
 //! it through /proc/net/tcp where that module is missing.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use rustix::net::netlink::{self, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with};
@@ -12,6 +13,8 @@ const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const NLM_F_REQUEST: u16 = 1;
 const NLMSG_ERROR: u16 = 2;
 const TCP_ESTABLISHED: u8 = 1;
+const TCP_LISTEN: u8 = 10;
+const TABLE: &str = "/proc/net/tcp";
 const HEADER: usize = 16;
 const REQUEST: usize = HEADER + 56;
 /// Offsets in `struct inet_diag_msg`.
@@ -47,9 +50,14 @@ pub fn owner(peer: SocketAddr, ours: SocketAddr) -> io::Result<Option<Owner>> {
         Ok(owner) => Ok(owner),
         Err(error) => {
             tracing::debug!(%error, "sock_diag is not available, reading /proc/net/tcp");
-            Ok(in_table(&fs::read_to_string("/proc/net/tcp")?, peer, ours))
+            Ok(in_table(&fs::read_to_string(TABLE)?, peer, ours))
         }
     }
+}
+
+/// Ports at which a program of this host listens, on 127.0.0.1 or on all IPv4 addresses.
+pub fn listening_ports() -> io::Result<HashSet<u16>> {
+    Ok(listeners(&fs::read_to_string(TABLE)?).collect())
 }
 
 fn by_sock_diag(peer: SocketAddrV4, ours: SocketAddrV4) -> io::Result<Option<Owner>> {
@@ -130,9 +138,26 @@ fn in_table(table: &str, peer: SocketAddrV4, ours: SocketAddrV4) -> Option<Owner
     })
 }
 
-/// An address as /proc/net/tcp writes it: the IP as one native-endian hexadecimal word.
+/// Looks those who listen up in the text of /proc/net/tcp.
+fn listeners(table: &str) -> impl Iterator<Item = u16> {
+    let here = [Ipv4Addr::LOCALHOST, Ipv4Addr::UNSPECIFIED].map(ip_form);
+    table.lines().skip(1).filter_map(move |line| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        let (ip, port) = fields.next()?.split_once(':')?;
+        let state = u8::from_str_radix(fields.nth(1)?, 16).ok()?;
+        let listens = state == TCP_LISTEN && here.iter().any(|it| it == ip);
+        listens.then(|| u16::from_str_radix(port, 16).ok())?
+    })
+}
+
+/// An address as /proc/net/tcp writes it.
 fn table_form(address: SocketAddrV4) -> String {
-    format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port())
+    format!("{}:{:04X}", ip_form(*address.ip()), address.port())
+}
+
+/// An IP as one native-endian hexadecimal word.
+fn ip_form(ip: Ipv4Addr) -> String {
+    format!("{:08X}", u32::from_ne_bytes(ip.octets()))
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
@@ -154,6 +179,16 @@ mod tests {
             SocketAddr::V4(address) => address,
             SocketAddr::V6(_) => unreachable!("bound to IPv4"),
         }
+    }
+
+    #[test]
+    fn only_local_listeners_are_listening_ports() {
+        let text = "  sl  local_address rem_address   st tx_queue rx_queue\n\
+            0: 0100007F:4E51 00000000:0000 0A 00000000:00000000 00:00000000 00000000\n\
+            1: 00000000:4E52 00000000:0000 0A 00000000:00000000 00:00000000 00000000\n\
+            2: 0100007F:4E53 0100007F:4E51 01 00000000:00000000 00:00000000 00000000\n\
+            3: 0200000A:4E54 00000000:0000 0A 00000000:00000000 00:00000000 00000000\n";
+        assert_eq!(listeners(text).collect::<Vec<_>>(), [20049, 20050]);
     }
 
     #[test]
