@@ -113,17 +113,16 @@ impl Controller {
                 volumes.entry(id.file_system).or_default().push(claimant.handle.clone());
             }
         }
-        let (mut unwell, mut failed, mut is_anything_known) = (BTreeMap::new(), None, volumes.is_empty());
+        let (mut unwell, mut failures, asked) = (BTreeMap::new(), Vec::new(), volumes.len());
         for (file_system, mut handles) in volumes {
             let facts = match self.health_facts_of(&file_system).await {
                 Ok(facts) => facts,
                 Err(error) => {
                     tracing::warn!(%error, %file_system, "the list of unwell volumes leaves out those of a file system");
-                    failed.get_or_insert(error);
+                    failures.push(error);
                     continue;
                 }
             };
-            is_anything_known = true;
             let own = facts.points.iter().filter(|(_, point)| point.is_volume);
             handles.extend(own.map(|(id, _)| VolumeId::of_access_point(file_system.clone(), id.clone()).to_string()));
             let of_all = wrong_with_all(&file_system, &facts);
@@ -142,8 +141,9 @@ impl Controller {
                 }
             }
         }
-        match failed {
-            Some(error) if !is_anything_known => Err(error),
+        let nothing_known = failures.len() == asked;
+        match failures.pop() {
+            Some(error) if nothing_known => Err(error),
             _ => Ok(unwell),
         }
     }
