@@ -1,16 +1,18 @@
 //! Programs that settings name, which may hang, write without end, or leave others behind: run in a process group of their own for a limited
 //! time, and ended with it.
 
-use std::io::Read;
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::io::{Read, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
 /// The AWS SDK waits five seconds for credentials, and a node as long for the API server. Whoever asks shall hear why there is no answer.
-pub(crate) const LIMIT: Duration = Duration::from_millis(4_500);
+const LIMIT: Duration = Duration::from_millis(4_500);
 /// More is no answer.
 const LONGEST: usize = 1024 * 1024;
 /// As much of its complaints is told.
@@ -21,8 +23,13 @@ const PAUSE: Duration = Duration::from_millis(10);
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProgramError {
     /// It could not be started.
-    #[error("can't be run: {0}")]
-    Start(#[from] std::io::Error),
+    #[error("can't be run: {}: {error}", program.display())]
+    Start {
+        /// The file.
+        program: OsString,
+        /// The system's reason.
+        error: std::io::Error,
+    },
     /// It, or somebody who still had its output open, was ended.
     #[error("{LATE} {} s; it was ended with its process group", .0.as_secs_f32())]
     Late(Duration),
@@ -42,13 +49,26 @@ pub(crate) enum ProgramError {
 /// Words of the error when time is up.
 pub(crate) const LATE: &str = "has not ended within";
 
+/// The process that stands in for `program`: writes its answer, or why there is none of `what`.
+pub(crate) fn stand_in(what: impl Display, program: &mut Command) -> ExitCode {
+    match run(program, LIMIT) {
+        Ok(answer) if std::io::stdout().write_all(&answer).is_ok() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(reason) => {
+            eprintln!("{what} {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// What `program` writes. It inherits the environment, and reads nothing.
 ///
 /// # Errors
 /// Why there is nothing. Then nothing of its process group is left.
 pub(crate) fn run(program: &mut Command, limit: Duration) -> Result<Vec<u8>, ProgramError> {
     program.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = program.spawn()?;
+    let mut child =
+        program.spawn().map_err(|error| ProgramError::Start { program: program.get_program().to_owned(), error })?;
     let group = Pid::from_child(&child);
     let result = answer(&mut child, limit);
     if result.is_err() {
@@ -63,18 +83,18 @@ fn answer(child: &mut Child, limit: Duration) -> Result<Vec<u8>, ProgramError> {
     let (answer, errors) = (reader(child.stdout.take(), LONGEST), reader(child.stderr.take(), COMPLAINT));
     let deadline = Instant::now() + limit;
     let late = || ProgramError::Late(limit);
-    // Whoever still has the other end of the pipe may keep it open for ever.
-    let left = deadline.saturating_duration_since(Instant::now());
-    let answer = answer.recv_timeout(left).map_err(|_| late())?;
-    if answer.len() > LONGEST {
-        return Err(ProgramError::TooLong);
-    }
     let status = end(child, deadline).ok_or_else(late)?;
-    if status.success() {
-        return Ok(answer);
+    // Whoever still has the other end of the pipe may keep it open for ever; of a program that has failed that doesn't matter.
+    let left = if status.success() { deadline.saturating_duration_since(Instant::now()) } else { PAUSE };
+    match answer.recv_timeout(left) {
+        Ok(answer) if answer.len() > LONGEST => Err(ProgramError::TooLong),
+        Ok(answer) if status.success() => Ok(answer),
+        Err(_) if status.success() => Err(late()),
+        _ => {
+            let complaint = errors.recv_timeout(PAUSE).unwrap_or_default();
+            Err(ProgramError::Failed { status, complaint: String::from_utf8_lossy(&complaint).trim().to_owned() })
+        }
     }
-    let complaint = errors.recv_timeout(PAUSE).unwrap_or_default();
-    Err(ProgramError::Failed { status, complaint: String::from_utf8_lossy(&complaint).trim().to_owned() })
 }
 
 /// How it ends, when it does before `deadline`.
@@ -121,6 +141,9 @@ mod tests {
         let failed = shell("echo because >&2; exit 3", PATIENT).expect_err("it failed");
         assert_eq!(failed.to_string(), "ended with exit status: 3: because");
         let begun = Instant::now();
+        let failed = shell("sleep 60 & exit 4", PATIENT).expect_err("it failed, whoever keeps its output open");
+        assert!(failed.to_string().starts_with("ended with exit status: 4"), "{failed}");
+        assert!(begun.elapsed() < PATIENT);
         // Neither what it has started nor who keeps its output open is waited for.
         for command in ["sleep 60 & sleep 60", "sleep 60 &", "trap '' TERM HUP; sleep 60"] {
             let hangs = shell(command, Duration::from_millis(300)).expect_err("it hangs");
@@ -128,7 +151,7 @@ mod tests {
         }
         assert!(begun.elapsed() < Duration::from_secs(30));
         let missing = run(&mut Command::new("/no/such/program"), PATIENT).expect_err("there is none");
-        assert!(missing.to_string().starts_with("can't be run: No such file"), "{missing}");
+        assert!(missing.to_string().starts_with("can't be run: /no/such/program: No such file"), "{missing}");
     }
 
     #[test]

@@ -5,10 +5,9 @@
 //! of its own.
 
 use std::ffi::OsString;
-use std::io::Write as _;
 use std::process::{Command, ExitCode};
 
-use crate::bounded_program::{self, LIMIT, ProgramError};
+use crate::bounded_program;
 
 /// The word on the command line that runs a program for credentials.
 pub const COMMAND: &str = "credential-process";
@@ -33,15 +32,8 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
         eprintln!("{COMMAND} is for the driver itself");
         return ExitCode::FAILURE;
     };
-    match bounded_program::run(Command::new("sh").args(["-c", &command]), LIMIT) {
-        Ok(answer) if std::io::stdout().write_all(&answer).is_ok() => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
-        Err(reason) => {
-            let shell = if matches!(reason, ProgramError::Start(_)) { ", which takes a shell (sh)" } else { "" };
-            eprintln!("{KEY} of profile {profile:?} {reason}{shell}");
-            ExitCode::FAILURE
-        }
-    }
+    // The profile's text is a shell's.
+    bounded_program::stand_in(format_args!("{KEY} of profile {profile:?}"), Command::new("sh").args(["-c", &command]))
 }
 
 #[cfg(test)]

@@ -4,12 +4,11 @@
 //! ARGUMENT…`), which runs the other one.
 
 use std::ffi::OsString;
-use std::io::Write as _;
 use std::process::{Command, ExitCode};
 
 use kube::config::{ExecConfig, ExecInteractiveMode};
 
-use crate::bounded_program::{self, LIMIT};
+use crate::bounded_program;
 
 /// The word on the command line that runs a program for credentials.
 pub const COMMAND: &str = "exec-plugin";
@@ -31,14 +30,8 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
         eprintln!("{COMMAND} is for the driver itself");
         return ExitCode::FAILURE;
     };
-    match bounded_program::run(Command::new(&command).args(arguments), LIMIT) {
-        Ok(answer) if std::io::stdout().write_all(&answer).is_ok() => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
-        Err(reason) => {
-            eprintln!("exec of the kubeconfig: {} {reason}", command.display());
-            ExitCode::FAILURE
-        }
-    }
+    let what = format!("exec of the kubeconfig: {}", command.display());
+    bounded_program::stand_in(what, Command::new(&command).args(arguments))
 }
 
 #[cfg(test)]
