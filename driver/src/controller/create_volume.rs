@@ -87,7 +87,7 @@ impl Controller {
         let kind = request.parameters.mode.service();
         let file_system = self.resolve(&request.parameters.file_system, kind).await?;
         let _lock = self.lock(&request.name).await?;
-        self.made.check(&request.name, &file_system, request.parameters.mode)?;
+        self.made.check(&request.name, &file_system, &request.parameters)?;
         let api = self.api(&file_system, request.account.role.as_ref()).await?;
         // Everything that can be refused for good is asked before anything is made: csi-provisioner forgets a volume whose creation
         // was refused, and what had been made by then would stay.
@@ -112,7 +112,7 @@ impl Controller {
                 (made.handle, made.capacity)
             }
         };
-        self.made.made(&request.name, &file_system, request.parameters.mode, &volume_id);
+        self.made.made(&request.name, &file_system, &request.parameters, &volume_id);
         let directories = request.parameters.mode == ProvisioningMode::Directory;
         self.known.learn(&file_system, request.account.role.as_ref(), directories);
         Ok(csi::CreateVolumeResponse {

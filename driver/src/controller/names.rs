@@ -1,12 +1,13 @@
 //! Names of volumes that this process has made, and what they stand for. One name is one volume, whatever the parameters (CSI specification,
 //! CreateVolume): EFS keeps that for access points on all file systems of an account, the ledger for the directories of one file system.
-//! Between the two, and between file systems, nobody keeps it but this.
+//! Between the two, and between file systems, nobody keeps it but this, nor for what nodes alone read: AWS is told nothing of it.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::ControllerError;
 use super::lately::Lately;
-use super::parameters::ProvisioningMode;
+use super::parameters::{CreateParameters, ProvisioningMode};
 use crate::volume::FileSystemId;
 
 /// Names that are remembered.
@@ -17,7 +18,38 @@ const MOST_NAMES: usize = 10_000;
 struct Made {
     file_system: FileSystemId,
     mode: ProvisioningMode,
+    encrypted: bool,
+    /// `authenticationSource` and what belongs to it.
+    pod_identity: BTreeMap<&'static str, String>,
     handle: Arc<str>,
+}
+
+impl Made {
+    fn new(file_system: &FileSystemId, parameters: &CreateParameters, handle: Arc<str>) -> Self {
+        Self {
+            file_system: file_system.clone(),
+            mode: parameters.mode,
+            encrypted: parameters.encrypted,
+            pod_identity: parameters.pod_identity.clone(),
+            handle,
+        }
+    }
+
+    /// The first thing that is another one in `wanted`, as parameter, what there is and what is asked for.
+    fn difference(&self, wanted: &Self) -> Option<(&'static str, String, String)> {
+        if self.file_system != wanted.file_system {
+            return Some(("file system", self.file_system.to_string(), wanted.file_system.to_string()));
+        }
+        if self.mode != wanted.mode {
+            return Some(("provisioningMode", self.mode.as_str().to_owned(), wanted.mode.as_str().to_owned()));
+        }
+        if self.encrypted != wanted.encrypted {
+            return Some(("encryptInTransit", self.encrypted.to_string(), wanted.encrypted.to_string()));
+        }
+        let value = |of: &Self, key: &str| of.pod_identity.get(key).map_or_else(|| "unset".to_owned(), Clone::clone);
+        let keys = self.pod_identity.keys().chain(wanted.pod_identity.keys());
+        keys.map(|key| (*key, value(self, key), value(wanted, key))).find(|(_, has, wants)| has != wants)
+    }
 }
 
 /// The names.
@@ -42,28 +74,27 @@ impl Names {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Refuses a name that stands for a volume of another kind or on another file system.
+    /// Refuses a name that stands for a volume of another kind, on another file system, or that nodes shall mount in another way.
     pub(super) fn check(
         &self,
         name: &str,
         file_system: &FileSystemId,
-        mode: ProvisioningMode,
+        parameters: &CreateParameters,
     ) -> Result<(), ControllerError> {
         let known = self.known();
         let Some(made) = known.made.get(name) else { return Ok(()) };
-        let difference = if made.file_system != *file_system {
-            format!("file system {}, but {file_system} is asked for", made.file_system)
-        } else if made.mode != mode {
-            format!("provisioningMode {}, but {} is asked for", made.mode.as_str(), mode.as_str())
-        } else {
-            return Ok(());
-        };
-        Err(ControllerError::Conflict { name: name.to_owned(), existing: made.handle.to_string(), difference })
+        let wanted = Made::new(file_system, parameters, Arc::clone(&made.handle));
+        let Some((what, has, wants)) = made.difference(&wanted) else { return Ok(()) };
+        Err(ControllerError::Conflict {
+            name: name.to_owned(),
+            existing: made.handle.to_string(),
+            difference: format!("{what} {has}, but {wants} is asked for"),
+        })
     }
 
-    pub(super) fn made(&self, name: &str, file_system: &FileSystemId, mode: ProvisioningMode, handle: &str) {
+    pub(super) fn made(&self, name: &str, file_system: &FileSystemId, parameters: &CreateParameters, handle: &str) {
         let (name, handle) = (Arc::<str>::from(name), Arc::<str>::from(handle));
-        let made = Made { file_system: file_system.clone(), mode, handle: Arc::clone(&handle) };
+        let made = Made::new(file_system, parameters, Arc::clone(&handle));
         let mut known = self.known();
         known.made.note(Arc::clone(&name), made);
         known.names.note(handle, name);

@@ -459,11 +459,13 @@ fn kind_of_code(code: &str, status: u16) -> EfsErrorKind {
         | "ServiceUnavailableException"
         | "DependencyTimeout" => EfsErrorKind::Server,
         code if is_throttle(code) => EfsErrorKind::Throttled,
-        _ if (200..300).contains(&status) => EfsErrorKind::Unreadable,
+        // AWS leads nobody elsewhere: a portal or another service has answered.
+        _ if (200..400).contains(&status) => EfsErrorKind::Unreadable,
         _ if status == 429 => EfsErrorKind::Throttled,
         _ if status >= 500 => EfsErrorKind::Server,
         _ if status == 403 => EfsErrorKind::AccessDenied,
-        "" => EfsErrorKind::Other(format!("HTTP status {status}")),
+        // AWS names all its errors.
+        "" => EfsErrorKind::Unreadable,
         code => EfsErrorKind::Other(code.to_owned()),
     }
 }

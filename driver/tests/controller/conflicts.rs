@@ -47,6 +47,23 @@ async fn other_parameters_are_a_conflict_that_names_both_values() {
     assert!(bed.access_points(&other_fs).await.is_empty());
 }
 
+/// CSI specification, CreateVolume: AWS is told nothing of what nodes alone read, and the name stands for one volume all the same.
+#[tokio::test]
+async fn what_only_nodes_read_is_a_conflict_too() {
+    let bed = Bed::new().await;
+    let fs = bed.file_system(None).await;
+    let pods = [("authenticationSource", "pod"), ("roleArn", "arn:aws:iam::123456789012:role/a")];
+    let first = bed.create(request("pvc-1", &fs, &pods)).await.unwrap();
+    assert_eq!(bed.create(request("pvc-1", &fs, &pods)).await.unwrap(), first);
+    let refused = bed.create(request("pvc-1", &fs, &[])).await;
+    assert_refused(refused, Code::AlreadyExists, &["authenticationSource pod", "unset", "fsap-"]);
+    let other = [("authenticationSource", "pod"), ("roleArn", "arn:aws:iam::123456789012:role/b")];
+    let refused = bed.create(request("pvc-1", &fs, &other)).await;
+    assert_refused(refused, Code::AlreadyExists, &["roleArn", "role/a", "role/b"]);
+    bed.delete(&first.volume_id).await.unwrap();
+    bed.create(request("pvc-1", &fs, &[])).await.expect("the name is free again");
+}
+
 #[tokio::test]
 async fn ids_outside_the_range_are_a_conflict() {
     let bed = Bed::new().await;

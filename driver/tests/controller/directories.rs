@@ -37,7 +37,16 @@ async fn a_directory_volume_is_made_found_again_and_removed() {
     assert_eq!((made.uid, made.gid, made.file_mode & 0o7777), (1001, 1002, 0o750));
 
     assert_eq!(volume, bed.create(directory_request("pvc-1", &fs, &owned)).await.unwrap());
-    let other_owner = [("basePath", "/dynamic/deep"), ("directoryPerms", "750"), ("uid", "7"), ("gid", "1002")];
+    // AWS and the ledger are told nothing of it.
+    let refused = bed.create(directory_request("pvc-1", &fs, &owned[..4])).await;
+    assert_refused(refused, Code::AlreadyExists, &["encryptInTransit false", "true is asked for"]);
+    let other_owner = [
+        ("basePath", "/dynamic/deep"),
+        ("directoryPerms", "750"),
+        ("uid", "7"),
+        ("gid", "1002"),
+        ("encryptInTransit", "false"),
+    ];
     let refused = bed.create(directory_request("pvc-1", &fs, &other_owner)).await;
     assert_refused(refused, Code::AlreadyExists, &["owner 1001:1002", "7:1002"]);
     let taken = [("subPathPattern", "dynamic/deep/pvc-1"), ("ensureUniqueDirectory", "false")];
