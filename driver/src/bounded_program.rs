@@ -3,13 +3,14 @@
 
 use std::ffi::OsString;
 use std::fmt::Display;
+use std::fs;
 use std::io::{Read, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, set_child_subreaper, waitpid};
 
 /// The AWS SDK waits five seconds for credentials, and a node as long for the API server. Whoever asks shall hear why there is no answer.
 const LIMIT: Duration = Duration::from_millis(4_500);
@@ -18,6 +19,8 @@ const LONGEST: usize = 1024 * 1024;
 /// As much of its complaints is told.
 const COMPLAINT: usize = 4096;
 const PAUSE: Duration = Duration::from_millis(10);
+/// Descendants are ended so many generations deep; who makes children faster is left to the container's limit of processes.
+const GENERATIONS: usize = 64;
 
 /// Why a program has given no answer.
 #[derive(Debug, thiserror::Error)]
@@ -51,14 +54,40 @@ pub(crate) const LATE: &str = "has not ended within";
 
 /// The process that stands in for `program`: writes its answer, or why there is none of `what`.
 pub(crate) fn stand_in(what: impl Display, program: &mut Command) -> ExitCode {
+    // Whoever has left the process group becomes a child of this process when its parent ends. On a kernel that has no such thing it stays.
+    let _stays = set_child_subreaper(Some(rustix::process::getpid()));
     match run(program, LIMIT) {
         Ok(answer) if std::io::stdout().write_all(&answer).is_ok() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(reason) => {
+            end_descendants();
             eprintln!("{what} {reason}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Ends what this process has left as children, and as theirs. Not after a good answer: a program may keep a helper for the next one.
+fn end_descendants() {
+    // A child that ends makes its own children this process's.
+    for _ in 0..GENERATIONS {
+        let children = children();
+        if children.is_empty() {
+            return;
+        }
+        for child in children {
+            let _gone = kill_process(child, Signal::KILL);
+            let _ended = waitpid(Some(child), WaitOptions::empty());
+        }
+    }
+}
+
+/// The children of all threads of this process.
+fn children() -> Vec<Pid> {
+    let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let lists = threads.map(|thread| fs::read_to_string(thread.path().join("children")).unwrap_or_default());
+    let list: Vec<String> = lists.collect();
+    list.iter().flat_map(|text| text.split_whitespace()).filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
 }
 
 /// What `program` writes. It inherits the environment, and reads nothing.

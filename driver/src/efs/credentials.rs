@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use aws_config::Region;
 use aws_credential_types::Credentials;
@@ -68,7 +69,7 @@ impl OwnCredentials {
             looked.map_err(CredentialsError::provider_error)?;
         }
         let this = self.clone();
-        apart(async move { this.chain(profiles).await?.provide_credentials().await }).await
+        apart(async move { this.chain(profiles).await?.provide_credentials().await }).await.and_then(not_ended)
     }
 
     async fn chain(&self, profiles: Profiles) -> Result<SharedCredentialsProvider, CredentialsError> {
@@ -82,6 +83,18 @@ impl OwnCredentials {
         let chain = config.credentials_provider().ok_or_else(|| CredentialsError::not_loaded("no source is known"))?;
         *made() = Some((profiles, chain.clone()));
         Ok(chain)
+    }
+}
+
+/// Refuses credentials that have ended. A source may give such (a program's cache, a token that nobody renews), the SDK takes them, and AWS's
+/// refusal would name a signature.
+pub(super) fn not_ended(credentials: Credentials) -> Result<Credentials, CredentialsError> {
+    match credentials.expiry().map(|end| SystemTime::now().duration_since(end)) {
+        Some(Ok(ago)) => Err(CredentialsError::provider_error(format!(
+            "its credentials have ended {} s ago: have their source renewed, and see whether this machine's clock is right",
+            ago.as_secs()
+        ))),
+        _ => Ok(credentials),
     }
 }
 
@@ -105,5 +118,27 @@ pub(super) fn in_region(loader: aws_config::ConfigLoader, region: Option<&String
     match region {
         Some(region) => loader.region(Region::new(region.clone())),
         None => loader,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use efs_common::causes::chain;
+
+    use super::*;
+
+    #[test]
+    fn credentials_that_have_ended_are_refused_with_what_to_do() {
+        let ending = |end| Credentials::new("AKID", "secret", None, end, "test");
+        let now = SystemTime::now();
+        for good in [None, Some(now + Duration::from_secs(60))] {
+            not_ended(ending(good)).expect("good");
+        }
+        let error = not_ended(ending(Some(now - Duration::from_secs(60)))).expect_err("ended");
+        let text = chain(&error).map(ToString::to_string).collect::<Vec<_>>().join(": ");
+        assert!(text.contains("have ended 60 s ago") && text.contains("clock"), "{text}");
+        assert!(!text.contains("secret"), "{text}");
     }
 }

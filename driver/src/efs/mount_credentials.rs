@@ -12,7 +12,7 @@ use aws_credential_types::provider::ProvideCredentials as Provider;
 
 use efs_tunnel::{CredentialsError, IamSource, ProvideCredentials};
 
-use super::credentials::{OwnCredentials, look_at_tokens};
+use super::credentials::{OwnCredentials, look_at_tokens, not_ended};
 use super::http_client::http_client;
 use super::profiles::Profiles;
 use crate::blocking::{Blocking, apart};
@@ -75,6 +75,6 @@ impl ProvideCredentials for AwsCredentials {
                 apart(async move { provider.provide_credentials().await }).await
             }
         };
-        credentials.map_err(CredentialsError::provider)
+        credentials.and_then(not_ended).map_err(CredentialsError::provider)
     }
 }

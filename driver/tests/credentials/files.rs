@@ -169,7 +169,11 @@ async fn a_credential_process_that_hangs_is_ended_with_its_children_and_named() 
     let path = |name: &str| folder.path().join(name);
     let program = path("program");
     // The number of the child is written for the test.
-    let text = format!("#!/bin/sh\nsleep 600 &\necho $! >> {0}\necho $$ >> {0}\nwait\n", path("pids").display());
+    let pids = path("pids").display().to_string();
+    // One of them leaves the process group, with a child of its own.
+    let leaver = format!("sleep 600 & echo $! >> {pids}; echo $$ >> {pids}; wait");
+    let text =
+        format!("#!/bin/sh\nsleep 600 &\necho $! >> {pids}\nsetsid sh -c '{leaver}' &\necho $$ >> {pids}\nwait\n");
     std::fs::write(&program, text).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
     std::fs::write(
@@ -191,7 +195,7 @@ async fn a_credential_process_that_hangs_is_ended_with_its_children_and_named() 
     assert!(!refused.message().contains("EFS API"), "{refused}");
     assert_eq!(refused.code(), Code::Unavailable, "{refused}");
     let pids = std::fs::read_to_string(path("pids")).unwrap();
-    assert!(pids.lines().count() >= 2, "{pids}");
+    assert!(pids.lines().count() >= 4, "{pids}");
     let runs = |pid: &&str| {
         let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         !state.is_empty() && !state.contains(") Z ")
