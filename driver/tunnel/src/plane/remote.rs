@@ -10,8 +10,10 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use aws_credential_types::Credentials;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::wire::{Answer, Question, ToDriver};
 use crate::dial::{CredentialsError, Locate, LocateError, ProvideCredentials};
@@ -22,6 +24,8 @@ use crate::lock;
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 /// Where there is none, it has as long as it may need. A little less than the caller waits, whose words would say less.
 const PATIENCE: Duration = Duration::from_millis(9_500);
+/// A driver that hasn't answered by then may hang, and so the one before is asked, too: during an upgrade there are two.
+const ASK_NEXT_AFTER: Duration = Duration::from_secs(1);
 /// Credentials that end within this time aren't used again.
 const ENDS_SOON: Duration = Duration::from_secs(60);
 /// Earlier credentials are kept for so many sources. A node has two or three of its own, and one for each service account of its pods.
@@ -69,31 +73,43 @@ impl Remote {
         lock(&self.addresses).remove(spec);
     }
 
-    /// Asks a driver; nothing when none answers.
+    /// Asks the newest driver, and the ones before when it has no answer or takes long; nothing when none answers.
     async fn ask(&self, question: &Question, within: Duration) -> Option<Answer> {
-        let drivers: Vec<_> = lock(&self.drivers).values().rev().cloned().collect();
+        let mut drivers = lock(&self.drivers).values().rev().cloned().collect::<Vec<_>>().into_iter();
         let asked = async {
-            let mut not_yet = None;
-            for driver in drivers {
-                let id = self.next.fetch_add(1, Ordering::Relaxed);
-                let (tell, answer) = oneshot::channel();
-                lock(&self.waiting).insert(id, tell);
-                let _forget = Forget { waiting: &self.waiting, id };
-                let question = ToDriver::Question { id, question: question.clone() };
-                // One whose queue is full hangs.
-                if driver.try_send(question).is_err() {
-                    continue;
-                }
-                match answer.await {
-                    Ok(Answer::Unsupported) | Err(_) => {}
+            let (mut not_yet, mut answers) = (None, FuturesUnordered::new());
+            loop {
+                let answer = tokio::select! {
+                    biased;
+                    Some(answer) = answers.next() => Some(answer),
+                    () = sleep(ASK_NEXT_AFTER), if !answers.is_empty() && drivers.len() > 0 => None,
+                    else => None,
+                };
+                match answer {
+                    None | Some(None | Some(Answer::Unsupported)) => {}
                     // The driver before may still have what this one waits for.
-                    Ok(answer @ Answer::NotYet { .. }) => not_yet = Some(answer),
-                    Ok(answer) => return Some(answer),
+                    Some(Some(answer @ Answer::NotYet { .. })) => not_yet = Some(answer),
+                    Some(Some(answer)) => return Some(answer),
+                }
+                match drivers.next() {
+                    Some(driver) => answers.push(self.ask_one(driver, question)),
+                    None if answers.is_empty() => return not_yet,
+                    None => {}
                 }
             }
-            not_yet
         };
         timeout(within, asked).await.ok().flatten()
+    }
+
+    /// The answer of one driver; nothing when it can't be asked or goes.
+    async fn ask_one(&self, driver: mpsc::Sender<ToDriver>, question: &Question) -> Option<Answer> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (tell, answer) = oneshot::channel();
+        lock(&self.waiting).insert(id, tell);
+        let _forget = Forget { waiting: &self.waiting, id };
+        // One whose queue is full hangs.
+        driver.try_send(ToDriver::Question { id, question: question.clone() }).ok()?;
+        answer.await.ok()
     }
 }
 
@@ -244,6 +260,18 @@ mod tests {
         assert!(lock(&remote.waiting).is_empty(), "a question that nobody waits for is forgotten");
         remote.forget_tunnel(&spec());
         assert!(remote.locate(&spec()).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_frozen_driver_keeps_no_question_from_the_one_before() {
+        let remote = shared();
+        driver(&remote, 1, at("10.0.0.1:2049"));
+        let (questions, _asked) = mpsc::channel(4);
+        remote.join(2, questions);
+        let begun = tokio::time::Instant::now();
+        assert_eq!(remote.locate(&spec()).await.expect("addresses"), ["10.0.0.1:2049".parse().expect("address")]);
+        assert_eq!(begun.elapsed(), ASK_NEXT_AFTER);
+        assert!(lock(&remote.waiting).is_empty(), "the frozen one's answer is not waited for");
     }
 
     #[tokio::test(start_paused = true)]
