@@ -11,7 +11,7 @@ use crate::causes::chain;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unwritable {
     /// No block or no inode is left.
-    #[error("disk full; make room on it")]
+    #[error("disk full, of data or of files (see `df` and `df -i`); make room on it")]
     Full,
     /// The same for this user or project.
     #[error("the disk quota is used up; raise it, or make room")]

@@ -165,6 +165,8 @@ struct State {
     /// Volumes for which there are files enough, where that is the tightest limit.
     volumes_by_files: Option<i64>,
     worker: Worker,
+    /// Places for calls that ask a server how full it is, each in a process of its own.
+    asking: Semaphore,
     prerequisites: Prerequisites,
     /// The service accounts whose pods have mounts with an identity of their own.
     pods: Arc<PodIdentities>,
@@ -286,6 +288,7 @@ impl NodeService {
             published: Mutex::default(),
             busy: Arc::default(),
             mounting,
+            asking: Semaphore::new(stats::ASKING),
             tasks: TaskTracker::new(),
             health: Health::default(),
             events,

@@ -24,30 +24,39 @@ pub struct Setup {
     pub name: &'static str,
     /// StorageClass parameters besides the file system.
     pub parameters: &'static [(&'static str, &'static str)],
+    /// Mutable parameters, as a VolumeAttributesClass has them; directories have nothing that could be modified.
+    pub mutable_parameters: &'static [(&'static str, &'static str)],
     /// Whether controller and node are two processes on two sockets, as in a cluster.
     pub two_endpoints: bool,
 }
+
+/// Access points are modified by their tags.
+const TIER: &[(&str, &str)] = &[("tagSpecification_1", "tier=gold")];
 
 /// Every setup that `just sanity` runs.
 pub const SETUPS: &[Setup] = &[
     Setup {
         name: "efs-ap-one-endpoint",
         parameters: &[("provisioningMode", "efs-ap"), ("directoryPerms", "0700")],
+        mutable_parameters: TIER,
         two_endpoints: false,
     },
     Setup {
         name: "efs-ap-two-endpoints",
         parameters: &[("provisioningMode", "efs-ap"), ("directoryPerms", "0700"), ("uid", "1001"), ("gid", "1002")],
+        mutable_parameters: TIER,
         two_endpoints: true,
     },
     Setup {
         name: "efs-dir-one-endpoint",
         parameters: &[("provisioningMode", "efs-dir"), ("directoryPerms", "0777"), ("basePath", "/directories")],
+        mutable_parameters: &[],
         two_endpoints: false,
     },
     Setup {
         name: "efs-dir-plain-two-endpoints",
         parameters: &[("provisioningMode", "efs-dir"), ("directoryPerms", "0777"), ("encryptInTransit", "false")],
+        mutable_parameters: &[],
         two_endpoints: true,
     },
 ];
@@ -91,12 +100,16 @@ pub async fn run(
     let given: BTreeMap<&str, &str> =
         setup.parameters.iter().copied().chain([("fileSystemId", file_system.as_str())]).collect();
     std::fs::write(&parameters, serde_json::to_string(&given)?)?;
+    let mutable = dir.join("mutable-parameters.yaml");
+    let given: BTreeMap<&str, &str> = setup.mutable_parameters.iter().copied().collect();
+    std::fs::write(&mutable, serde_json::to_string(&given)?)?;
     let json = reports.join(format!("{}.json", setup.name));
     let mut command = Command::new(binaries.join("csi-sanity"));
     command
         .args(["--checks=all", "--quiet", &format!("--parallel={PARALLEL}"), &format!("--callers={CALLERS}")])
         .arg(format!("--csi.endpoint=unix://{}", sockets[0].display()))
         .arg(format!("--csi.testvolumeparameters={}", parameters.display()))
+        .arg(format!("--csi.testvolumemutableparameters={}", mutable.display()))
         .arg(format!("--csi.mountdir={}", dir.join("mount").display()))
         .arg(format!("--csi.stagingdir={}", dir.join("staging").display()))
         .arg(format!("--restart-cmd={}", restarts::command(&binaries.join("efs-csi-sanity-lab"), &restarts)))

@@ -37,6 +37,9 @@ pub enum NodeError {
     /// `--max-inflight-mount-calls` is reached.
     #[error("{0} mount calls are running, which is the limit of --max-inflight-mount-calls; try again")]
     TooManyMounts(usize),
+    /// Too many volumes are asked for their statistics.
+    #[error("{0} volumes are being asked how full they are, and their servers take long to answer; ask again later")]
+    TooManyQuestions(usize),
     /// The volume is published at the target with other arguments.
     #[error("volume {volume} is published at {target} already, with {difference}")]
     Incompatible {
@@ -216,7 +219,7 @@ impl NodeError {
             Self::Request { .. } => Code::InvalidArgument,
             Self::Pod(error) => error.code(),
             Self::AsPod { source, .. } => source.code(),
-            Self::InProgress(_) | Self::TooManyMounts(_) => Code::Aborted,
+            Self::InProgress(_) | Self::TooManyMounts(_) | Self::TooManyQuestions(_) => Code::Aborted,
             Self::Incompatible { .. } | Self::OtherVolume { .. } => Code::AlreadyExists,
             Self::ForeignMount { .. } => Code::AlreadyExists,
             Self::Unknown(error) if error.is_away => Code::Unavailable,
@@ -411,6 +414,7 @@ mod tests {
             NodeError::request("target_path", "is missing"),
             NodeError::InProgress(target.clone()),
             NodeError::TooManyMounts(3),
+            NodeError::TooManyQuestions(32),
             NodeError::Incompatible {
                 volume: volume.clone(),
                 target: target.clone(),

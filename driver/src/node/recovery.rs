@@ -264,7 +264,7 @@ impl State {
     }
 
     /// Says what keeps mounts from being served.
-    fn tell_troubles(&self) {
+    async fn tell_troubles(&self) {
         let is_used = self.config.tunnel_sidecar || !self.published().is_empty();
         let keeper = (is_used && self.plane.keeper().is_out_of_reach()).then(|| {
             let who = if self.config.tunnel_sidecar {
@@ -279,11 +279,25 @@ impl State {
             "the data plane does not answer; one that has ended is started again by its keeper, one that hangs by the kubelet (or end it)".to_owned()
         });
         self.blocking.note("data plane", plane);
-        let unserved = self.published().values().filter(|it| !it.is_served()).count();
+        let unserved = self.count_unserved().await;
         let ports = (unserved > 0).then(|| {
             format!("{unserved} mounts have no tunnel, as their ports are taken; `efs-csi-driver debug` tells which")
         });
         self.blocking.note("ports", ports);
+    }
+
+    /// How many mounts have no tunnel. Those that another driver has unmounted while this one stood still need none.
+    async fn count_unserved(&self) -> usize {
+        let lacking: Vec<Record> =
+            self.published().values().filter(|it| !it.is_served()).map(|it| it.record.clone()).collect();
+        if lacking.is_empty() {
+            return 0;
+        }
+        match self.mounts().await {
+            Ok(mounts) => lacking.iter().filter(|record| mounted(record, &mounts)).count(),
+            // What can't be seen may be there.
+            Err(_) => lacking.len(),
+        }
     }
 
     /// Forgets targets that were unmounted behind our back. `suspects` are those that were missing the last time already;
@@ -373,7 +387,7 @@ pub(super) async fn reconcile_until(state: Arc<State>, mut unfinished: Vec<Recor
                     }
                 }
                 state.retry_ports().await;
-                state.tell_troubles();
+                state.tell_troubles().await;
                 // One at a time: a keeper that doesn't answer takes longer than a second to say so.
                 if reviving.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
                     let keeper = state.plane.keeper().clone();

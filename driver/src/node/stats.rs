@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use csi_proto::csi::{self, VolumeCondition, VolumeUsage, volume_usage::Unit};
+use tokio::time::timeout;
 
 use super::errors::NodeError;
 use super::publish::mountinfo_error;
@@ -17,6 +18,12 @@ use crate::mount::mountinfo::MountEntry;
 
 /// A healthy server answers in milliseconds; a call that takes longer than this is reported as the volume's condition.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// Volumes whose servers are asked at once. Each costs a process, with about a MiB of its own.
+pub(super) const ASKING: usize = 32;
+
+/// How long a call waits for its turn. Kubelets wait two minutes for the answer.
+const PLACE_WITHIN: Duration = Duration::from_secs(30);
 
 /// Usage and condition of a published volume.
 pub(super) async fn stats(
@@ -59,7 +66,10 @@ pub(super) async fn stats(
     if !layers.last().is_some_and(MountEntry::is_nfs) {
         return Ok(response(None, &[health::unmounted(&path)]));
     }
+    let place = timeout(PLACE_WITHIN, state.asking.acquire()).await;
+    let Ok(Ok(place)) = place else { return Err(NodeError::TooManyQuestions(ASKING)) };
     let usage = state.worker.usage(path.clone(), ANSWER_WITHIN).await;
+    drop(place);
     let walked = state.walks.as_ref().and_then(|walks| {
         // A server in trouble is left alone; a walk would only wait in line.
         usage.as_ref().ok()?;
