@@ -42,7 +42,7 @@ pub(super) async fn publish(state: &State, request: &csi::NodePublishVolumeReque
     let region = state.metadata.region().await;
     let mut request = PublishRequest::parse(request, &region)?;
     let target = target::resolve(&request.target).await?;
-    let _claim = state.claim(&target, &request.volume)?;
+    let _claim = state.claim_for_call(&target, &request.volume).await?;
     let mounts = state.mounts().await.map_err(|source| mountinfo_error(&target, source))?;
     state.adopt_at(&target, &mounts).await;
     let proven = match request.pod.take() {
