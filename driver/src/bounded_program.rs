@@ -85,9 +85,10 @@ fn end_descendants() {
 /// The children of all threads of this process.
 fn children() -> Vec<Pid> {
     let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
-    let lists = threads.map(|thread| fs::read_to_string(thread.path().join("children")).unwrap_or_default());
-    let list: Vec<String> = lists.collect();
-    list.iter().flat_map(|text| text.split_whitespace()).filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
+    let lists: String =
+        threads.map(|thread| fs::read_to_string(thread.path().join("children")).unwrap_or_default()).collect();
+    // The kernel ends each number with a space.
+    lists.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
 }
 
 /// What `program` writes. It inherits the environment, and reads nothing.

@@ -24,7 +24,6 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use csi_proto::csi::{self, node_server::Node};
 use efs_common::open_files;
@@ -35,7 +34,6 @@ use efs_tunnel::plane::{self, DataPlane, Host, Lease};
 use efs_tunnel::roots::{self, RootsError};
 use efs_tunnel::{DialLimits, Locate, ProvideCredentials};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status};
@@ -51,6 +49,7 @@ use crate::mount::Worker;
 use crate::mount::mountinfo::{self, MountEntry};
 use crate::rpc;
 
+mod claims;
 pub mod cluster;
 pub mod errors;
 mod events;
@@ -72,6 +71,7 @@ pub mod unpublish;
 pub mod usage;
 pub mod walker;
 
+use claims::Claims;
 use cluster::ThisNode;
 use errors::NodeError;
 use events::Events;
@@ -80,9 +80,6 @@ use prerequisites::{Missing, Prerequisites};
 use records::{Record, Records};
 use report::NodeReport;
 use usage::Walks;
-
-/// How long a call waits for what this process does at its target by itself.
-const OWN_WORK: Duration = Duration::from_secs(2);
 
 /// First local port of tunnels, as in AWS's client.
 const FIRST_PORT: u16 = 20049;
@@ -183,8 +180,7 @@ struct State {
     /// Whatever touches a disk or the mount table goes through this.
     blocking: Blocking,
     published: Mutex<HashMap<PathBuf, Published>>,
-    /// Targets that a call is working on, with the volume.
-    busy: Arc<Mutex<HashMap<PathBuf, String>>>,
+    claims: Claims,
     mounting: Option<(Arc<Semaphore>, usize)>,
     /// What must come to its end before the process does.
     tasks: TaskTracker,
@@ -207,48 +203,6 @@ impl Published {
     /// Whether it has all that it needs: a mount without encryption needs no tunnel.
     fn is_served(&self) -> bool {
         self.record.port().is_none() || self.lease.as_ref().is_some_and(Lease::is_served)
-    }
-}
-
-/// The right to work on a target; given back on drop.
-struct Claim {
-    target: PathBuf,
-    busy: Arc<Mutex<HashMap<PathBuf, String>>>,
-}
-
-impl Claim {
-    fn new(busy: &Arc<Mutex<HashMap<PathBuf, String>>>, target: &Path, volume: &str) -> Result<Self, NodeError> {
-        let mut claimed = lock(busy);
-        if claimed.contains_key(target) {
-            return Err(NodeError::InProgress(target.to_owned()));
-        }
-        claimed.insert(target.to_owned(), volume.to_owned());
-        Ok(Self { target: target.to_owned(), busy: Arc::clone(busy) })
-    }
-
-    /// What this process does at a target by itself, which names no volume, takes milliseconds and is waited for: to its caller there is no
-    /// other call.
-    async fn for_call(
-        busy: &Arc<Mutex<HashMap<PathBuf, String>>>,
-        target: &Path,
-        volume: &str,
-    ) -> Result<Self, NodeError> {
-        let is_own_work = || lock(busy).get(target).is_none_or(String::is_empty);
-        let begun = Instant::now();
-        loop {
-            match Self::new(busy, target, volume) {
-                Err(NodeError::InProgress(_)) if is_own_work() && begun.elapsed() < OWN_WORK => {
-                    sleep(OWN_WORK / 200).await;
-                }
-                claimed => return claimed,
-            }
-        }
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        lock(&self.busy).remove(&self.target);
     }
 }
 
@@ -321,7 +275,7 @@ impl NodeService {
             records,
             blocking: deps.blocking,
             published: Mutex::default(),
-            busy: Arc::default(),
+            claims: Claims::default(),
             mounting,
             asking: Semaphore::new(stats::ASKING),
             tasks: TaskTracker::new(),
@@ -435,16 +389,6 @@ impl State {
     /// The ports that the kernel's NFS client knows besides those of mounts.
     async fn kernel_ports(&self) -> io::Result<HashSet<u16>> {
         kernel_ports(&self.blocking).await
-    }
-
-    /// Claims a target for one call.
-    fn claim(&self, target: &Path, volume: &str) -> Result<Claim, NodeError> {
-        Claim::new(&self.busy, target, volume)
-    }
-
-    /// Claims a target for a call.
-    async fn claim_for_call(&self, target: &Path, volume: &str) -> Result<Claim, NodeError> {
-        Claim::for_call(&self.busy, target, volume).await
     }
 
     fn published(&self) -> MutexGuard<'_, HashMap<PathBuf, Published>> {
@@ -603,24 +547,6 @@ impl Node for NodeService {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_call_waits_for_this_processes_own_work_and_for_no_other_call() {
-        let (busy, target) = (Arc::default(), Path::new("/pods/a"));
-        let own = Claim::new(&busy, target, "").expect("free");
-        let (claimed, ()) = tokio::join!(Claim::for_call(&busy, target, "fs-1"), async {
-            sleep(OWN_WORK / 2).await;
-            drop(own);
-        });
-        let begun = Instant::now();
-        let other = Claim::for_call(&busy, target, "fs-1").await;
-        assert!(matches!(other, Err(NodeError::InProgress(_))), "another call works there");
-        assert_eq!(begun.elapsed(), Duration::ZERO);
-        drop(claimed.expect("it is free again"));
-        let _hangs = Claim::new(&busy, target, "").expect("free");
-        assert!(Claim::for_call(&busy, target, "fs-1").await.is_err(), "a disk may hang");
-        assert!(begun.elapsed() >= OWN_WORK);
-    }
 
     #[test]
     fn files_limit_volumes_where_they_are_fewer_than_ports() {

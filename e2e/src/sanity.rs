@@ -65,6 +65,13 @@ pub const SETUPS: &[Setup] = &[
 const PARALLEL: usize = 4;
 const CALLERS: usize = 16;
 
+/// Writes pairs as csi-sanity reads them.
+fn written(file: PathBuf, pairs: Vec<(&str, &str)>) -> anyhow::Result<PathBuf> {
+    let pairs: BTreeMap<&str, &str> = pairs.into_iter().collect();
+    std::fs::write(&file, serde_json::to_string(&pairs)?)?;
+    Ok(file)
+}
+
 /// Runs one setup with the executables in `binaries`; mounts and sockets go below `dir`, the report to `reports`. `arguments` are
 /// further arguments of csi-sanity.
 pub async fn run(
@@ -96,13 +103,9 @@ pub async fn run(
     let restarts = dir.join("restarts.sock");
     let serving = restarts::serve(&restarts, Arc::clone(&drivers))?;
 
-    let parameters = dir.join("parameters.yaml");
-    let given: BTreeMap<&str, &str> =
-        setup.parameters.iter().copied().chain([("fileSystemId", file_system.as_str())]).collect();
-    std::fs::write(&parameters, serde_json::to_string(&given)?)?;
-    let mutable = dir.join("mutable-parameters.yaml");
-    let given: BTreeMap<&str, &str> = setup.mutable_parameters.iter().copied().collect();
-    std::fs::write(&mutable, serde_json::to_string(&given)?)?;
+    let given = [setup.parameters, &[("fileSystemId", file_system.as_str())]].concat();
+    let parameters = written(dir.join("parameters.yaml"), given)?;
+    let mutable = written(dir.join("mutable-parameters.yaml"), setup.mutable_parameters.to_vec())?;
     let json = reports.join(format!("{}.json", setup.name));
     let mut command = Command::new(binaries.join("csi-sanity"));
     command

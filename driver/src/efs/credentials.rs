@@ -69,7 +69,7 @@ impl OwnCredentials {
             looked.map_err(CredentialsError::provider_error)?;
         }
         let this = self.clone();
-        apart(async move { this.chain(profiles).await?.provide_credentials().await }).await.and_then(not_ended)
+        apart(async move { unended(&this.chain(profiles).await?).await }).await
     }
 
     async fn chain(&self, profiles: Profiles) -> Result<SharedCredentialsProvider, CredentialsError> {
@@ -86,9 +86,10 @@ impl OwnCredentials {
     }
 }
 
-/// Refuses credentials that have ended. A source may give such (a program's cache, a token that nobody renews), the SDK takes them, and AWS's
-/// refusal would name a signature.
-pub(super) fn not_ended(credentials: Credentials) -> Result<Credentials, CredentialsError> {
+/// The credentials of a source, unless they have ended. A source may give such (a program's cache, a token that nobody renews), the SDK takes
+/// them, and AWS's refusal would name a signature.
+pub(super) async fn unended(source: &impl ProvideCredentials) -> Result<Credentials, CredentialsError> {
+    let credentials = source.provide_credentials().await?;
     match credentials.expiry().map(|end| SystemTime::now().duration_since(end)) {
         Some(Ok(ago)) => Err(CredentialsError::provider_error(format!(
             "its credentials have ended {} s ago: have their source renewed, and see whether this machine's clock is right",
@@ -129,14 +130,14 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn credentials_that_have_ended_are_refused_with_what_to_do() {
+    #[tokio::test]
+    async fn credentials_that_have_ended_are_refused_with_what_to_do() {
         let ending = |end| Credentials::new("AKID", "secret", None, end, "test");
         let now = SystemTime::now();
         for good in [None, Some(now + Duration::from_secs(60))] {
-            not_ended(ending(good)).expect("good");
+            unended(&ending(good)).await.expect("good");
         }
-        let error = not_ended(ending(Some(now - Duration::from_secs(60)))).expect_err("ended");
+        let error = unended(&ending(Some(now - Duration::from_secs(60)))).await.expect_err("ended");
         let text = chain(&error).map(ToString::to_string).collect::<Vec<_>>().join(": ");
         assert!(text.contains("have ended 60 s ago") && text.contains("clock"), "{text}");
         assert!(!text.contains("secret"), "{text}");

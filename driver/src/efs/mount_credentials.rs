@@ -12,7 +12,7 @@ use aws_credential_types::provider::ProvideCredentials as Provider;
 
 use efs_tunnel::{CredentialsError, IamSource, ProvideCredentials};
 
-use super::credentials::{OwnCredentials, look_at_tokens, not_ended};
+use super::credentials::{OwnCredentials, look_at_tokens, unended};
 use super::http_client::http_client;
 use super::profiles::Profiles;
 use crate::blocking::{Blocking, apart};
@@ -59,7 +59,7 @@ impl ProvideCredentials for AwsCredentials {
                 looked.map_err(CredentialsError::provider)?;
                 let provider = ProfileFileCredentialsProvider::builder().configure(&config).profile_name(name);
                 let provider = provider.profile_files(profiles.files()).build();
-                apart(async move { provider.provide_credentials().await }).await
+                apart(async move { unended(&provider).await }).await
             }
             IamSource::WebIdentity { role, token_file } => {
                 let looked = files::look_at(&self.blocking, "the token of the role", Path::new(token_file)).await;
@@ -72,9 +72,9 @@ impl ProvideCredentials for AwsCredentials {
                         session_name: SESSION.to_owned(),
                     })
                     .build();
-                apart(async move { provider.provide_credentials().await }).await
+                apart(async move { unended(&provider).await }).await
             }
         };
-        credentials.and_then(not_ended).map_err(CredentialsError::provider)
+        credentials.map_err(CredentialsError::provider)
     }
 }

@@ -173,7 +173,7 @@ pub(super) fn volume_health(
     }
     let failures = state.health.failures.of(volume, path.as_deref());
     if published.is_empty() && failures.is_empty() {
-        let busy = super::lock(&state.busy).iter().find(|(_, it)| *it == volume).map(|(target, _)| target.clone());
+        let busy = state.claims.targets_of(volume).into_iter().next();
         return Err(match busy {
             Some(target) => NodeError::InProgress(target),
             None => NodeError::UnknownVolume(volume.clone()),

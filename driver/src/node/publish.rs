@@ -42,7 +42,7 @@ pub(super) async fn publish(state: &State, request: &csi::NodePublishVolumeReque
     let region = state.metadata.region().await;
     let mut request = PublishRequest::parse(request, &region)?;
     let target = target::resolve(&request.target).await?;
-    let _claim = state.claim_for_call(&target, &request.volume).await?;
+    let _claim = state.claims.for_call_after_own_work(&target, &request.volume).await?;
     let mounts = state.mounts().await.map_err(|source| mountinfo_error(&target, source))?;
     state.adopt_at(&target, &mounts).await;
     let proven = match request.pod.take() {
@@ -115,8 +115,7 @@ impl State {
         if !matches!(request.mode, Mode::SingleNodeWriter | Mode::SingleNodeReaderOnly | Mode::SingleNodeSingleWriter) {
             return Ok(());
         }
-        let in_progress =
-            super::lock(&self.busy).iter().any(|(other, volume)| other != target && *volume == request.volume);
+        let in_progress = self.claims.targets_of(&request.volume).iter().any(|other| other != target);
         if in_progress {
             return Err(NodeError::InProgress(target.to_owned()));
         }

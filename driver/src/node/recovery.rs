@@ -101,7 +101,7 @@ impl State {
         let (mut claims, mut finished) = (Vec::new(), Vec::new());
         for record in young {
             // A call of this process in progress knows better.
-            let Ok(claim) = self.claim(&record.target, "") else { continue };
+            let Some(claim) = self.claims.for_own_work(&record.target) else { continue };
             if let Some(record) = self.adoptable(&record.target, &mounts).await {
                 claims.push(claim);
                 finished.push(record);
@@ -146,7 +146,7 @@ impl State {
         let mounts = self.mounts().await?;
         // What can't be removed now is tried again.
         while let Some(record) = unfinished.last().cloned() {
-            if let Ok(_claim) = self.claim(&record.target, "")
+            if let Some(_claim) = self.claims.for_own_work(&record.target)
                 && !self.published().contains_key(&record.target)
             {
                 self.drop_unmounted(&record, &mounts).await?;
@@ -246,7 +246,7 @@ impl State {
         for record in there {
             let target = record.target.clone();
             // A call in progress knows better.
-            let Ok(_claim) = self.claim(&target, "") else { continue };
+            let Some(_claim) = self.claims.for_own_work(&target) else { continue };
             match self.on_disk("looking for a record", move |records| records.restore(&record)).await {
                 Ok(false) => {}
                 Ok(true) => {
@@ -314,7 +314,7 @@ impl State {
         let mut next = HashSet::new();
         for target in missing {
             // A call in progress knows better.
-            let Ok(_claim) = self.claim(&target, "") else { continue };
+            let Some(_claim) = self.claims.for_own_work(&target) else { continue };
             if !suspects.contains(&target) {
                 next.insert(target);
                 continue;

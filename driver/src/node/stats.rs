@@ -45,7 +45,7 @@ pub(super) async fn stats(
     let find = || state.published().get(&path).cloned();
     let mut published = find();
     if published.is_none() {
-        match state.claim(&path, &request.volume_id) {
+        match state.claims.for_call(&path, &request.volume_id) {
             Ok(_claim) => {
                 let mounts = state.mounts_at(&path).await.map_err(|source| mountinfo_error(&path, source))?;
                 state.adopt_at(&path, &mounts).await;

@@ -29,7 +29,7 @@ pub(super) async fn unpublish(state: &State, request: &csi::NodeUnpublishVolumeR
     }
     let target = target_path("target_path", &request.target_path)?;
     let target = target::resolve(&target).await?;
-    let _claim = state.claim_for_call(&target, &request.volume_id).await?;
+    let _claim = state.claims.for_call_after_own_work(&target, &request.volume_id).await?;
     let mounts = state.mounts().await.map_err(|source| mountinfo_error(&target, source))?;
     state.adopt_at(&target, &mounts).await;
     let record = state.published().get(&target).map(|published| published.record.clone());

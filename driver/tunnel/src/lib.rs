@@ -8,6 +8,7 @@
 //! - [`roots`]: whom we believe
 //! - [`dial`]: one connection to a mount target
 //! - `race`: which of its addresses
+//! - `staggered`: the first of several attempts that succeeds
 //! - [`ahead`]: reading several records at once
 //! - [`bind`]: which of the server's partitions a connection leads to
 //! - [`pump`]: bytes between the two sides, over one connection
@@ -52,6 +53,7 @@ pub mod report;
 pub mod roots;
 pub mod scale;
 pub mod signing;
+mod staggered;
 pub mod supervisor;
 pub mod tunnel;
 mod warm;

@@ -9,10 +9,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use futures::StreamExt as _;
-use futures::stream::FuturesUnordered;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::timeout;
+
+use crate::staggered;
 
 /// The "Connection Attempt Delay" that RFC 8305 §5 recommends.
 const NEXT_AFTER: Duration = Duration::from_millis(250);
@@ -46,30 +46,16 @@ async fn first_of<T, F>(
 where
     F: Future<Output = io::Result<T>>,
 {
-    let mut waiting = in_turns(addresses);
-    let mut running = FuturesUnordered::new();
-    let mut lost = None;
-    let mut next_at = Instant::now();
-    loop {
-        if (running.is_empty() || next_at <= Instant::now())
-            && let Some(address) = waiting.pop_front()
-        {
-            let started = attempt(address);
-            running.push(async move { (address, started.await) });
-            next_at = Instant::now() + NEXT_AFTER;
+    let attempt = |address| {
+        let started = attempt(address);
+        async move {
+            let ended = started.await;
+            ended.map(|connection| (address, connection)).map_err(|error| Lost { address, error })
         }
-        tokio::select! {
-            biased;
-            Some((address, ended)) = running.next() => match ended {
-                Ok(connection) => return Some(Ok((address, connection))),
-                Err(error) => {
-                    lost = Some(Err(Lost { address, error }));
-                    next_at = Instant::now();
-                }
-            },
-            () = sleep_until(next_at), if !waiting.is_empty() => {}
-            else => return lost,
-        }
+    };
+    match staggered::first(in_turns(addresses), NEXT_AFTER, attempt).await {
+        Ok(reached) => Some(Ok(reached)),
+        Err(mut lost) => lost.pop().map(Err),
     }
 }
 
@@ -91,7 +77,7 @@ fn in_turns(addresses: &[SocketAddr]) -> VecDeque<SocketAddr> {
 mod tests {
     use std::sync::Mutex;
 
-    use tokio::time::sleep;
+    use tokio::time::{Instant, sleep};
 
     use super::*;
 

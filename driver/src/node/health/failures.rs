@@ -59,7 +59,7 @@ impl Failures {
 /// What a failed NodePublishVolume says of the volume; nothing when it says only that it must be repeated.
 pub(super) fn condition_of(error: &NodeError) -> Option<Condition> {
     let reason = match error {
-        NodeError::InProgress(_) | NodeError::TooManyMounts(_) | NodeError::TooManyQuestions(_) => return None,
+        NodeError::InProgress(_) | NodeError::TooManyMounts(_) => return None,
         NodeError::Tunnel(failure) => reason_of(failure.kind),
         NodeError::AsPod { source, .. } => condition_of(source)?.reason,
         NodeError::Pod(_) if error.code() == Code::PermissionDenied => Reason::AccessDenied,

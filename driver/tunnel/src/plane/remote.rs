@@ -10,15 +10,14 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use aws_credential_types::Credentials;
-use futures::StreamExt as _;
-use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::wire::{Answer, Question, ToDriver};
 use crate::dial::{CredentialsError, Locate, LocateError, ProvideCredentials};
 use crate::identity::{IamSource, TunnelSpec};
 use crate::lock;
+use crate::staggered;
 
 /// A driver that doesn't answer by then isn't waited for where there is an earlier answer. DNS and the EFS API take longer only when they fail.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
@@ -75,30 +74,20 @@ impl Remote {
 
     /// Asks the newest driver, and the ones before when it has no answer or takes long; nothing when none answers.
     async fn ask(&self, question: &Question, within: Duration) -> Option<Answer> {
-        let mut drivers = lock(&self.drivers).values().rev().cloned().collect::<Vec<_>>().into_iter();
-        let asked = async {
-            let (mut not_yet, mut answers) = (None, FuturesUnordered::new());
-            loop {
-                let answer = tokio::select! {
-                    biased;
-                    Some(answer) = answers.next() => Some(answer),
-                    () = sleep(ASK_NEXT_AFTER), if !answers.is_empty() && drivers.len() > 0 => None,
-                    else => None,
-                };
-                match answer {
-                    None | Some(None | Some(Answer::Unsupported)) => {}
-                    // The driver before may still have what this one waits for.
-                    Some(Some(answer @ Answer::NotYet { .. })) => not_yet = Some(answer),
-                    Some(Some(answer)) => return Some(answer),
-                }
-                match drivers.next() {
-                    Some(driver) => answers.push(self.ask_one(driver, question)),
-                    None if answers.is_empty() => return not_yet,
-                    None => {}
-                }
+        let drivers: Vec<_> = lock(&self.drivers).values().rev().cloned().collect();
+        let ask = |driver| async move {
+            match self.ask_one(driver, question).await {
+                None | Some(Answer::Unsupported) => Err(None),
+                // The driver before may still have what this one waits for.
+                Some(answer @ Answer::NotYet { .. }) => Err(Some(answer)),
+                Some(answer) => Ok(answer),
             }
         };
-        timeout(within, asked).await.ok().flatten()
+        match timeout(within, staggered::first(drivers, ASK_NEXT_AFTER, ask)).await {
+            Ok(Ok(answer)) => Some(answer),
+            Ok(Err(others)) => others.into_iter().flatten().last(),
+            Err(_) => None,
+        }
     }
 
     /// The answer of one driver; nothing when it can't be asked or goes.
