@@ -33,7 +33,7 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct Serve {
-    /// Where to serve the EFS API, STS, the metadata service and the console; port 0 picks a free one.
+    /// Where to serve the APIs of EFS, S3 Files and S3, STS, the metadata service and the console; port 0 picks a free one.
     #[arg(long, default_value = "127.0.0.1:4080")]
     http: SocketAddr,
     /// Where to serve NFS, plain and in TLS. On loopback each mount target gets an address of its own with this port.
@@ -195,6 +195,8 @@ fn exports(url: &str, region: &str) -> String {
     let url = url.trim_end_matches('/');
     [
         ("AWS_ENDPOINT_URL_EFS", url),
+        ("AWS_ENDPOINT_URL_S3FILES", url),
+        ("AWS_ENDPOINT_URL_S3", url),
         ("AWS_ENDPOINT_URL_STS", url),
         ("AWS_EC2_METADATA_SERVICE_ENDPOINT", url),
         ("AWS_REGION", region),

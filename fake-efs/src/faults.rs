@@ -49,7 +49,7 @@ pub struct Rule {
     /// Given by the fake.
     #[serde(default)]
     pub id: u64,
-    /// `efs`, `s3files`, `sts`, `imds` or `pod-identity`; all if missing.
+    /// `efs`, `s3files`, `s3`, `sts`, `imds` or `pod-identity`; all if missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
     /// The operation; all if missing.

@@ -9,6 +9,7 @@
 //! * [`faults`], [`journal`], [`identities`]: what goes wrong, what was asked, and who is who.
 
 pub mod admission;
+pub mod buckets;
 pub mod cli;
 mod doors;
 pub mod faults;

@@ -1,4 +1,4 @@
-//! The HTTP side: the APIs of EFS and of S3 Files, and beside them what its clients need to find their credentials.
+//! The HTTP side: the APIs of EFS, of S3 Files and of S3, and beside them what its clients need to find their credentials.
 //!
 //! A request goes from the connection through the [`router`] into an [`inquiry`], is answered as one of the [`calls`], and
 //! leaves as a [`reply`].
@@ -13,6 +13,7 @@ mod inquiry;
 mod operations;
 mod reply;
 mod router;
+mod s3;
 mod s3files;
 mod schema;
 mod signature;

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
+use self::buckets::SeedBucket;
+pub use self::buckets::SeedBucketError;
 use crate::faults::{Faults, Rule, RuleError};
 use crate::identities::{Identities, PodAssociation, Role};
 use crate::rest::imds::Machine;
@@ -23,6 +25,8 @@ use crate::world::s3files::CreateBucketFileSystem;
 use crate::world::scope::{Requester, Scope, Service};
 use crate::world::{Settings, World};
 
+mod buckets;
+
 /// A seed. Every part may be missing.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -39,6 +43,7 @@ pub struct Seed {
     delays: Option<Delays>,
     faults: Vec<Rule>,
     file_systems: Vec<SeedFileSystem>,
+    buckets: Vec<SeedBucket>,
     s3_file_systems: Vec<SeedBucketFileSystem>,
 }
 
@@ -167,6 +172,14 @@ pub enum SeedError {
     /// A fault rule makes no sense.
     #[error("fault rule: {0}")]
     Fault(#[from] RuleError),
+    /// A bucket, or an object in it, can't be made.
+    #[error("{field}: {source}")]
+    Bucket {
+        /// Where in the seed.
+        field: String,
+        /// Why not.
+        source: SeedBucketError,
+    },
     /// The API would refuse it too.
     #[error("{what}: {source}")]
     Refused {
@@ -245,6 +258,10 @@ impl Seed {
         }
         for (i, fs) in self.file_systems.iter().enumerate() {
             fs.plant(world, i)?;
+        }
+        // Before the file systems that are bound to them.
+        for (i, bucket) in self.buckets.iter().enumerate() {
+            bucket.plant(world, i)?;
         }
         for (i, fs) in self.s3_file_systems.iter().enumerate() {
             fs.plant(world, i)?;

@@ -48,9 +48,10 @@ use self::network::{AddressPlan, Doors, Network, NoDoors};
 use self::paging::Page;
 use self::registry::Registry;
 use self::scope::{Requester, Scope};
-use self::throttle::Buckets;
+use self::throttle::Allowances;
 use self::volumes::{MemoryVolumes, Volumes};
 use crate::admission::Rate;
+use crate::buckets::Buckets;
 use crate::store::FileClock;
 
 /// What a world is made with.
@@ -104,6 +105,8 @@ pub struct World {
     rate: Rate,
     doors: Arc<dyn Doors>,
     volumes: Arc<dyn Volumes>,
+    /// What S3 keeps. They have a lock of their own, for their work is about bytes.
+    buckets: Arc<Buckets>,
     state: Mutex<State>,
 }
 
@@ -137,7 +140,7 @@ struct State {
     system_revocations: HashMap<FileSystemId, CancellationToken>,
     preferences: HashMap<Scope, ResourceIdType>,
     /// Calls that accounts have left.
-    buckets: Buckets,
+    allowances: Allowances,
     /// What happens when.
     timers: BTreeMap<(Timestamp, u64), Timer>,
     next_timer: u64,
@@ -163,6 +166,7 @@ impl World {
         let Settings { account, region, random_seed, clock, limits, delays, network, addresses, doors, volumes } =
             settings;
         let rate = Rate::new(limits.connection_bytes_per_second);
+        let buckets = Arc::new(Buckets::new(limits.bucket_bytes, random_seed));
         let state = State {
             ids: IdSource::new(random_seed),
             limits,
@@ -182,7 +186,7 @@ impl World {
             target_revocations: HashMap::new(),
             system_revocations: HashMap::new(),
             preferences: HashMap::new(),
-            buckets: Buckets::default(),
+            allowances: Allowances::default(),
             timers: BTreeMap::new(),
             next_timer: 0,
             dirty: BTreeSet::new(),
@@ -190,12 +194,26 @@ impl World {
         };
         let files = FileClock::default();
         volumes.follow(&files);
-        Self { home: Scope::new(account, region), clock, files, rate, doors, volumes, state: Mutex::new(state) }
+        Self {
+            home: Scope::new(account, region),
+            clock,
+            files,
+            rate,
+            doors,
+            volumes,
+            buckets,
+            state: Mutex::new(state),
+        }
     }
 
     /// Account and region of callers that nothing else is known of.
     pub fn home(&self) -> &Scope {
         &self.home
+    }
+
+    /// What S3 keeps.
+    pub fn buckets(&self) -> &Arc<Buckets> {
+        &self.buckets
     }
 
     /// The world's time.
@@ -230,6 +248,7 @@ impl World {
         self.step(|state, _| {
             change(&mut state.limits);
             self.rate.set(state.limits.connection_bytes_per_second);
+            self.buckets.set_room(state.limits.bucket_bytes);
         });
     }
 

@@ -19,6 +19,8 @@ mod file_systems;
 mod mount_targets;
 #[path = "control_plane/restart.rs"]
 mod restart;
+#[path = "control_plane/s3.rs"]
+mod s3;
 #[path = "control_plane/s3files.rs"]
 mod s3files;
 #[path = "control_plane/seed.rs"]

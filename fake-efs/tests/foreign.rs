@@ -123,6 +123,20 @@ fn the_aws_cli_uses_every_operation() {
 }
 
 #[test]
+fn boto3_uses_the_buckets() {
+    let Some(python) = python() else { return };
+    let stdout = Fake::start(&[]).run(python, "s3.py", &[]);
+    assert!(stdout.contains("16 operations of S3"), "{stdout}");
+}
+
+#[test]
+fn the_aws_cli_s_commands_for_s3_use_the_buckets() {
+    let Some(python) = python() else { return };
+    let stdout = Fake::start(&[]).run(python, "s3cli.py", &[]);
+    assert!(stdout.contains("20 commands"), "{stdout}");
+}
+
+#[test]
 fn boto3_finds_its_credentials_in_all_five_places() {
     let Some(python) = python() else { return };
     let seed = scripts().join("identities.yaml");

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::efs::Operation;
 use super::inquiry::Inquiry;
 use super::reply::Reply;
-use super::{Front, imds, s3files, sts, uri};
+use super::{Front, imds, s3, s3files, sts, uri};
 use crate::faults::{Effect, Rule};
 use crate::identities::{Credential, Identities, PodAssociation, Role};
 use crate::journal::Query;
@@ -192,7 +192,7 @@ const MOST_SECONDS: f64 = 315_360_000.0;
 
 /// Refuses a rule that would never strike, or for ever.
 fn check_rule(rule: &Rule) -> Result<(), Reply> {
-    const SERVICES: [&str; 5] = ["efs", "s3files", "sts", "imds", "pod-identity"];
+    const SERVICES: [&str; 6] = ["efs", "s3files", "s3", "sts", "imds", "pod-identity"];
     let of = |service: &str| rule.service.as_deref().is_none_or(|wanted| wanted == service);
     if !SERVICES.into_iter().any(of) {
         return Err(bad(format!("service must be one of {}", SERVICES.join(", "))));
@@ -200,6 +200,7 @@ fn check_rule(rule: &Rule) -> Result<(), Reply> {
     let known = |operation: &str| {
         of("efs") && Operation::ALL.iter().any(|known| known.name() == operation)
             || of("s3files") && s3files::Operation::ALL.iter().any(|known| known.name() == operation)
+            || of("s3") && s3::is_operation(operation)
             || of("sts") && sts::ACTIONS.contains(&operation)
             || of("pod-identity") && operation == imds::GET_CREDENTIALS
             || of("imds") && imds::Metadata::is_operation(operation)

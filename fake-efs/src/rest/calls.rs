@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use super::inquiry::Inquiry;
 use super::operations::{self, Label, Operation};
 use super::reply::{Abort, Reply, disturb};
-use super::signature::{Claim, SignatureError};
+use super::signature::{Claim, SignatureError, Signed};
 use super::{Front, imds, sts};
 use crate::faults::Effect;
 use crate::identities::Signatures;
@@ -18,11 +18,11 @@ use crate::world::errors::ErrorName;
 use crate::world::scope::{Requester, Scope, Service};
 
 /// What the journal wants to know about a call.
-struct Subject {
-    service: &'static str,
-    operation: String,
-    requester: Requester,
-    arguments: Value,
+pub(super) struct Subject {
+    pub(super) service: &'static str,
+    pub(super) operation: String,
+    pub(super) requester: Requester,
+    pub(super) arguments: Value,
 }
 
 impl Front {
@@ -31,7 +31,7 @@ impl Front {
         let json = inquiry.header("accept").is_some_and(|accepts| accepts.contains("json"));
         // A web identity's caller has nothing to sign with.
         let needs_no_signature = form.action() == "AssumeRoleWithWebIdentity";
-        let identified = match self.identify(inquiry, "sts", Service::Efs) {
+        let identified = match self.identify(&inquiry.signed(), "sts", Service::Efs) {
             Err(_) if needs_no_signature => Ok(Requester::root(self.world.home().clone())),
             identified => identified,
         };
@@ -86,13 +86,17 @@ impl Front {
     }
 
     /// Who calls. With checked signatures, only those who can prove it.
-    fn identify(&self, inquiry: &Inquiry, signed_for: &str, service: Service) -> Result<Requester, SignatureError> {
-        let request = inquiry.signed();
+    pub(super) fn identify(
+        &self,
+        request: &Signed<'_>,
+        signed_for: &str,
+        service: Service,
+    ) -> Result<Requester, SignatureError> {
         let home = self.world.home();
-        let claim = Claim::read(&request);
+        let claim = Claim::read(request);
         if self.identities.signatures == Signatures::Checked {
             let claim = claim.ok_or(SignatureError::Missing)??;
-            let credential = claim.verify(&request, signed_for, &self.identities, self.world.now())?;
+            let credential = claim.verify(request, signed_for, &self.identities, self.world.now())?;
             let scope = Scope::new(credential.account, claim.region).of(service);
             let access_key_id = Some(credential.access_key_id);
             return Ok(Requester { scope, principal: credential.principal, access_key_id });
@@ -115,7 +119,7 @@ impl Front {
         operation: O,
         labels: Vec<Label>,
     ) -> Result<Response, Abort> {
-        let requester = match self.identify(inquiry, O::SERVICE.signing_name(), O::SERVICE) {
+        let requester = match self.identify(&inquiry.signed(), O::SERVICE.signing_name(), O::SERVICE) {
             Ok(requester) => requester,
             Err(error) => {
                 let subject = Subject {
@@ -180,7 +184,7 @@ impl Front {
     }
 
     /// Asks the fault rules about a call, and lets those act that act before the work.
-    async fn strike(&self, subject: &Subject) -> Result<Option<(u64, Effect)>, Abort> {
+    pub(super) async fn strike(&self, subject: &Subject) -> Result<Option<(u64, Effect)>, Abort> {
         let strike = self.faults.strike(subject.service, &subject.operation, &subject.arguments);
         match &strike {
             Some((_, Effect::Delay { milliseconds })) => sleep(Duration::from_millis(*milliseconds)).await,
@@ -207,7 +211,7 @@ impl Front {
         disturb(reply, &inquiry.id, strike.as_ref().map(|(_, effect)| effect))
     }
 
-    fn note(
+    pub(super) fn note(
         &self,
         subject: &Subject,
         request_id: &str,
@@ -237,7 +241,7 @@ impl Front {
 }
 
 /// Status, name and message of the error that a fault gives in place of the work, if it does.
-fn injected(effect: &Effect) -> Option<(u16, String, String)> {
+pub(super) fn injected(effect: &Effect) -> Option<(u16, String, String)> {
     match effect {
         Effect::Throttle => Some((429, ErrorName::ThrottlingException.as_str().to_owned(), "Rate exceeded".to_owned())),
         Effect::Error { name, status, message } => {
@@ -261,9 +265,11 @@ fn refusal_name(error: &SignatureError) -> &'static str {
         SignatureError::Incomplete | SignatureError::Timeless => "IncompleteSignatureException",
         SignatureError::UnknownKey => "UnrecognizedClientException",
         SignatureError::Expired => "ExpiredTokenException",
-        SignatureError::Late(..) | SignatureError::Early(..) | SignatureError::Scope | SignatureError::Mismatch => {
-            "InvalidSignatureException"
-        }
+        SignatureError::Late(..)
+        | SignatureError::Early(..)
+        | SignatureError::Over
+        | SignatureError::Scope
+        | SignatureError::Mismatch => "InvalidSignatureException",
     }
 }
 
@@ -274,8 +280,10 @@ fn query_refusal_name(error: &SignatureError) -> &'static str {
         SignatureError::Incomplete | SignatureError::Timeless => "IncompleteSignature",
         SignatureError::UnknownKey => "InvalidClientTokenId",
         SignatureError::Expired => "ExpiredToken",
-        SignatureError::Late(..) | SignatureError::Early(..) | SignatureError::Scope | SignatureError::Mismatch => {
-            "SignatureDoesNotMatch"
-        }
+        SignatureError::Late(..)
+        | SignatureError::Early(..)
+        | SignatureError::Over
+        | SignatureError::Scope
+        | SignatureError::Mismatch => "SignatureDoesNotMatch",
     }
 }

@@ -12,6 +12,9 @@ use serde_json::json;
 use crate::faults::Effect;
 use crate::world::errors::EfsError;
 
+/// How long the server takes at most to send what it has.
+const FLUSH: Duration = Duration::from_millis(20);
+
 /// The connection is to be ended, because a fault says so. As an answer it is a mark for the server.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("connection ended by a fault rule")]
@@ -96,16 +99,30 @@ impl From<&EfsError> for Reply {
 
 /// Lets a fault strike a finished answer.
 pub(crate) fn disturb(reply: Reply, request_id: &str, effect: Option<&Effect>) -> Result<Response, Abort> {
+    let body = disturbed(&reply.body, effect)?;
+    Ok(match body {
+        Some(body) => rebody(reply, request_id, body),
+        None => reply.into_response_to(request_id),
+    })
+}
+
+/// What a fault makes of an answer's body; none if it leaves it alone.
+pub(crate) fn disturbed(body: &[u8], effect: Option<&Effect>) -> Result<Option<Body>, Abort> {
     match effect {
         Some(Effect::DropAfter) => Err(Abort),
         Some(Effect::Truncate) => {
-            let half = Bytes::copy_from_slice(&reply.body[..reply.body.len() / 2]);
-            let frames = futures::stream::iter([Ok(half), Err(Abort)]);
-            Ok(rebody(reply, request_id, Body::from_stream(frames)))
+            let half = Bytes::copy_from_slice(&body[..body.len() / 2]);
+            let end = async {
+                // What was written so far is sent first.
+                tokio::time::sleep(FLUSH).await;
+                Err(Abort)
+            };
+            let frames = futures::stream::once(async { Ok(half) }).chain(futures::stream::once(end));
+            Ok(Some(Body::from_stream(frames)))
         }
         Some(Effect::Slow { milliseconds_per_byte }) => {
             let pause = Duration::from_millis(*milliseconds_per_byte);
-            let bytes = Bytes::copy_from_slice(&reply.body);
+            let bytes = Bytes::copy_from_slice(body);
             let frames = futures::stream::iter(0..bytes.len()).then(move |i| {
                 let byte = bytes.slice(i..=i);
                 async move {
@@ -113,9 +130,9 @@ pub(crate) fn disturb(reply: Reply, request_id: &str, effect: Option<&Effect>) -
                     Ok::<_, Abort>(byte)
                 }
             });
-            Ok(rebody(reply, request_id, Body::from_stream(frames)))
+            Ok(Some(Body::from_stream(frames)))
         }
-        _ => Ok(reply.into_response_to(request_id)),
+        _ => Ok(None),
     }
 }
 

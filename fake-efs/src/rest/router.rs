@@ -1,4 +1,5 @@
-//! Which path is whose: the APIs of EFS and S3 Files, STS and the console, the metadata services, and the fake's own API.
+//! Which request is whose. S3 is known by its signature, all others by their paths: the APIs of EFS and S3 Files, STS and the console,
+//! the metadata services, and the fake's own API.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use tower_http::trace::TraceLayer;
 
 use super::inquiry::{Inquiry, unknown};
 use super::reply::{Abort, Reply};
-use super::{Front, admin, efs, operations, s3files, sts};
+use super::{Front, admin, efs, operations, s3, s3files, sts};
 
 /// All routes. Paths are matched as they came, before anything is decoded. Requests show up in the log at level debug.
 pub(super) fn new(front: Arc<Front>) -> Router {
@@ -27,7 +28,12 @@ pub(super) fn new(front: Arc<Front>) -> Router {
         .route("/v1/credentials", any(pod_identity))
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
-        .layer((TraceLayer::new_for_http(), from_fn_with_state(Arc::clone(&front), around)))
+        .layer((
+            TraceLayer::new_for_http(),
+            from_fn_with_state(Arc::clone(&front), around),
+            // S3's addresses may be anything, so its signature is looked at before any address is.
+            from_fn_with_state(s3::Door::new(Arc::clone(&front)), s3::first),
+        ))
         .with_state(front)
 }
 

@@ -12,8 +12,14 @@ use crate::identities::{Credential, Identities};
 
 /// How far the clocks of signer and server may be apart.
 const SKEW: SignedDuration = SignedDuration::from_mins(15);
+/// Stands for the hash of a body that isn't signed.
+pub(super) const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 /// How signatures write times.
 const TIME: &str = "%Y%m%dT%H%M%SZ";
+/// The service that signs paths as they came, and bodies by a hash that it states.
+const S3: &str = "s3";
+/// How long S3's presigned addresses may be good for.
+const LONGEST_PRESIGNED: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// SHA-256's block size, for HMAC.
 const BLOCK: usize = 64;
 /// Everything but the unreserved characters of RFC 3986 is encoded.
@@ -29,7 +35,7 @@ pub(crate) struct Claim {
     /// Region of the credential's scope.
     pub(crate) region: String,
     /// Service of the credential's scope.
-    service: String,
+    pub(crate) service: String,
     signed_headers: Vec<String>,
     signature: String,
     /// Whether the signature is in the query string.
@@ -59,6 +65,9 @@ pub(crate) enum SignatureError {
     /// Signed in the future: the time, the latest that is accepted, and the server's own.
     #[error("Signature not yet current: {0} is still later than {1} ({2} + 15 min.)")]
     Early(String, String, String),
+    /// A presigned address of S3 was good for some time only.
+    #[error("Request has expired")]
+    Over,
     /// It does not say when it was signed.
     #[error("Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.")]
     Timeless,
@@ -158,17 +167,30 @@ impl Claim {
         if ahead > SKEW {
             return Err(SignatureError::Early(time, shown(now.saturating_add(SKEW).unwrap_or(now)), shown(now)));
         }
-        if ahead < -SKEW {
+        if self.presigned && service == S3 {
+            let lifetime = stated("x-amz-expires").and_then(|text| Some(SignedDuration::from_secs(text.parse().ok()?)));
+            let is_good = |lifetime: &SignedDuration| lifetime.is_positive() && *lifetime <= LONGEST_PRESIGNED;
+            if -ahead > lifetime.filter(is_good).ok_or(SignatureError::Incomplete)? {
+                return Err(SignatureError::Over);
+            }
+        } else if ahead < -SKEW {
             return Err(SignatureError::Late(time, shown(now.saturating_sub(SKEW).unwrap_or(now)), shown(now)));
         }
         if self.service != service || !time.starts_with(&self.date) {
             return Err(SignatureError::Scope);
         }
-        let body_hash = hex::encode(Sha256::digest(request.body));
-        let stated_hash = stated("x-amz-content-sha256").unwrap_or_else(|| body_hash.clone());
-        if stated_hash != body_hash && stated_hash != "UNSIGNED-PAYLOAD" {
-            return Err(SignatureError::Mismatch);
-        }
+        let stated_hash = stated("x-amz-content-sha256");
+        let stated_hash = if service == S3 {
+            // Whether the body has this hash is S3's own question, with an error of its own.
+            stated_hash.or_else(|| self.presigned.then(|| UNSIGNED.to_owned())).ok_or(SignatureError::Incomplete)?
+        } else {
+            let body_hash = hex::encode(Sha256::digest(request.body));
+            let stated_hash = stated_hash.unwrap_or_else(|| body_hash.clone());
+            if stated_hash != body_hash && stated_hash != UNSIGNED {
+                return Err(SignatureError::Mismatch);
+            }
+            stated_hash
+        };
         let canonical = self.canonical(request, &pairs, &stated_hash);
         let scope = format!("{}/{}/{}/aws4_request", self.date, self.region, self.service);
         let to_sign = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", hex::encode(Sha256::digest(canonical)));
@@ -205,7 +227,9 @@ impl Claim {
             })
             .collect();
         // The path is encoded once more, slashes apart, as for every service but S3.
-        let path: Vec<_> = request.path.split('/').map(encode).collect();
+        let is_s3 = self.service == S3;
+        let again = |part: &str| if is_s3 { encode(&uri::decode(part).unwrap_or_default()) } else { encode(part) };
+        let path: Vec<_> = request.path.split('/').map(again).collect();
         format!(
             "{}\n{}\n{}\n{headers}\n{}\n{body_hash}",
             request.method,

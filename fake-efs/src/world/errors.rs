@@ -67,6 +67,8 @@ errors! {
     PolicyNotFound = 404,
     /// The file system isn't replicated.
     ReplicationNotFound = 404,
+    /// No such bucket in this account, for S3 Files.
+    BucketNotFound = 404,
     /// The client token is taken; carries the access point's id.
     AccessPointAlreadyExists = 409,
     /// The creation token is taken; carries the file system's id.

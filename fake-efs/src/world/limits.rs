@@ -32,6 +32,8 @@ pub struct Limits {
     /// Bytes a second that may go over one connection to the file server in each direction; 0 for any number. AWS speaks of
     /// 500 MiB/s.
     pub connection_bytes_per_second: u64,
+    /// Bytes that the objects of all buckets may take together, with what is kept beside them.
+    pub bucket_bytes: u64,
     /// Whether S3 Files answers a create call whose token is taken with ConflictException, even if it is the same call again. AWS's
     /// documentation says that such a call is ignored without an error, and that is the default here; its CSI driver expects a conflict.
     pub repeats_conflict: bool,
@@ -54,6 +56,7 @@ impl Default for Limits {
             call_burst: 0,
             calls_per_second: 1.0,
             connection_bytes_per_second: 0,
+            bucket_bytes: 1 << 30,
             repeats_conflict: false,
             regions_without_backup: Vec::new(),
         }

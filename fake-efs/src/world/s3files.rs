@@ -15,6 +15,7 @@ use super::model::{
 use super::paging::{DEFAULT_ROWS, Page, PageRequest};
 use super::scope::Requester;
 use super::{Entity, State, World, tags};
+use crate::buckets::Versioning;
 
 /// Input of CreateFileSystem.
 #[derive(Clone, Debug)]
@@ -97,6 +98,7 @@ impl World {
                 return Err(EfsError::file_system_exists(&client_token, id));
             }
             tags::check(&input.tags, state.limits.tags)?;
+            self.check_bucket(requester, &input.bucket)?;
             if state.file_systems.count(scope) >= state.limits.file_systems {
                 let most = state.limits.file_systems;
                 let text = format!("The limit of {most} file systems per account and Region is reached.");
@@ -198,6 +200,25 @@ impl World {
             });
             Ok(())
         })
+    }
+
+    /// Checks that a file system can be bound to a bucket: the caller has it, and it keeps versions. As long as nobody has made any
+    /// bucket, every name will do: who is after file systems only needs none.
+    fn check_bucket(&self, requester: &Requester, arn: &str) -> Result<()> {
+        if self.buckets.is_empty() {
+            return Ok(());
+        }
+        let name = arn.rsplit(":::").next().unwrap_or_default();
+        let found = self.buckets.info(name).ok().filter(|bucket| bucket.account == requester.scope.account);
+        let Some(bucket) = found else {
+            let text = format!("The bucket '{name}' does not exist, or belongs to another account.");
+            return Err(EfsError::new(ErrorName::BucketNotFound, text));
+        };
+        if bucket.versioning == Versioning::Enabled {
+            return Ok(());
+        }
+        let text = format!("The bucket '{name}' does not keep versions. Enable versioning with PutBucketVersioning.");
+        Err(EfsError::new(ErrorName::ValidationException, text))
     }
 
     /// Lets a file system become `misconfigured`, for the reason given, or `available` again. False if there is no such file system of

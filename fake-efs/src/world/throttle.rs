@@ -9,32 +9,32 @@ use super::errors::{EfsError, ErrorName, Result};
 use super::limits::Limits;
 use super::scope::Scope;
 
-/// Buckets that are kept. Callers choose the region themselves; when there are more, all are full again.
-const MOST_BUCKETS: usize = 10_000;
+/// Allowances that are kept. Callers choose the region themselves; when there are more, all are full again.
+const MOST_ALLOWANCES: usize = 10_000;
 
 /// Calls that are left.
 #[derive(Clone, Copy, Debug)]
-struct Bucket {
+struct Allowance {
     calls: f64,
     at: Timestamp,
 }
 
-/// The buckets that are not full.
+/// The allowances that are not full.
 #[derive(Debug, Default)]
-pub(super) struct Buckets(HashMap<(Scope, &'static str), Bucket>);
+pub(super) struct Allowances(HashMap<(Scope, &'static str), Allowance>);
 
-impl Buckets {
-    /// Takes a call out of its bucket; false if there is none left.
+impl Allowances {
+    /// Takes a call out of its allowance; false if there is none left.
     fn take(&mut self, limits: &Limits, scope: &Scope, operation: &'static str, now: Timestamp) -> bool {
         let most = f64::from(limits.call_burst);
-        if self.0.len() >= MOST_BUCKETS {
+        if self.0.len() >= MOST_ALLOWANCES {
             self.0.clear();
         }
-        let bucket = self.0.entry((scope.clone(), operation)).or_insert(Bucket { calls: most, at: now });
-        let passed = now.duration_since(bucket.at).as_secs_f64().max(0.0);
-        let calls = (bucket.calls + passed * limits.calls_per_second).min(most);
+        let allowance = self.0.entry((scope.clone(), operation)).or_insert(Allowance { calls: most, at: now });
+        let passed = now.duration_since(allowance.at).as_secs_f64().max(0.0);
+        let calls = (allowance.calls + passed * limits.calls_per_second).min(most);
         let granted = calls >= 1.0;
-        *bucket = Bucket { calls: if granted { calls - 1.0 } else { calls }, at: now };
+        *allowance = Allowance { calls: if granted { calls - 1.0 } else { calls }, at: now };
         granted
     }
 }
@@ -47,7 +47,7 @@ impl World {
             return Ok(());
         }
         let (now, limits) = (self.clock.now(), state.limits.clone());
-        if state.buckets.take(&limits, scope, operation, now) {
+        if state.allowances.take(&limits, scope, operation, now) {
             Ok(())
         } else {
             Err(EfsError::new(ErrorName::ThrottlingException, "Rate exceeded"))
@@ -64,10 +64,10 @@ mod tests {
     #[test]
     fn a_burst_is_granted_and_then_what_time_brings() {
         let limits = Limits { call_burst: 2, calls_per_second: 0.5, ..Limits::default() };
-        let (mut buckets, start) = (Buckets::default(), Timestamp::UNIX_EPOCH);
+        let (mut allowances, start) = (Allowances::default(), Timestamp::UNIX_EPOCH);
         let home = Scope::new("123456789012", "us-east-1");
         let mut take =
-            |operation, seconds| buckets.take(&limits, &home, operation, start + SignedDuration::from_secs(seconds));
+            |operation, seconds| allowances.take(&limits, &home, operation, start + SignedDuration::from_secs(seconds));
         assert_eq!([take("A", 0), take("A", 0), take("A", 0), take("B", 0)], [true, true, false, true]);
         assert_eq!([take("A", 1), take("A", 2), take("A", 3)], [false, true, false]);
         // Not more than a burst, however long nobody calls; and time that goes back brings nothing.

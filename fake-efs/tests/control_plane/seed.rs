@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use fake_efs::buckets::{Versioning, Wanted};
 use fake_efs::seed::Seed;
 use fake_efs::{FakeEfs, Instance};
 
@@ -64,6 +65,43 @@ async fn a_seed_says_what_exists() {
 }
 
 #[tokio::test]
+async fn a_seed_s_buckets_are_there_with_their_objects() {
+    let seed = r#"
+buckets:
+  - name: a-bucket
+    versioning: enabled
+    objects:
+      - {key: a/text, text: "hello", content_type: text/plain, metadata: {colour: red}}
+      - {key: a/bytes, base64: "AAEC"}
+      - {key: a/text, text: "again"}
+  - {name: b-bucket, account: "210987654321", region: eu-central-1, versioning: suspended}
+  - {name: c-bucket}
+s3_file_systems: [{bucket: a-bucket}]
+"#;
+    let fake = seeded(seed).await.unwrap();
+    let buckets = fake.world().buckets();
+    let found = buckets.get("a-bucket", "a/text", None).unwrap();
+    assert_eq!(found.object.content.slice(0..5).concat(), b"again");
+    let all = Wanted { most: 10, ..Wanted::default() };
+    let versions = buckets.versions("a-bucket", &all).unwrap().rows;
+    assert_eq!(versions.iter().map(|row| row.key.as_str()).collect::<Vec<_>>(), ["a/bytes", "a/text", "a/text"]);
+    let first = versions[2].object.as_ref().unwrap();
+    assert_eq!(first.attributes.content_type.as_deref(), Some("text/plain"));
+    assert_eq!(first.attributes.metadata["colour"], "red");
+    assert_eq!(versions[0].object.as_ref().unwrap().content.slice(0..3).concat(), [0, 1, 2]);
+    let shown: Vec<_> = buckets.list().into_iter().map(|b| (b.account, b.region, b.versioning)).collect();
+    let row = |account: &str, region: &str, versioning| (account.to_owned(), region.to_owned(), versioning);
+    assert_eq!(
+        shown,
+        [
+            row("123456789012", "us-east-1", Versioning::Enabled),
+            row("210987654321", "eu-central-1", Versioning::Suspended),
+            row("123456789012", "us-east-1", Versioning::Never),
+        ]
+    );
+}
+
+#[tokio::test]
 async fn unknown_subnets_groups_and_zones_get_the_errors_of_aws() {
     let fake = seeded(SEED).await.unwrap();
     let efs = client(&fake);
@@ -104,5 +142,23 @@ async fn a_wrong_seed_is_refused_with_its_place() {
     assert!(zone.contains("subnet subnet-0000000a: there is no zone us-east-1z"), "{zone}");
     let policy = seeded("file_systems: [{policy: {}}]").await.err().unwrap();
     assert!(policy.contains("file system seed-0: InvalidPolicyException"), "{policy}");
+    for (seed, words) in [
+        ("buckets: [{name: A}]", "buckets[0].name: The specified bucket is not valid. (3 to 63 lower-case letters"),
+        ("buckets: [{name: abc}, {name: abc}]", "buckets[1].name: Your previous request"),
+        ("buckets: [{name: abc, account: '1'}]", "buckets[0].account: an account has 12 digits"),
+        ("buckets: [{name: abc, versioning: yes-please}]", "buckets[0].versioning: unknown variant"),
+        ("buckets: [{name: abc, objects: [{key: ''}]}]", "buckets[0].objects[0].key: Your key is too long"),
+        ("buckets: [{name: abc, objects: [{key: k, base64: '!'}]}]", "buckets[0].objects[0].base64: not base64"),
+        ("buckets: [{name: abc, objects: [{key: k, text: a, base64: AA==}]}]", "objects[0].text: an object has"),
+        (
+            "limits: {bucket_bytes: 2000}\nbuckets: [{name: abc, objects: [{key: k, text: aaaa}, {key: l}]}]",
+            "objects[1].key",
+        ),
+        ("buckets: [{name: abc}]\ns3_file_systems: [{bucket: abd}]", "seed-0: BucketNotFound"),
+        ("buckets: [{name: abc}]\ns3_file_systems: [{bucket: abc}]", "Enable versioning"),
+    ] {
+        let error = seeded(seed).await.err().unwrap_or_default();
+        assert!(error.contains(words), "{seed}: {error}");
+    }
     assert!(Seed::read(Path::new("/nonexistent")).is_err());
 }

@@ -60,7 +60,7 @@ pub(crate) async fn send(
     exchange(fake, method, path, &[], body.to_string().as_bytes()).await
 }
 
-/// One request on one connection.
+/// One request on one connection; status and JSON body.
 pub(crate) async fn exchange(
     fake: &Instance,
     method: &str,
@@ -68,18 +68,52 @@ pub(crate) async fn exchange(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> (u16, serde_json::Value) {
-    let text = raw(fake, method, path, headers, body).await;
-    let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status line");
-    let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    (status, serde_json::from_str(body).unwrap_or(serde_json::Value::Null))
+    let answer = request(fake, method, path, headers, body).await;
+    (answer.status, serde_json::from_slice(&answer.body).unwrap_or(serde_json::Value::Null))
 }
 
 /// The console as a browser gets it.
 pub(crate) async fn page(fake: &Instance) -> String {
-    raw(fake, "GET", "/", &[], b"").await
+    request(fake, "GET", "/", &[], b"").await.text()
 }
 
-async fn raw(fake: &Instance, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> String {
+/// An answer as it came.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// 0 if the connection ended without one.
+    pub(crate) status: u16,
+    head: String,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    /// A header's value.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.head.lines().skip(1).filter_map(|line| line.split_once(": "));
+        headers.find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    /// The body as text.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The code of an error in XML.
+    pub(crate) fn code(&self) -> Option<String> {
+        let text = self.text();
+        let (_, rest) = text.split_once("<Code>")?;
+        Some(rest.split_once("</Code>")?.0.to_owned())
+    }
+}
+
+/// One request on one connection.
+pub(crate) async fn request(
+    fake: &Instance,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Answer {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let address = fake.http_url().trim_start_matches("http://").to_owned();
     let mut stream = tokio::net::TcpStream::connect(&address).await.expect("the fake listens");
@@ -90,6 +124,10 @@ async fn raw(fake: &Instance, method: &str, path: &str, headers: &[(&str, &str)]
     head.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
     stream.write_all(&[head.as_bytes(), body].concat()).await.expect("the fake reads");
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.expect("the fake answers");
-    String::from_utf8_lossy(&answer).into_owned()
+    // A fault may end the connection anywhere.
+    let _ = stream.read_to_end(&mut answer).await;
+    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap_or(answer.len());
+    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    Answer { status, head, body: answer.get(end + 4..).unwrap_or_default().to_vec() }
 }

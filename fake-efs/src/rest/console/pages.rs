@@ -22,7 +22,7 @@ const ARGUMENTS: usize = 160;
 /// Most entries of the journal that are looked at for those that failed.
 const SEARCHED: usize = 2000;
 /// Who calls.
-const SERVICES: [&str; 5] = ["efs", "sts", "imds", "pod-identity", "nfs"];
+const SERVICES: [&str; 7] = ["efs", "s3files", "s3", "sts", "imds", "pod-identity", "nfs"];
 
 /// A page of rows, and the addresses of those before and behind it.
 fn paged<T>(

@@ -26,7 +26,8 @@ fn class(name: ErrorName) -> (&'static str, u16) {
         | AccessPointNotFound
         | MountTargetNotFound
         | PolicyNotFound
-        | ReplicationNotFound => ("ResourceNotFoundException", 404),
+        | ReplicationNotFound
+        | BucketNotFound => ("ResourceNotFoundException", 404),
         AccessPointAlreadyExists
         | FileSystemAlreadyExists
         | FileSystemInUse
