@@ -191,11 +191,13 @@ impl Ledger {
         Ok(node)
     }
 
-    /// Forgets a directory that never came to its place. It is empty, or it isn't removed.
-    pub(crate) async fn unstage(&self, claim: &ClaimId) -> Result<(), DirectoryError> {
-        let Some(making) = self.find_folder(Folder::Making).await? else { return Ok(()) };
+    /// Forgets a directory that never came to its place; false when there is none (any more). It is empty, or it isn't removed.
+    pub(crate) async fn unstage(&self, claim: &ClaimId) -> Result<bool, DirectoryError> {
+        let Some(making) = self.find_folder(Folder::Making).await? else { return Ok(false) };
         let removed = found(self.files.remove(&making, claim.as_str()).await);
-        removed.map(drop).map_err(DirectoryError::files("remove an unused directory of the ledger"))
+        removed
+            .map(|removed| removed.is_some())
+            .map_err(DirectoryError::files("remove an unused directory of the ledger"))
     }
 
     /// Removes what creations that were cut off have left in `making` and `released` for longer than `seconds`; `now` is the

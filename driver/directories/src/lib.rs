@@ -13,11 +13,13 @@
 //! - [`ledger`]: claims; no two directories are equal or one inside the other
 //! - [`volumes`]: directories made and given up under a claim
 //! - [`trash`]: where deleted directories wait, and the intents of deletions that were cut off
+//! - [`deletion`]: a directory volume's deletion beside other calls for it
 //! - [`error`]: what can go wrong
 //!
 //! The crate knows NFS and paths. It knows neither CSI nor AWS.
 
 pub mod claim;
+pub mod deletion;
 pub mod error;
 pub mod files;
 pub mod ledger;

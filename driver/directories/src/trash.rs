@@ -30,7 +30,7 @@ use crate::error::DirectoryError;
 use crate::files::{Files, FilesError, Handle, Kind, Node, found};
 use crate::ledger::{Ledger, private_folder};
 use crate::path::DirectoryPath;
-use crate::walk::{Place, look, make_way};
+use crate::walk::{Place, look, make_way, stands_at};
 
 /// The trash at the root of a file system. No access point can have its root here: EFS allows no leading dot.
 pub const TRASH: &str = ".efs-csi-deleted";
@@ -327,14 +327,14 @@ impl Trash {
         }
         let (parent, node) = match look(&*self.files, &intent.path).await {
             Ok(Place::Directory { parent, node }) => (parent, node),
-            Ok(Place::Free { .. }) => return self.not_moved(&folder, name, Outcome::Gone).await,
+            Ok(Place::Free { .. }) => return self.not_moved(&folder, noted, Outcome::Gone).await,
             Err(DirectoryError::Link { .. } | DirectoryError::NotDirectory { .. }) => {
-                return self.not_moved(&folder, name, Outcome::Replaced).await;
+                return self.not_moved(&folder, noted, Outcome::Replaced).await;
             }
             Err(error) => return Err(error),
         };
         if node.file_id != intent.file_id {
-            return self.not_moved(&folder, name, Outcome::Replaced).await;
+            return self.not_moved(&folder, noted, Outcome::Replaced).await;
         }
         let renamed = found(self.files.rename(&parent, intent.path.name(), &folder, &moved).await);
         if renamed.map_err(DirectoryError::files(format!("move directory {} to the trash", intent.path)))?.is_none() {
@@ -350,14 +350,19 @@ impl Trash {
                 Ok(Outcome::Replaced)
             }
             // Another controller has settled it, or put it back.
-            None => self.not_moved(&folder, name, Outcome::Replaced).await,
+            None => self.not_moved(&folder, noted, Outcome::Replaced).await,
         }
     }
 
     /// What is at the path of an intent is not what it says: perhaps because another controller has moved that a moment ago.
-    async fn not_moved(&self, folder: &Handle, name: &str, outcome: Outcome) -> Result<Outcome, DirectoryError> {
+    async fn not_moved(&self, folder: &Handle, noted: &Noted, outcome: Outcome) -> Result<Outcome, DirectoryError> {
+        let Noted { name, intent } = noted;
         if self.is_moved(folder, name).await? {
             return Ok(Outcome::Moved);
+        }
+        // Or has put back since this call looked: told as gone, it would lose its claim.
+        if stands_at(&*self.files, &intent.path, Some(intent.file_id)).await? {
+            return Err(put_back(intent));
         }
         self.remove_note(folder, name).await?;
         Ok(outcome)
@@ -375,10 +380,7 @@ impl Trash {
         if settled.is_some() || self.is_moved(&folder, &noted.name).await? {
             return Ok(());
         }
-        Err(DirectoryError::Contended {
-            path: noted.intent.path.clone(),
-            what: "somebody has put it back from the trash while it was deleted".to_owned(),
-        })
+        Err(put_back(&noted.intent))
     }
 
     /// Withdraws an intent, and moves back what it has moved, because it turned out that it must stay.
@@ -602,5 +604,12 @@ impl Trash {
         self.remove_note(&folder, &entry.name).await?;
         found(self.files.remove(&folder, &purging).await).map_err(failed())?;
         Ok(removed + 1)
+    }
+}
+
+fn put_back(intent: &Intent) -> DirectoryError {
+    DirectoryError::Contended {
+        path: intent.path.clone(),
+        what: "another call has put it back from the trash while it was deleted".to_owned(),
     }
 }

@@ -14,7 +14,7 @@ use crate::files::{FilesError, found};
 use crate::ledger::{Ledger, Put};
 use crate::path::{DirectoryPath, Relation};
 use crate::trash::{Trash, label};
-use crate::walk::{Place, look, make_way};
+use crate::walk::{Place, look, make_way, stands_at};
 
 /// How often a creation begins anew because it meets the left-overs of others.
 const ATTEMPTS: usize = 8;
@@ -122,7 +122,7 @@ async fn try_begin(ledger: &Ledger, wanted: &Wanted) -> Result<Option<Begun>, Di
                 };
             }
             // A creation or deletion was cut off after it noted, or before it forgot the name.
-            _ => ledger.forget_name(&wanted.volume, &note.claim).await?,
+            _ => ledger.forget_unclaimed_name(&wanted.volume, &note).await?,
         }
     }
     let is_shared = wanted.purpose == Purpose::Share;
@@ -169,6 +169,11 @@ async fn try_begin(ledger: &Ledger, wanted: &Wanted) -> Result<Option<Begun>, Di
         Err(error) => Err(error),
     };
     match put {
+        // Another call for the name may have taken the note for a left-over before the claim stood.
+        Ok(Put::New) if !ledger.has_name(&claim).await? && !ledger.take_name(&claim).await? => {
+            release(ledger, &claim).await?;
+            Ok(None)
+        }
         Ok(Put::New) => Ok(Some(Begun::Claimed(claim))),
         Ok(Put::Held(_)) => {
             release(ledger, &claim).await?;
@@ -196,38 +201,50 @@ async fn withdraw_moved(ledger: &Ledger, claim: &Claim) -> Result<(), DirectoryE
     if claim.is_directory_volume() {
         let trash = Trash::new(Arc::clone(ledger.files()));
         for noted in trash.unsettled(&label(claim)).await? {
-            trash.withdraw(&noted).await?;
+            // Another call may settle it in this moment, and gives up the claim then: what is settled stays where it is.
+            trash.withdraw_unsettled(&noted).await?;
         }
     }
     Ok(())
 }
 
+/// Whether the directory of a claim is where the claim says.
+pub(crate) async fn is_at_its_place(ledger: &Ledger, claim: &Claim) -> Result<bool, DirectoryError> {
+    stands_at(&**ledger.files(), &claim.path, claim.file_id).await
+}
+
+/// Whether a claim stands no more, so that what is at its place may be another call's.
+async fn is_given_up(ledger: &Ledger, claim: &Claim) -> Result<bool, DirectoryError> {
+    Ok(ledger.claim_at(&claim.path).await?.is_none_or(|held| held.id != claim.id))
+}
+
 /// Goes on with a claim of the same volume. Nothing when it has to begin anew.
 async fn go_on(ledger: &Ledger, claim: Claim) -> Result<Option<Begun>, DirectoryError> {
-    let taken = || DirectoryError::Exists { path: claim.path.clone() };
     match look(&**ledger.files(), &claim.path).await? {
-        Place::Directory { node, .. } if Some(node.file_id) == claim.file_id => Ok(Some(Begun::Ready(claim))),
-        Place::Directory { .. } => Err(taken()),
-        Place::Free { .. } if claim.origin == Origin::Adopted => Err(DirectoryError::Missing { path: claim.path }),
-        Place::Free { .. } => {
-            let (_, staged) = ledger.staging(&claim.id).await?;
-            if staged.is_some_and(|node| Some(node.file_id) == claim.file_id) {
-                return Ok(Some(Begun::Claimed(claim)));
-            }
-            // Between the two looks another call for the volume may have moved it to its place.
-            match look(&**ledger.files(), &claim.path).await? {
-                Place::Directory { node, .. } if Some(node.file_id) == claim.file_id => {
-                    return Ok(Some(Begun::Ready(claim)));
-                }
-                Place::Directory { .. } => return Err(taken()),
-                Place::Free { .. } => {}
-            }
-            // Somebody has taken the directory away, or a deletion was cut off behind the move to the trash: the volume begins anew.
-            ledger.release(&claim).await?;
-            ledger.forget_name(&claim.volume, &claim.id).await?;
-            Ok(None)
+        Place::Directory { node, .. } if Some(node.file_id) == claim.file_id => return Ok(Some(Begun::Ready(claim))),
+        // A deletion and a creation may have passed by since the claim was read: then it is the next volume's.
+        Place::Directory { .. } if is_given_up(ledger, &claim).await? => return Ok(None),
+        Place::Directory { .. } => return Err(DirectoryError::Exists { path: claim.path }),
+        Place::Free { .. } if claim.origin == Origin::Adopted => {
+            return Err(DirectoryError::Missing { path: claim.path });
         }
+        Place::Free { .. } => {}
     }
+    let (_, staged) = ledger.staging(&claim.id).await?;
+    if staged.is_some_and(|node| Some(node.file_id) == claim.file_id) {
+        return Ok(Some(Begun::Claimed(claim)));
+    }
+    // Since the first look another call for the volume may have moved it to its place, from the ledger or back from the trash.
+    if is_at_its_place(ledger, &claim).await? {
+        return Ok(Some(Begun::Ready(claim)));
+    }
+    let trash = Trash::new(Arc::clone(ledger.files()));
+    if claim.is_directory_volume() && !trash.unsettled(&label(&claim)).await?.is_empty() {
+        return Ok(None);
+    }
+    // Somebody has taken the directory away, or a deletion was cut off when its move was settled: the volume begins anew.
+    release(ledger, &claim).await?;
+    Ok(None)
 }
 
 /// Gives a directory that was made for a volume to another owner, as long as it is that directory.
@@ -268,6 +285,10 @@ pub async fn place(ledger: &Ledger, claim: &Claim) -> Result<(), DirectoryError>
     }
     match look(files, &claim.path).await? {
         Place::Directory { node, .. } if Some(node.file_id) == claim.file_id => Ok(()),
+        Place::Directory { .. } if is_given_up(ledger, claim).await? => Err(DirectoryError::Contended {
+            path: claim.path.clone(),
+            what: format!("volume {:?} was deleted while it was made", claim.volume),
+        }),
         Place::Directory { .. } => {
             release(ledger, claim).await?;
             Err(DirectoryError::Exists { path: claim.path.clone() })
@@ -285,9 +306,24 @@ pub async fn place(ledger: &Ledger, claim: &Claim) -> Result<(), DirectoryError>
 /// # Errors
 /// When the file system can't be asked.
 pub async fn release(ledger: &Ledger, claim: &Claim) -> Result<(), DirectoryError> {
+    // Before the claim: another call for the volume that still holds it could move the directory to its place afterwards, where nobody
+    // would own it.
+    if claim.origin == Origin::Made {
+        ledger.unstage(&claim.id).await?;
+    }
     ledger.release(claim).await?;
-    ledger.forget_name(&claim.volume, &claim.id).await?;
-    if claim.origin == Origin::Made { ledger.unstage(&claim.id).await } else { Ok(()) }
+    ledger.forget_name(&claim.volume, &claim.id).await
+}
+
+/// Gives up a claim unless another call for the volume has brought its directory to its place, and may have told so; tells whether it did.
+///
+/// # Errors
+/// When the file system can't be asked.
+pub async fn release_unplaced(ledger: &Ledger, claim: &Claim) -> Result<bool, DirectoryError> {
+    if claim.origin == Origin::Made && !ledger.unstage(&claim.id).await? {
+        return Ok(false);
+    }
+    release(ledger, claim).await.map(|()| true)
 }
 
 /// Rolls back a claim whose volume was not made after all, with the directory that was made for it, as long as that is empty.
@@ -300,6 +336,10 @@ pub async fn roll_back(ledger: &Ledger, claim: &Claim) -> Result<(), DirectoryEr
     // Somebody who found no volume behind it may have given it up, and have the directory now.
     if ledger.claim_at(&claim.path).await?.is_none_or(|held| held.id != claim.id) {
         return release(ledger, claim).await;
+    }
+    // First, so that no other call for the volume brings it to its place after the look.
+    if claim.origin == Origin::Made {
+        ledger.unstage(&claim.id).await?;
     }
     if let Place::Directory { parent, node } = look(files, &claim.path).await?
         && claim.origin == Origin::Made

@@ -43,6 +43,22 @@ pub async fn look(files: &dyn Files, path: &DirectoryPath) -> Result<Place, Dire
     Ok(Place::Free { parent: None })
 }
 
+/// Whether a directory stands at a path that has this file id. A link or a file there is another thing.
+///
+/// # Errors
+/// When the file system can't be asked.
+pub(crate) async fn stands_at(
+    files: &dyn Files,
+    path: &DirectoryPath,
+    file_id: Option<u64>,
+) -> Result<bool, DirectoryError> {
+    match look(files, path).await {
+        Ok(Place::Directory { node, .. }) => Ok(Some(node.file_id) == file_id),
+        Ok(Place::Free { .. }) | Err(DirectoryError::Link { .. } | DirectoryError::NotDirectory { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// The handle of the directory that holds `path`; it and those around it are made where they are missing.
 ///
 /// # Errors

@@ -11,6 +11,8 @@ mod claims;
 mod deletions;
 #[path = "directories/legacy.rs"]
 mod legacy;
+#[path = "directories/schedules.rs"]
+mod schedules;
 
 use std::pin::pin;
 use std::sync::Arc;

@@ -7,14 +7,15 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use efs_directories::claim::{Origin, Owner};
+use efs_directories::deletion::{self, Deleted};
 use efs_directories::ledger::Kept;
-use efs_directories::trash::{Intent, Outcome, label};
+use efs_directories::trash::Intent;
 use efs_directories::volumes::{self, Begun, Purpose, Standing, Wanted};
 use efs_directories::{Claim, DirectoryError, DirectoryPath, PathError};
 
 use super::capacity::CapacityRange;
 use super::cluster::Claimant;
-use super::neighbours::{Neighbour, Whose};
+use super::neighbours::Whose;
 use super::parameters::CreateParameters;
 use super::paths::{Root, is_named_after};
 use super::sessions::{Place, Session, Sessions};
@@ -238,18 +239,21 @@ impl Controller {
                 advice: "choose another directory",
                 creating: true,
             };
-            if !is_new && self.is_wanted(session, &claim, handle).await? {
+            if is_new && volumes::release_unplaced(ledger, &claim).await.map_err(unfinished)? {
+                return Err(in_use);
+            }
+            if self.is_wanted(session, &claim, handle).await? {
                 return Err(in_use.unfinished());
             }
             volumes::release(ledger, &claim).await.map_err(unfinished)?;
             return Err(in_use);
         }
         if is_new {
-            return match volumes::place(ledger, &claim).await {
-                Ok(()) => Ok(claim),
-                Err(error @ DirectoryError::Exists { .. }) => Err(error.into()),
-                Err(error) => Err(ControllerError::from(error).unfinished()),
-            };
+            match volumes::place(ledger, &claim).await {
+                Ok(()) => {}
+                Err(error @ DirectoryError::Exists { .. }) => return Err(error.into()),
+                Err(error) => return Err(ControllerError::from(error).unfinished()),
+            }
         }
         let held = ledger.claim_at(&claim.path).await.map_err(unfinished)?;
         held.filter(|held| held.id == claim.id).ok_or_else(|| {
@@ -377,63 +381,41 @@ impl Controller {
             tracing::warn!(%volume, reason, "the directory stays");
             return Ok(());
         }
-        let trash = session.trash();
-        let (claim, noted) = match standing {
-            Standing::Unclaimed => {
+        let keeper = self.trash_keeper().await;
+        let intent = |claim: &Claim| Intent {
+            path: path.clone(),
+            file_id: claim.file_id.unwrap_or_default(),
+            volume: handle.to_owned(),
+            access_point: None,
+            claim: Some(claim.id.clone()),
+            cluster: keeper.cluster,
+            retention: Some(keeper.retention),
+        };
+        let user = || self.user_of(api.as_ref(), &volume.file_system, &path, Whose::Directory(handle));
+        match deletion::delete(ledger, standing, intent, user).await? {
+            Deleted::Moved => {}
+            Deleted::Unclaimed => {
                 tracing::warn!(%volume, "no directory that this driver made; nothing is removed");
                 return Ok(());
             }
-            Standing::Kept(claim) => {
-                tracing::info!(%volume, origin = ?claim.origin, "the directory was not made for the volume; it stays");
-                return Ok(volumes::release(ledger, &claim).await?);
+            Deleted::Kept(origin) => {
+                tracing::info!(%volume, ?origin, "the directory was not made for the volume; it stays");
+                return Ok(());
             }
-            Standing::Gone(claim) => match trash.unsettled(&label(&claim)).await?.pop() {
-                // A call that was cut off has moved it.
-                Some(noted) => (claim, Some(noted)),
-                None => return Ok(volumes::release(ledger, &claim).await?),
-            },
-            Standing::Replaced(claim) => {
+            Deleted::Gone => return Ok(()),
+            Deleted::Replaced => {
                 tracing::warn!(%volume, "what has the directory's name now is something else; it stays");
-                return Ok(volumes::release(ledger, &claim).await?);
+                return Ok(());
             }
-            Standing::Present(claim) => (claim, None),
-        };
-        let user = || self.user_of(api.as_ref(), &volume.file_system, &path, Whose::Directory(handle));
-        let in_use = |user: Neighbour| ControllerError::InUse {
-            what: format!("directory {path} of volume {handle}"),
-            by: user.to_string(),
-            advice: "delete that one first; until then nothing is removed",
-            creating: false,
-        };
-        let noted = match noted {
-            Some(noted) => noted,
-            None => {
-                if let Some(user) = user().await? {
-                    return Err(in_use(user));
-                }
-                let keeper = self.trash_keeper().await;
-                let intent = Intent {
-                    path: path.clone(),
-                    file_id: claim.file_id.unwrap_or_default(),
-                    volume: handle.to_owned(),
-                    access_point: None,
-                    claim: Some(claim.id.clone()),
-                    cluster: keeper.cluster,
-                    retention: Some(keeper.retention),
-                };
-                trash.intend(&label(&claim), intent).await?
+            Deleted::InUse(user) => {
+                return Err(ControllerError::InUse {
+                    what: format!("directory {path} of volume {handle}"),
+                    by: user.to_string(),
+                    advice: "delete that one first; until then nothing is removed",
+                    creating: false,
+                });
             }
-        };
-        if trash.carry_out(&noted).await? == Outcome::Moved {
-            // An access point that was made since the first look would lose its files. Where that can't be seen now, the repeated call looks:
-            // nothing is emptied before it is settled.
-            if let Some(user) = user().await? {
-                trash.withdraw(&noted).await?;
-                return Err(in_use(user));
-            }
-            trash.settle(&noted).await?;
         }
-        volumes::release(ledger, &claim).await?;
         self.keep_trash(&volume.file_system, role);
         Ok(())
     }

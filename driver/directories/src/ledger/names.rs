@@ -54,6 +54,22 @@ impl Ledger {
         }
     }
 
+    /// Whether the volume's name stands for this claim.
+    pub(crate) async fn has_name(&self, claim: &Claim) -> Result<bool, DirectoryError> {
+        Ok(self.name_note(&claim.volume).await?.is_some_and(|note| note.claim == claim.id))
+    }
+
+    /// Forgets a name behind which no claim was seen. One that came since keeps it: whoever makes a claim looks for its name afterwards,
+    /// and whoever forgets a name looks for its claim afterwards, so one of two at once sees the other.
+    pub(crate) async fn forget_unclaimed_name(&self, volume: &str, note: &NameNote) -> Result<(), DirectoryError> {
+        self.forget_name(volume, &note.claim).await?;
+        match self.claim_at(&note.path).await? {
+            // Where somebody has the name by now, the claim's maker has yet to look.
+            Some(claim) if claim.id == note.claim => self.take_name(&claim).await.map(drop),
+            _ => Ok(()),
+        }
+    }
+
     /// Forgets a name, if it still stands for this claim.
     pub(crate) async fn forget_name(&self, volume: &str, claim: &ClaimId) -> Result<(), DirectoryError> {
         if self.name_note(volume).await?.is_none_or(|note| note.claim != *claim) {

@@ -1,6 +1,7 @@
 //! What goes to the trash, what stays, and what comes back.
 
-use efs_directories::trash::{Entry, Intent, Keeper, Noted, Notes, Outcome, State, label};
+use efs_directories::deletion::{self, Deleted};
+use efs_directories::trash::{Entry, Intent, Keeper, Noted, Notes, Outcome, State};
 use efs_directories::volumes::{self, Standing};
 use efs_directories::{Claim, DirectoryError, Trash};
 
@@ -55,29 +56,14 @@ impl Intended {
     }
 }
 
-/// A whole deletion, as the controller does it.
-async fn delete(disk: &Disk, at: &str) {
-    let (ledger, trash) = (disk.ledger(), disk.trash());
-    match volumes::standing(&ledger, &path(at)).await.unwrap() {
-        Standing::Unclaimed => {}
-        Standing::Kept(claim) | Standing::Replaced(claim) => volumes::release(&ledger, &claim).await.unwrap(),
-        Standing::Gone(claim) => {
-            for noted in trash.unsettled(&label(&claim)).await.unwrap() {
-                trash.settle(&noted).await.unwrap();
-            }
-            volumes::release(&ledger, &claim).await.unwrap();
-        }
-        Standing::Present(claim) => {
-            let noted = trash.intend(&label(&claim), intent(&claim)).await.unwrap();
-            if trash.carry_out(&noted).await.unwrap() == Outcome::Moved {
-                trash.settle(&noted).await.unwrap();
-            }
-            volumes::release(&ledger, &claim).await.unwrap();
-        }
-    }
+/// A whole deletion.
+pub(crate) async fn delete(disk: &Disk, at: &str) -> Result<Deleted<()>, DirectoryError> {
+    let ledger = disk.ledger();
+    let standing = volumes::standing(&ledger, &path(at)).await?;
+    deletion::delete(&ledger, standing, intent, || async { Ok(None) }).await
 }
 
-async fn purge_all(trash: &Trash) {
+pub(crate) async fn purge_all(trash: &Trash) {
     for entry in trash.entries().await.unwrap() {
         trash.purge(&entry).await.unwrap();
     }
@@ -100,7 +86,7 @@ async fn a_deletion_that_is_cut_off_anywhere_is_finished_by_the_next_one() {
             .iter()
             .any(|entry| matches!(entry.state, State::Moved | State::Waiting));
         assert!(in_trash || disk.find("/base/pvc-1/file").is_some(), "after {polls} polls");
-        delete(&disk, "/base/pvc-1").await;
+        delete(&disk, "/base/pvc-1").await.unwrap();
         assert_eq!(disk.all(), ["/base", "/base/bystander"], "after {polls} polls");
         assert_eq!(disk.ledger().claim_at(&path("/base/pvc-1")).await.unwrap(), None);
         purge_all(&disk.trash()).await;
@@ -123,7 +109,7 @@ async fn what_has_the_place_of_a_volume_now_stays() {
     assert_eq!(disk.trash().carry_out(&noted).await.unwrap(), Outcome::Replaced);
     assert_eq!(disk.all(), ["/base", "/base/moved", "/base/x", "/base/x/theirs"]);
     assert!(matches!(volumes::standing(&disk.ledger(), &path("/base/x")).await.unwrap(), Standing::Replaced(_)));
-    delete(&disk, "/base/x").await;
+    delete(&disk, "/base/x").await.unwrap();
     assert_eq!(disk.all(), ["/base", "/base/moved", "/base/x", "/base/x/theirs"]);
     assert!(disk.trash().entries().await.unwrap().is_empty());
 }
@@ -165,7 +151,7 @@ async fn a_directory_in_the_trash_can_be_taken_back_until_it_is_emptied() {
     let disk = Disk::new();
     create(&disk.ledger(), &wanted("pvc-1", "/base/x")).await.unwrap();
     disk.file("/base/x/file");
-    delete(&disk, "/base/x").await;
+    delete(&disk, "/base/x").await.unwrap();
     let trash = disk.trash();
     let entries = trash.entries().await.unwrap();
     assert_eq!((entries.len(), entries[0].state), (1, State::Waiting));
@@ -193,7 +179,7 @@ async fn what_a_purge_has_begun_with_is_not_restored_and_is_finished_by_the_next
         disk.link("/x/link", "/outside");
         disk.directory("/x/sub");
         disk.file("/x/sub/file");
-        delete(&disk, "/x").await;
+        delete(&disk, "/x").await.unwrap();
         let trash = disk.trash();
         let entry = trash.entries().await.unwrap().remove(0);
         let finished = cut_off(trash.purge(&entry), polls).is_some();
@@ -227,7 +213,7 @@ async fn an_entry_that_cannot_be_emptied_holds_up_no_other() {
     };
     disk.0.create(a, b"\xff\xfe", &node).unwrap();
     for at in ["/a", "/b"] {
-        delete(&disk, at).await;
+        delete(&disk, at).await.unwrap();
     }
     let mut refused = Vec::new();
     for entry in disk.trash().entries().await.unwrap() {
