@@ -1,12 +1,13 @@
 //! [`Files`] through a user-space NFSv4.1 client.
 
+use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::StreamExt;
-use nfs_rs::{Attr, Mount, Nfs4ErrorCode as Code, NfsError, ObjRes};
+use nfs_rs::{Attr, DirectoryCookie, Mount, Nfs4ErrorCode as Code, NfsError, ObjRes};
 use tokio::time::timeout;
 
 use crate::files::{Files, FilesError, Handle, Kind, Listed, Node};
@@ -19,7 +20,7 @@ const MOST_BYTES: u32 = 64 * 1024;
 
 /// A session with a file system.
 pub struct NfsFiles {
-    mount: Box<dyn Mount>,
+    mount: Arc<dyn Mount>,
     lost: AtomicBool,
 }
 
@@ -37,7 +38,7 @@ impl NfsFiles {
     pub async fn connect(port: u16) -> Result<Self, FilesError> {
         let url = format!("nfs://127.0.0.1/?version=4.1,4.0&nfsport={port}&noresvport=true&uid=0&gid=0");
         let mount = nfs_rs::parse_url_and_mount(&url).await.map_err(|error| FilesError::Lost(error.to_string()))?;
-        Ok(Self { mount, lost: AtomicBool::new(false) })
+        Ok(Self { mount: mount.into(), lost: AtomicBool::new(false) })
     }
 
     /// Ends the session. A server that doesn't answer forgets it by itself.
@@ -48,12 +49,19 @@ impl NfsFiles {
         }
     }
 
-    /// Runs one operation under its deadline.
-    async fn run<T>(&self, work: impl Future<Output = nfs_rs::Result<T>>) -> Result<T, FilesError> {
-        let result = match timeout(OPERATION, work).await {
-            Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) => told(&error),
-            Err(_) => FilesError::Lost(format!("no answer within {} s", OPERATION.as_secs())),
+    /// Runs one operation under its deadline, to its end: a caller that gives up in between would leave the session in the middle of an
+    /// exchange, and others that share it would fail.
+    async fn run<T, W>(&self, work: impl FnOnce(Arc<dyn Mount>) -> W) -> Result<T, FilesError>
+    where
+        T: Send + 'static,
+        W: Future<Output = nfs_rs::Result<T>> + Send + 'static,
+    {
+        let work = timeout(OPERATION, work(Arc::clone(&self.mount)));
+        let result = match tokio::spawn(work).await {
+            Ok(Ok(Ok(value))) => return Ok(value),
+            Ok(Ok(Err(error))) => told(&error),
+            Ok(Err(_)) => FilesError::Lost(format!("no answer within {} s", OPERATION.as_secs())),
+            Err(ended) => FilesError::Lost(format!("the NFS client: {ended}")),
         };
         if matches!(result, FilesError::Lost(_)) {
             self.lost.store(true, Ordering::Relaxed);
@@ -64,7 +72,10 @@ impl NfsFiles {
     async fn node(&self, found: ObjRes) -> Result<Node, FilesError> {
         let attr = match found.attr {
             Some(attr) => attr,
-            None => self.run(self.mount.getattr(found.fh.clone())).await?,
+            None => {
+                let handle = found.fh.clone();
+                self.run(|mount| async move { mount.getattr(handle).await }).await?
+            }
         };
         Ok(Node {
             handle: Handle(found.fh),
@@ -107,73 +118,84 @@ impl Files for NfsFiles {
     }
 
     async fn lookup(&self, directory: &Handle, name: &str) -> Result<Node, FilesError> {
-        let found = self.run(self.mount.lookup(directory.0.clone(), name)).await?;
+        let (directory, name) = (directory.0.clone(), name.to_owned());
+        let found = self.run(|mount| async move { mount.lookup(directory, &name).await }).await?;
         self.node(found).await
     }
 
     async fn make_directory(&self, directory: &Handle, name: &str, mode: u32) -> Result<Node, FilesError> {
-        let made = self.run(self.mount.mkdir(directory.0.clone(), name, mode)).await?;
+        let (directory, name) = (directory.0.clone(), name.to_owned());
+        let made = self.run(|mount| async move { mount.mkdir(directory, &name, mode).await }).await?;
         self.node(made).await
     }
 
     async fn make_link(&self, directory: &Handle, name: &str, text: &str) -> Result<Node, FilesError> {
-        let made = self.run(self.mount.symlink(text, directory.0.clone(), name)).await?;
+        let (directory, name, text) = (directory.0.clone(), name.to_owned(), text.to_owned());
+        let made = self.run(|mount| async move { mount.symlink(&text, directory, &name).await }).await?;
         self.node(made).await
     }
 
     async fn read_link(&self, link: &Handle) -> Result<String, FilesError> {
-        self.run(self.mount.readlink(link.0.clone())).await
+        let link = link.0.clone();
+        self.run(|mount| async move { mount.readlink(link).await }).await
     }
 
     async fn read_file(&self, directory: &Handle, name: &str) -> Result<Vec<u8>, FilesError> {
-        let read = async {
-            let file = self.mount.open(directory.0.clone(), name, nfs_rs::OPEN_READ).await?;
-            let data = self.mount.read(file.fh.clone(), 0, MOST_BYTES).await;
-            self.mount.close(file.fh).await?;
+        let (directory, name) = (directory.0.clone(), name.to_owned());
+        let read = |mount: Arc<dyn Mount>| async move {
+            let file = mount.open(directory, &name, nfs_rs::OPEN_READ).await?;
+            let data = mount.read(file.fh.clone(), 0, MOST_BYTES).await;
+            mount.close(file.fh).await?;
             data
         };
         self.run(read).await.map(|data| data.to_vec())
     }
 
     async fn set_owner(&self, node: &Handle, mode: u32, uid: u32, gid: u32) -> Result<(), FilesError> {
-        let set = self.mount.setattr(node.0.clone(), None, Some(mode), Some(uid), Some(gid), None, None, None);
+        let node = node.0.clone();
+        let set = |mount: Arc<dyn Mount>| async move {
+            mount.setattr(node, None, Some(mode), Some(uid), Some(gid), None, None, None).await
+        };
         self.run(set).await.map(drop)
     }
 
     async fn rename(&self, from: &Handle, name: &str, to: &Handle, new: &str) -> Result<(), FilesError> {
-        self.run(self.mount.rename(from.0.clone(), name, to.0.clone(), new)).await
+        let ((from, name), (to, new)) = ((from.0.clone(), name.to_owned()), (to.0.clone(), new.to_owned()));
+        self.run(|mount| async move { mount.rename(from, &name, to, &new).await }).await
     }
 
     async fn remove(&self, directory: &Handle, name: &str) -> Result<(), FilesError> {
-        self.run(self.mount.remove(directory.0.clone(), name)).await
+        let (directory, name) = (directory.0.clone(), name.to_owned());
+        self.run(|mount| async move { mount.remove(directory, &name).await }).await
     }
 
     async fn list(&self, directory: &Handle, most: usize) -> Result<Vec<Listed>, FilesError> {
-        let mut listed = Vec::new();
-        let mut entries = self.mount.readdirplus(directory.0.clone()).await;
-        // The deadline is for each page, not for a directory of any size.
-        while let Some(entry) = self.run(async { Ok(entries.next().await) }).await? {
-            let entry = match entry {
-                Ok(entry) => entry,
-                Err(error) => {
-                    let error = told(&error);
-                    self.lost.fetch_or(matches!(error, FilesError::Lost(_)), Ordering::Relaxed);
-                    return Err(error);
-                }
-            };
-            if entry.file_name != "." && entry.file_name != ".." {
+        let (mut listed, mut position) = (Vec::new(), DirectoryCookie::default());
+        let mut seen = HashSet::new();
+        // Page by page, each with a deadline of its own: a directory may be of any size.
+        loop {
+            let from = directory.0.clone();
+            let page = self.run(move |mount| async move { mount.readdirplus_page(from, position).await }).await?;
+            for entry in page.entries.into_iter().filter(|entry| entry.file_name != "." && entry.file_name != "..") {
                 let attr = entry.attr.as_ref();
                 listed.push(Listed {
                     name: entry.file_name,
                     kind: attr.map(kind),
                     version: attr.map(|it| (it.fileid, (u64::from(it.ctime.seconds), it.ctime.nseconds))),
                 });
+                if listed.len() >= most {
+                    return Ok(listed);
+                }
             }
-            if listed.len() >= most {
-                break;
+            if page.eof {
+                return Ok(listed);
             }
+            // A server whose positions come round again would be asked for ever.
+            if !seen.insert(page.next.cookie) {
+                return Err(FilesError::Refused("the server's positions in a directory come round again".to_owned()));
+            }
+            position = page.next;
         }
-        Ok(listed)
     }
 
     fn is_lost(&self) -> bool {

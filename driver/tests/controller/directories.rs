@@ -201,3 +201,48 @@ async fn concurrent_directory_volumes_do_not_disturb_each_other() {
     }
     files.umount().await.unwrap();
 }
+
+/// All calls for a file system share one session with it. A caller that gives up must not take the session along in the middle of an
+/// exchange.
+#[tokio::test]
+async fn creations_that_are_given_up_disturb_no_other() {
+    let bed = bed(false).await;
+    let fs = bed.mountable_file_system().await;
+    bed.create(directory_request("first", &fs, &[])).await.unwrap();
+    for round in 0..6_u64 {
+        let given_up = (0..30_u64).map(async |n| {
+            let call = bed.create(directory_request(&format!("given-up-{round}-{n}"), &fs, &[]));
+            let _may_be_done = tokio::time::timeout(Duration::from_millis(1 + n * (1 + round)), call).await;
+        });
+        let whole = (0..10).map(|n| bed.create(directory_request(&format!("pvc-{round}-{n}"), &fs, &[])));
+        let (_, made) = tokio::join!(futures::future::join_all(given_up), futures::future::join_all(whole));
+        for volume in made {
+            volume.expect("nobody gave this one up");
+        }
+    }
+}
+
+/// As after a change of leaders, or of a caller that asks again before its first call has ended.
+#[tokio::test]
+async fn a_volume_that_was_made_twice_and_deleted_at_once_can_be_made_again() {
+    let bed = bed(false).await;
+    let fs = bed.mountable_file_system().await;
+    for n in 0..12_u64 {
+        let name = format!("pvc-{n}");
+        let create = || bed.create(directory_request(&name, &fs, &[]));
+        let id = format!("efs:{fs}:/{name}:");
+        let delete = async {
+            tokio::time::sleep(Duration::from_millis(n)).await;
+            bed.delete(&id).await
+        };
+        let _any = tokio::join!(create(), create(), delete);
+        let mut deleted = bed.delete(&id).await;
+        for _ in 0..3 {
+            if deleted.as_ref().is_err_and(|status| status.code() == Code::Aborted) {
+                deleted = bed.delete(&id).await;
+            }
+        }
+        deleted.unwrap();
+        create().await.unwrap_or_else(|status| panic!("{name}: {status:?}"));
+    }
+}
