@@ -17,6 +17,7 @@ mod patient;
 pub mod pod_identity;
 mod profiles;
 mod refusal;
+pub mod region;
 pub mod s3files;
 
 pub use api::{

@@ -27,6 +27,7 @@ use crate::efs::http_client;
 use crate::efs::metadata::NodeObject;
 use crate::efs::mount_credentials::AwsCredentials;
 use crate::efs::pod_identity::AwsExchange;
+use crate::efs::region;
 use crate::efs::{AwsClients, EfsClients as _};
 use crate::health;
 use crate::identity::{IdentityService, PLUGIN_NAME, VERSION};
@@ -275,7 +276,7 @@ async fn start_node(
             variable("KUBERNETES_SERVICE_HOST").is_some(),
             config.node.registration.is_some(),
         ),
-        region_variable: variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")),
+        region_variable: region::of_environment(),
         data_plane: None,
         tunnels_end,
     };
@@ -336,6 +337,10 @@ impl Listener {
     }
 }
 
+/// Calls that a caller may give up before they were begun; beyond, its connection is closed with all that goes on there. Of the library's 20
+/// a sidecar with a hundred workers, whose deadlines pass together, has too few.
+const GIVEN_UP_MAX: usize = 1024;
+
 /// Serves `routes` on `listener` until `shutdown`, then lets running calls finish for [`GRACE`].
 ///
 /// # Errors
@@ -346,7 +351,9 @@ pub async fn serve(
     metrics: Metrics,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
-    let builder = Server::builder().http2_max_header_list_size(socket::HEADERS_MAX);
+    let builder = Server::builder()
+        .http2_max_header_list_size(socket::HEADERS_MAX)
+        .http2_max_pending_accept_reset_streams(Some(GIVEN_UP_MAX));
     let router = builder.layer(RpcMetrics::new(metrics)).add_routes(routes);
     let stop = shutdown.clone().cancelled_owned();
     let serving = async {

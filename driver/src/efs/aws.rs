@@ -19,6 +19,7 @@ use super::api::{
     AccessPoint, AccessPointPage, EfsApi, FileSystem, LifeCycle, MountTarget, NewAccessPoint, Owner, PosixUser,
 };
 use super::attempts::Attempts;
+use super::credentials::Doubtful;
 use super::errors::{EfsError, EfsErrorKind};
 use super::refusal::is_throttle;
 use crate::bounded_program;
@@ -385,6 +386,11 @@ where
 
 /// What came in the place of AWS's JSON. Not its text: of STS that would be credentials.
 fn no_answer_of_aws(answer: &Response) -> String {
+    if answer.status().as_u16() == 407 {
+        return "HTTP status 407: the proxy wants a user and a password; give them in its address, as in \
+                HTTPS_PROXY=http://user:password@proxy:3128"
+            .to_owned();
+    }
     let (status, kind) = (answer.status().as_u16(), answer.headers().get("content-type").unwrap_or("no content type"));
     format!(
         "HTTP status {status} with {kind}, which is not what the API answers; a proxy, a portal or a wrong endpoint (AWS_ENDPOINT_URL) may have \
@@ -394,6 +400,15 @@ fn no_answer_of_aws(answer: &Response) -> String {
 
 /// Looks for a failure to get credentials in an error's chain of causes. A refusal of STS is told like one of EFS.
 fn credentials_failure(operation: &'static str, error: &(dyn StdError + 'static)) -> Option<EfsError> {
+    let mut failure = credentials_refusal(operation, error)?;
+    let doubtful = chain(error).find_map(|error| error.downcast_ref::<Doubtful>()).map(ToString::to_string);
+    if let Some(doubts) = doubtful.filter(|doubts| !failure.message.contains(doubts)) {
+        failure.message = format!("{}; {doubts}", failure.message);
+    }
+    Some(failure)
+}
+
+fn credentials_refusal(operation: &'static str, error: &(dyn StdError + 'static)) -> Option<EfsError> {
     let mut credentials = None;
     for error in chain(error) {
         let refused = sts_refusal::<AssumeRoleError>(operation, "sts:AssumeRole", error).or_else(|| {
@@ -425,9 +440,18 @@ where
 {
     let error = cause.downcast_ref::<SdkError<E, Response>>()?;
     let mut inner = efs_error(operation, error);
-    if inner.kind == EfsErrorKind::AccessDenied {
-        inner.kind = EfsErrorKind::RoleDenied;
-    }
+    inner.kind = match inner.kind {
+        EfsErrorKind::AccessDenied => EfsErrorKind::RoleDenied,
+        // https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html#API_AssumeRoleWithWebIdentity_Errors: what it
+        // is given is no token, or nobody's that it knows.
+        EfsErrorKind::Other(code)
+            if matches!(code.as_str(), "ValidationError" | "InvalidIdentityToken" | "IDPRejectedClaim") =>
+        {
+            EfsErrorKind::Unauthenticated
+        }
+        EfsErrorKind::Other(code) if code == "IDPCommunicationError" => EfsErrorKind::Server,
+        other => other,
+    };
     Some(EfsError { message: format!("{call}: {}", inner.message), ..inner })
 }
 

@@ -30,6 +30,7 @@ use super::metadata::{NodeFacts, NodeObject};
 use super::mount_targets::ListMountTargets;
 use super::profiles::Profiles;
 use super::refusal::refusal;
+use super::region;
 use super::s3files::{AwsS3Files, BucketClients};
 use crate::blocking::Blocking;
 use crate::config::AwsConfig;
@@ -293,6 +294,8 @@ async fn load(config: &AwsConfig, blocking: &Blocking, node: Option<&dyn NodeObj
     let profiles =
         Profiles::of_process(blocking).await.map_err(|error| EfsError::from_file("AWS configuration", &error))?;
     let http = http_client(blocking);
+    let region = region::known(config.region.as_deref(), &profiles, &http).await;
+    let config = &AwsConfig { region, ..config.clone() };
     let own = {
         let (config, http) = (config.clone(), http.clone());
         OwnCredentials::new(blocking.clone(), move || loader(&config, http.clone()))
@@ -303,7 +306,9 @@ async fn load(config: &AwsConfig, blocking: &Blocking, node: Option<&dyn NodeObj
         .map_err(|error| refused(EfsErrorKind::Other("a wrong endpoint".to_owned()), error.to_string()))?;
     let mut kind = EfsErrorKind::NoRegion;
     let mut reason = "there is no node object to ask".to_owned();
-    if let (None, Some(node)) = (loaded.region(), node) {
+    // The SDK takes a variable that is blank for a region.
+    let is_blank = loaded.region().is_none_or(|region| region.as_ref().trim().is_empty());
+    if let (true, Some(node)) = (is_blank, node) {
         match node.facts().await {
             Ok(NodeFacts { region: Some(region), .. }) => {
                 loaded = loaded.to_builder().region(Region::new(region)).build();
@@ -317,7 +322,7 @@ async fn load(config: &AwsConfig, blocking: &Blocking, node: Option<&dyn NodeObj
             }
         }
     }
-    let Some(region) = loaded.region() else {
+    let Some(region) = loaded.region().filter(|region| !region.as_ref().trim().is_empty()) else {
         let ways = "give --region, AWS_REGION, or access to the instance metadata service";
         return Err(refused(kind, format!("{ways}; {reason}")));
     };

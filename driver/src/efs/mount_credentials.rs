@@ -12,11 +12,10 @@ use aws_credential_types::provider::ProvideCredentials as Provider;
 
 use efs_tunnel::{CredentialsError, IamSource, ProvideCredentials};
 
-use super::credentials::{OwnCredentials, look_at_tokens, unended};
+use super::credentials::{OwnCredentials, look_at_sources, look_at_token, usable};
 use super::http_client::http_client;
 use super::profiles::Profiles;
 use crate::blocking::{Blocking, apart};
-use crate::files;
 
 /// The name of our sessions in AWS's logs; the same as that of AWS's own client.
 const SESSION: &str = "efs-mount-helper";
@@ -55,15 +54,15 @@ impl ProvideCredentials for AwsCredentials {
             }
             IamSource::Profile(name) => {
                 let profiles = Profiles::of_process(&self.blocking).await.map_err(CredentialsError::provider)?;
-                let looked = look_at_tokens(&self.blocking, &profiles, Some(name)).await;
-                looked.map_err(CredentialsError::provider)?;
+                let looked = look_at_sources(&self.blocking, &profiles, Some(name)).await;
+                let doubts = looked.map_err(CredentialsError::provider)?;
                 let provider = ProfileFileCredentialsProvider::builder().configure(&config).profile_name(name);
                 let provider = provider.profile_files(profiles.files()).build();
-                apart(async move { unended(&provider).await }).await
+                apart(async move { usable(&provider, doubts).await }).await
             }
             IamSource::WebIdentity { role, token_file } => {
-                let looked = files::look_at(&self.blocking, "the token of the role", Path::new(token_file)).await;
-                looked.map_err(CredentialsError::provider)?;
+                let looked = look_at_token(&self.blocking, "the token of the role", Path::new(token_file)).await;
+                let doubts = looked.map_err(CredentialsError::provider)?.into_iter().collect();
                 let provider = WebIdentityTokenCredentialsProvider::builder()
                     .configure(&config)
                     .static_configuration(StaticConfiguration {
@@ -72,7 +71,7 @@ impl ProvideCredentials for AwsCredentials {
                         session_name: SESSION.to_owned(),
                     })
                     .build();
-                apart(async move { unended(&provider).await }).await
+                apart(async move { usable(&provider, doubts).await }).await
             }
         };
         credentials.map_err(CredentialsError::provider)

@@ -23,6 +23,8 @@ const LONGEST_CHAIN: usize = 16;
 pub(super) struct Profiles {
     config: String,
     credentials: String,
+    /// Files that the environment names and that can't be read, each with its variable.
+    missing: Vec<String>,
 }
 
 impl std::fmt::Debug for Profiles {
@@ -38,9 +40,26 @@ impl Profiles {
     /// # Errors
     /// When a file hangs, or is none.
     pub(super) async fn of_process(blocking: &Blocking) -> Result<Self, FileError> {
-        let config = text(blocking, "AWS_CONFIG_FILE", "~/.aws/config").await?;
-        let credentials = text(blocking, "AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials").await?;
-        Ok(Self { config, credentials }.with_processes_that_end().await)
+        let mut missing = Vec::new();
+        let config = text(blocking, "AWS_CONFIG_FILE", "~/.aws/config", &mut missing).await?;
+        let credentials = text(blocking, "AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials", &mut missing).await?;
+        Ok(Self { config, credentials, missing }.with_processes_that_end().await)
+    }
+
+    /// What may be why the profile `name`, or the selected one, gives no credentials: files that are missing, or the profile itself.
+    pub(super) async fn doubts(&self, name: Option<&str>) -> Vec<String> {
+        let mut doubts = self.missing.clone();
+        if let Some(set) = self.parse().await {
+            let selected = name.unwrap_or_else(|| set.selected_profile());
+            // Nobody need have the default one.
+            if selected != "default" && set.get_profile(selected).is_none() {
+                let named_by = if name.is_some() { "profile" } else { "AWS_PROFILE" };
+                doubts.push(format!(
+                    "{named_by}={selected}: neither the config file nor the credentials file has this profile"
+                ));
+            }
+        }
+        doubts
     }
 
     /// In the form that the SDK takes.
@@ -86,7 +105,12 @@ impl Profiles {
     }
 }
 
-async fn text(blocking: &Blocking, variable: &str, otherwise: &str) -> Result<String, FileError> {
+async fn text(
+    blocking: &Blocking,
+    variable: &str,
+    otherwise: &str,
+    missing: &mut Vec<String>,
+) -> Result<String, FileError> {
     let given = std::env::var(variable).ok();
     let path = expanded(given.as_deref().unwrap_or(otherwise), std::env::var("HOME").ok().as_deref());
     match files::read(blocking, variable, &path).await {
@@ -97,7 +121,10 @@ async fn text(blocking: &Blocking, variable: &str, otherwise: &str) -> Result<St
         Err(error) if error.is_to_be_left_alone() => Err(error),
         Err(error) => {
             match given {
-                Some(_) => tracing::warn!(%error, "goes on without this file"),
+                Some(_) => {
+                    tracing::warn!(%error, "goes on without this file");
+                    missing.push(error.to_string());
+                }
                 None if error.source.kind() == io::ErrorKind::NotFound => {}
                 None => tracing::debug!(%error, "goes on without this file"),
             }
@@ -121,7 +148,7 @@ mod tests {
     use super::*;
 
     fn profiles(config: &str, credentials: &str) -> Profiles {
-        Profiles { config: config.to_owned(), credentials: credentials.to_owned() }
+        Profiles { config: config.to_owned(), credentials: credentials.to_owned(), missing: Vec::new() }
     }
 
     #[test]
