@@ -35,10 +35,13 @@ impl Driver {
 
     /// One whose data plane is started with `arguments` and finds its mount targets at `address`.
     fn start_for(state_dir: &Path, program: PathBuf, arguments: Vec<OsString>, address: SocketAddr) -> Self {
+        Self::start_at(state_dir, Host::Child(Arc::new(Start { program, arguments })), address)
+    }
+
+    fn start_at(state_dir: &Path, host: Host, address: SocketAddr) -> Self {
         let stop = CancellationToken::new();
         let answers =
             Answers { locate: Arc::new(support::At(vec![address])), credentials: Arc::new(support::NoCredentials) };
-        let host = Host::Child(Arc::new(Start { program, arguments }));
         Self { plane: DataPlane::new(host, plane::directory(state_dir), answers, stop.clone()), stop }
     }
 
@@ -205,6 +208,40 @@ async fn a_keeper_that_hangs_is_replaced_and_takes_no_tunnel_along() {
     carrying.goes_on_without(keeper).await;
     let state = std::fs::read_to_string(format!("/proc/{}/stat", keeper.as_raw_nonzero())).unwrap_or_default();
     assert!(state.is_empty() || state.contains(") Z "), "the one that hung is gone: {state}");
+}
+
+/// In a pod the kubelet replaces it. Until then the driver tells, and no longer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sidecars_keeper_that_hangs_is_told_for_as_long_as_it_does() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let folder = plane::directory(dir.path());
+    std::fs::create_dir_all(&folder).expect("mkdir");
+    let mut sidecar = std::process::Command::new(support::driver());
+    let mut sidecar = sidecar.args(["tunnel", "--stay"]).arg(&folder).spawn().expect("start");
+    let driver = Driver::start_at(dir.path(), Host::Sidecar, (Ipv4Addr::LOCALHOST, 9).into());
+    let keeper = driver.plane.keeper().clone();
+    let _first = driver.plane.open(&spec("fsap-0123456789abcdef0"), &PORTS, BTreeSet::new()).await.expect("open");
+    until("it is well", async || !keeper.is_out_of_reach()).await;
+    let pid = Pid::from_raw(i32::try_from(sidecar.id()).expect("pid")).expect("pid");
+    kill_process(pid, Signal::STOP).expect("stop");
+    until("it is told, though nobody has asked for anything", async || keeper.is_out_of_reach()).await;
+    // What its driver does every second, and what a call for a volume that comes and goes meanwhile leaves to it.
+    let revive = async || {
+        let keeper = keeper.clone();
+        tokio::task::spawn_blocking(move || keeper.revive()).await.expect("revive");
+    };
+    let (socket, port) = (std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind"), 1);
+    keeper.keep(port, Arc::new(socket.into()), Vec::new());
+    keeper.forget(port);
+    revive().await;
+    kill_process(pid, Signal::CONT).expect("continue");
+    until("it is told no more", async || {
+        revive().await;
+        !keeper.is_out_of_reach()
+    })
+    .await;
+    sidecar.kill().expect("kill");
+    sidecar.wait().expect("reap");
 }
 
 /// The worst: nobody starts the data plane again but a driver that sees that the keeper hangs.

@@ -256,7 +256,13 @@ impl Keeper {
     pub fn revive(&self) {
         let mut state = self.state();
         let dead = state.missed || state.channel.as_ref().is_some_and(Channel::is_closed);
-        if !dead || (state.kept.is_empty() && state.unreleased.is_empty()) {
+        if !dead {
+            return;
+        }
+        // It has missed nothing of this process.
+        if state.kept.is_empty() && state.unreleased.is_empty() {
+            state.channel = None;
+            state.missed = false;
             return;
         }
         let again = state.missed;

@@ -430,21 +430,24 @@ impl Inner {
         self.host.connect(&self.directory).await
     }
 
-    /// Outside a pod nobody else starts a keeper again that has ended alone, or ends one that hangs: without one, a data plane that dies
-    /// stays dead, or the kernel finds its ports shut. The data plane and what it carries are left alone.
+    /// Looks whether the keeper answers, for whoever asks about it. Outside a pod nobody else starts one again that has ended alone, or ends
+    /// one that hangs: without one, a data plane that dies stays dead, or the kernel finds its ports shut. The data plane and what it carries
+    /// are left alone.
     async fn look_after_keeper(&self) {
-        if !matches!(self.host, Host::Child(_)) {
-            return std::future::pending().await;
-        }
+        let is_ours = matches!(self.host, Host::Child(_));
         // The process that did not answer the last time. When its queue is full it can't be seen any more.
         let mut hung = None;
         loop {
             sleep(KEEPER_LOOK_EVERY).await;
-            if !self.is_needed() {
+            if is_ours && !self.is_needed() {
                 continue;
             }
             let keeper = self.keeper.clone();
             let looked = tokio::task::spawn_blocking(move || keeper.look()).await.unwrap_or(Condition::Unknown);
+            // That of a sidecar is the kubelet's.
+            if !is_ours {
+                continue;
+            }
             let hangs = match looked {
                 Condition::Hangs(pid) => match hung.take() {
                     Some(before) => pid.or(before),
