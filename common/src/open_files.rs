@@ -16,14 +16,14 @@ const PER_VOLUME: u64 = 4;
 /// Files of the process itself: gRPC, metrics, the EFS API, the API server, mount workers.
 const OWN: u64 = 128;
 
+/// What an operator can do.
+pub const HOW_TO_RAISE: &str = "raise its hard limit of open files (LimitNOFILE= of the container runtime's service, or its default ulimit nofile)";
+
 /// No file can be opened, and no connection made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OutOfFiles {
     /// This process has as many as it may have.
-    #[error(
-        "this process has all {limit} files open that it may; raise its hard limit of open files (LimitNOFILE= of the container runtime's \
-         service, or its default ulimit nofile)"
-    )]
+    #[error("this process has all {limit} files open that it may; {HOW_TO_RAISE}")]
     Process {
         /// The limit.
         limit: u64,

@@ -230,6 +230,7 @@ impl NodeService {
         let locate: Arc<dyn Locate> =
             Arc::new(MountTargets::new(Arc::clone(&deps.efs), Arc::clone(&metadata), config.mount_target_port));
         let volumes_by_files = volumes_by_files(deps.open_files, deps.ports.len());
+        deps.blocking.note("open files", deps.open_files.and_then(too_few_files));
         deps.prerequisites.tell(config.registration.as_ref().map(|it| it.csi_socket.as_path()), &deps.blocking);
         let host = deps.data_plane.unwrap_or_else(|| match config.tunnel_sidecar {
             true => Host::Sidecar,
@@ -356,6 +357,16 @@ fn volumes_by_files(open_files: Option<u64>, ports: usize) -> Option<i64> {
     let volumes = open_files.map(open_files::most_volumes).filter(|volumes| *volumes < ports as u64)?;
     // 0 would mean that there is no limit.
     Some(i64::try_from(volumes).unwrap_or(i64::MAX).max(1))
+}
+
+/// What to tell where not even one volume's tunnel has the files that it needs, though the scheduler can't be told 0.
+fn too_few_files(limit: u64) -> Option<String> {
+    (open_files::most_volumes(limit) == 0).then(|| {
+        format!(
+            "volumes with a tunnel can't be published: this process may have {limit} files open, which is not enough for one; {}",
+            open_files::HOW_TO_RAISE
+        )
+    })
 }
 
 impl State {
@@ -554,6 +565,8 @@ mod tests {
         assert_eq!(volumes_by_files(Some(1 << 20), 1000), None);
         assert_eq!(volumes_by_files(Some(1024), 1000), Some(224));
         assert_eq!(volumes_by_files(Some(64), 1000), Some(1));
+        assert!(too_few_files(128).is_some_and(|told| told.contains("128 files") && told.contains("LimitNOFILE")));
+        assert_eq!(too_few_files(132), None);
     }
 
     #[test]

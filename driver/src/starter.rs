@@ -7,6 +7,7 @@
 use std::io;
 use std::sync::{LazyLock, mpsc};
 
+use rustix::io::Errno;
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -36,7 +37,7 @@ pub(crate) async fn start(blocking: &Blocking, mut command: Command) -> io::Resu
         // Whoever has given up by now drops the child, which ends it.
         let _given_up = answer.send(command.spawn());
     });
-    let no_thread = || io::Error::other("no thread can be started");
+    let no_thread = || io::Error::from_raw_os_error(Errno::AGAIN.raw_os_error());
     STARTER.as_ref().ok_or_else(no_thread)?.send(order).map_err(|_| no_thread())?;
     blocking::within(on, doing, async { started.await.unwrap_or_else(|_| Err(no_thread())) }).await
 }

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use efs_common::open_files::OutOfFiles;
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Take};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -49,6 +50,12 @@ pub enum WorkerError {
     /// No pipe can be made to the child.
     #[error("mount worker: {0}")]
     Files(OutOfFiles),
+    /// No further process or thread may be started. `fork` says EAGAIN of all limits alike.
+    #[error(
+        "mount worker: no further process may be started here; raise the limit of processes of the node's pods (podPidsLimit of the \
+         kubelet), of the container (--pids-limit of its runtime) or of the user (ulimit -u), or see what has taken them all"
+    )]
+    Processes,
     /// The child could not be started, or died, or talked nonsense.
     #[error("mount worker: {0}")]
     Broken(String),
@@ -58,6 +65,7 @@ impl From<io::Error> for WorkerError {
     fn from(error: io::Error) -> Self {
         match OutOfFiles::of(&error) {
             Some(reason) => Self::Files(reason),
+            None if error.raw_os_error() == Some(Errno::AGAIN.raw_os_error()) => Self::Processes,
             None => Self::Broken(error.to_string()),
         }
     }

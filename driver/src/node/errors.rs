@@ -271,7 +271,7 @@ fn tunnel_code(kind: FailureKind) -> Code {
 fn mount_code(error: &WorkerError) -> Code {
     match error {
         WorkerError::Timeout(_) => Code::DeadlineExceeded,
-        WorkerError::Files(_) => Code::ResourceExhausted,
+        WorkerError::Files(_) | WorkerError::Processes => Code::ResourceExhausted,
         WorkerError::Broken(_) => Code::Internal,
         WorkerError::Job(_) => match errno(error) {
             Some(Errno::NOENT) => Code::NotFound,
@@ -467,6 +467,7 @@ mod tests {
             mount(job(Errno::NOMEM)),
             mount(job(Errno::MFILE)),
             mount(WorkerError::Files(OutOfFiles::Process { limit: 1024 })),
+            mount(io::Error::from_raw_os_error(Errno::AGAIN.raw_os_error()).into()),
             mount(WorkerError::Timeout(Duration::from_secs(30))),
             mount(WorkerError::Broken("no pipes".to_owned())),
             NodeError::Unmount { target: target.clone(), reason: job(Errno::BUSY) },
