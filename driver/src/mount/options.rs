@@ -155,6 +155,7 @@ const NFS_FLAGS: &[&str] = &[
     "sync",
     "dirsync",
     "lazytime",
+    "nolazytime",
     "posix",
     "noposix",
     "tcp",
@@ -212,8 +213,11 @@ const IGNORED: &[&str] = &[
     "user",
     "nouser",
     "users",
+    "nousers",
     "owner",
+    "noowner",
     "group",
+    "nogroup",
     "async",
     "intr",
     "nointr",
@@ -665,12 +669,12 @@ mod tests {
             fatal_neterrors=none,fsc,fsc=x,nofsc,hard,local_lock=flock,lock,nolock,lookupcache=pos,migration,nomigration,minorversion=1,\
             max_connect=2,namlen=255,nconnect=2,nfsvers=4.1,posix,noposix,proto=tcp,rdirplus,rdirplus=force,nordirplus,resvport,noresvport,\
             retrans=2,rsize=4096,sec=sys,sharecache,nosharecache,soft,softerr,softreval,nosoftreval,tcp,timeo=600,trunkdiscovery,\
-            notrunkdiscovery,v4,v4.0,v4.1,vers=4,wsize=4096,write=eager,sync,dirsync,lazytime,context=a,fscontext=a,defcontext=a,\
+            notrunkdiscovery,v4,v4.0,v4.1,vers=4,wsize=4096,write=eager,sync,dirsync,lazytime,nolazytime,context=a,fscontext=a,defcontext=a,\
             rootcontext=a";
         let refused = "addr=1.2.3.4,clientaddr=1.2.3.4,port=1,source=x,rdma,udp,xprtsec=tls,cert_serial=1,privkey_serial=1,v2,v3,v4.2,vers=3,\
             sec=krb5,proto=udp";
         let ignored = "bg,fg,intr,nointr,mountaddr=x,mounthost=x,mountport=1,mountproto=tcp,mountvers=3,retry=1,sloppy,suid,dev,exec,\
-            relatime,async,symfollow";
+            relatime,async,symfollow,user,nouser,users,nousers,owner,noowner,group,nogroup";
         for option in passed.split(',') {
             assert!(!parse(&[option]).kernel.nfs.is_empty(), "{option}");
         }

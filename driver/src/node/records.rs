@@ -8,6 +8,8 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use efs_common::durable;
@@ -121,6 +123,8 @@ enum BadRecord {
 #[derive(Clone, Debug)]
 pub struct Records {
     directory: PathBuf,
+    /// How many files of it the log has told of that are no records which can be used.
+    told: Arc<AtomicUsize>,
 }
 
 impl Records {
@@ -131,7 +135,7 @@ impl Records {
         if !directory.is_dir() {
             fs::create_dir_all(&directory)?;
         }
-        Ok(Self { directory })
+        Ok(Self { directory, told: Arc::default() })
     }
 
     /// Removes what crashes have left of unfinished writes; a young one may be a write of the process before, during an upgrade.
@@ -155,9 +159,11 @@ impl Records {
         Ok(true)
     }
 
-    /// All readable records by target. Others are reported and left in place: they may belong to a newer driver.
+    /// All readable records by target. Others are left in place: they may belong to a newer driver. They are told with one line, and again
+    /// when there are more or fewer of them: the directory is read each minute.
     pub fn load(&self) -> io::Result<BTreeMap<PathBuf, Record>> {
         let mut records = BTreeMap::new();
+        let (mut unusable, mut example) = (0_usize, None);
         for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -165,15 +171,22 @@ impl Records {
             if name.starts_with('.') {
                 continue;
             }
-            match read(&entry.path(), &name) {
+            // What has another name is nobody's record, and needn't be read, however many there are.
+            let record = if is_file_name(&name) { read(&entry.path(), &name) } else { Err(BadRecord::Name) };
+            match record {
                 Ok(record) => {
                     records.insert(record.target.clone(), record);
                 }
                 Err(error) => {
-                    let reason = error.to_string();
-                    tracing::warn!(file = %entry.path().display(), reason, "skipping a state file that can't be used");
+                    unusable += 1;
+                    example.get_or_insert_with(|| (entry.path(), error));
                 }
             }
+        }
+        if self.told.swap(unusable, Ordering::Relaxed) != unusable
+            && let Some((file, reason)) = example
+        {
+            tracing::warn!(file = %file.display(), %reason, unusable, "skipping state files that can't be used; one of them is named here");
         }
         Ok(records)
     }
@@ -195,7 +208,7 @@ impl Records {
         for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            if !name.starts_with('.')
+            if is_file_name(&name)
                 && wanted(&entry, &name)
                 && let Ok(record) = read(&entry.path(), &name)
             {
@@ -250,11 +263,18 @@ fn file_name(target: &Path) -> String {
     format!("{}.json", hex::encode(&hash[..16]))
 }
 
+/// Whether a record can be called so.
+fn is_file_name(name: &str) -> bool {
+    name.strip_suffix(".json").is_some_and(|hash| hash.len() == 32 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
 #[cfg(test)]
 mod tests {
     use efs_tunnel::Route;
+    use tracing_subscriber::layer::SubscriberExt;
 
     use super::*;
+    use crate::recent::RecentEvents;
 
     fn record(target: &str) -> Record {
         let spec = TunnelSpec {
@@ -309,6 +329,28 @@ mod tests {
         assert!(records.is_younger(&new.target, minute) && !records.is_younger(&old.target, minute));
         assert!(!records.is_younger(Path::new("/pods/none/mount"), minute));
         assert_eq!((records.get(&old.target), records.get(Path::new("/pods/none/mount"))), (Some(old), None));
+    }
+
+    /// What somebody has left in the directory is not read at all, and is told once however often the directory is.
+    #[test]
+    fn files_of_others_are_told_once_and_again_when_their_number_changes() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let records = Records::open(dir.path()).expect("open");
+        records.store(&record("/pods/a/mount")).expect("store");
+        let directory = dir.path().join("mounts");
+        for name in ["core", "notes.json", "0123456789abcdef0123456789abcdef.json"] {
+            fs::write(directory.join(name), "x").expect("write");
+        }
+        let log = RecentEvents::default();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(log.clone()), || {
+            for more in ["core", "core", "core.2"] {
+                fs::write(directory.join(more), "x").expect("write");
+                assert_eq!(records.load().expect("load").len(), 1);
+            }
+        });
+        let lines: Vec<String> = log.list().into_iter().map(|event| event.text).collect();
+        let [first, second] = &lines[..] else { panic!("{lines:?}") };
+        assert!(first.contains("unusable=3") && second.contains("unusable=4"), "{lines:?}");
     }
 
     /// The clock was set back: what was written before that lies in the future.
