@@ -34,6 +34,23 @@
 {{- range list "useFIPS" "debugLogs" "adaptiveRetryMode" "useHelmHooksForCSIDriver" }}{{ $_ := set $v . (eq (toString (get $v .)) "true") }}{{ end }}
 {{- end }}
 
+{{- /* How node pods are replaced. Kubernetes wants one of the two numbers to be 0 and takes 0 and 1 for those that are left out, so whoever
+       gives one of them gets the other one to go with it. `.surge` says whether two pods can be on a node at once. */}}
+{{- define "efs.nodeRollingUpdate" -}}
+{{- $given := dict }}
+{{- range $key, $value := (default dict .given) }}{{ if not (kindIs "invalid" $value) }}{{ $_ := set $given $key $value }}{{ end }}{{ end }}
+{{- $surges := not (regexMatch "^(<nil>|0+%?)?$" (toString (get $given "maxSurge"))) }}
+{{- $isUnavailable := not (regexMatch "^(<nil>|0+%?)?$" (toString (get $given "maxUnavailable"))) }}
+{{- $strategy := dict }}
+{{- if $surges }}{{ $strategy = merge (dict) $given (dict "maxUnavailable" 0) }}
+{{- else if $isUnavailable }}{{ $strategy = $given }}
+{{- else if hasKey $given "maxSurge" }}{{ $strategy = $given }}
+{{- else if .surge }}{{ $strategy = dict "maxSurge" 1 "maxUnavailable" 0 }}
+{{- end }}
+{{- $isNothing := and (not $surges) (not $isUnavailable) (hasKey $given "maxUnavailable") (or (hasKey $given "maxSurge") (not .surge)) }}
+{{- toYaml (dict "strategy" $strategy "surges" $surges "isUnavailable" $isUnavailable "isNothing" $isNothing) }}
+{{- end }}
+
 {{- define "efs.name" -}}
 {{ default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}

@@ -12,6 +12,9 @@ fn wrong_values_are_refused_with_their_path() {
         ("controller: {tags: [a, b]}", "/controller/tags"),
         ("controller: {livenessProbe: {period: 3}}", "/controller/livenessProbe"),
         ("node: {healthPort: 99999}", "/node/healthPort"),
+        // Helm takes what is null away from the defaults: I/O would stand still with each restart, and nobody has asked for that.
+        ("node: {tunnel: null}", "'/node': missing property 'tunnel'"),
+        ("node: {tunnel: {enabled: null}}", "'/node/tunnel': missing property 'enabled'"),
         ("node: {unmountTimeout: 30 seconds}", "/node/unmountTimeout"),
         ("node: {kubeletPath: kubelet}", "/node/kubeletPath"),
         ("node: {hostAliases: {files: {ip: 10.0.0.1, region: us-east-1}}}", "/node/hostAliases"),
@@ -59,6 +62,19 @@ fn numbers_that_lost_digits_are_refused() {
     let Some(helm) = Helm::find() else { return };
     let refusal = helm.template("controller: {tags: {a: 123456789012345678}}").expect_err("it has too many digits");
     assert!(refusal.contains("quote it"), "{refusal}");
+}
+
+#[test]
+fn a_pair_of_numbers_that_kubernetes_refuses_is_refused_by_its_name() {
+    let Some(helm) = Helm::find() else { return };
+    for (pair, what) in
+        [("maxSurge: 1, maxUnavailable: 1", "not both"), ("maxSurge: 0, maxUnavailable: '0%'", "both 0")]
+    {
+        let refusal = helm.template(&format!("node: {{rollingUpdate: {{{pair}}}}}")).expect_err(pair);
+        assert!(refusal.contains("node.rollingUpdate:") && refusal.contains(what), "{refusal}");
+        let on_delete = format!("node: {{updateStrategy: OnDelete, rollingUpdate: {{{pair}}}}}");
+        helm.template(&on_delete).unwrap_or_else(|e| panic!("{pair}: nobody looks at it: {e}"));
+    }
 }
 
 /// The stock registrar removes the registration socket when it ends, also its successor's; the stock liveness probe listens on the host's port.

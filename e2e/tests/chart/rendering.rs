@@ -225,10 +225,23 @@ fn a_node_pod_of_one_container_is_replaced_by_one_that_starts_beside_it() {
     let Some(helm) = Helm::find() else { return };
     let beside = json!({"maxSurge": 1, "maxUnavailable": 0});
     for (values, expected) in [
-        (json!({}), beside),
+        (json!({}), beside.clone()),
         (json!({"sidecars": {"livenessProbe": {"enabled": true}}}), Value::Null),
         (json!({"sidecars": {"nodeDriverRegistrar": {"enabled": true}}}), Value::Null),
+        // Kubernetes refuses two numbers above 0, and two of 0; it takes 0 and 1 for those that are left out.
         (json!({"node": {"rollingUpdate": {"maxUnavailable": "10%"}}}), json!({"maxUnavailable": "10%"})),
+        (
+            json!({"node": {"rollingUpdate": {"maxUnavailable": "10%", "maxSurge": 0}}}),
+            json!({"maxUnavailable": "10%", "maxSurge": 0}),
+        ),
+        (json!({"node": {"rollingUpdate": {"maxUnavailable": 0}}}), beside.clone()),
+        (json!({"node": {"rollingUpdate": {"maxUnavailable": null}}}), beside),
+        (json!({"node": {"rollingUpdate": {"maxSurge": "25%"}}}), json!({"maxSurge": "25%", "maxUnavailable": 0})),
+        (
+            json!({"node": {"rollingUpdate": {"maxSurge": 2, "maxUnavailable": 0}}}),
+            json!({"maxSurge": 2, "maxUnavailable": 0}),
+        ),
+        (json!({"node": {"rollingUpdate": {"maxSurge": 0}}}), json!({"maxSurge": 0})),
         (json!({"node": {"updateStrategy": "OnDelete"}}), Value::Null),
     ] {
         let documents = helm.documents(&values.to_string());
