@@ -15,6 +15,7 @@ mod helm;
 mod lists;
 mod manifests;
 mod monitoring;
+mod promises;
 mod proofs;
 mod refusals;
 mod rendering;

@@ -9,7 +9,7 @@ use crate::documents::root;
 /// What a proof begins with that is a check of csi-sanity, named as in its reports.
 const SANITY: &str = "csi-sanity: ";
 /// What a proof begins with that is a budget of the benches, named by its measurement.
-const BENCH: &str = "bench: ";
+pub(crate) const BENCH: &str = "bench: ";
 
 const BUDGETS: &str = "benches/src/budgets.rs";
 
