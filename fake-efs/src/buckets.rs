@@ -12,6 +12,7 @@ mod object;
 mod room;
 #[cfg(test)]
 mod tests;
+mod uploads;
 mod version;
 
 use std::collections::BTreeMap;
@@ -30,6 +31,7 @@ pub use self::listing::{MOST_ROWS, ObjectRow, Page, Place, VersionRow, Wanted};
 pub use self::object::{Algorithm, Attributes, Checksum, Content, Found, Object};
 use self::room::Budget;
 pub use self::room::Room;
+pub use self::uploads::{Assembled, Chosen, Intent, MOST_PARTS, Part, PartsPage, UploadRow};
 pub use self::version::VersionId;
 
 /// What a bucket takes beside its objects, about.
@@ -140,7 +142,7 @@ impl Buckets {
     ) -> Result<Written> {
         names::check_key(key)?;
         object.attributes.check()?;
-        let room = self.room_of(key, Some(&object))?;
+        let room = self.room_of(key, Some(&object.attributes))?;
         let mut inner = self.lock();
         let Inner { buckets, rng } = &mut *inner;
         let bucket = buckets.get_mut(name).ok_or(Refusal::NoSuchBucket)?;
@@ -149,9 +151,9 @@ impl Buckets {
     }
 
     /// What a version takes beside its bytes.
-    fn room_of(&self, key: &str, object: Option<&Object>) -> Result<Room> {
-        let said = object.map_or(0, |object| {
-            let metadata = object.attributes.metadata.iter();
+    fn room_of(&self, key: &str, attributes: Option<&Attributes>) -> Result<Room> {
+        let said = attributes.map_or(0, |attributes| {
+            let metadata = attributes.metadata.iter();
             metadata.map(|(name, value)| name.len() + value.len()).sum::<usize>()
         });
         self.room(OF_A_VERSION + (key.len() + said) as u64)
@@ -186,6 +188,77 @@ impl Buckets {
     /// The versions and delete markers of a bucket.
     pub fn versions(&self, name: &str, wanted: &Wanted) -> Result<Page<VersionRow>> {
         Ok(self.lock().bucket(name)?.list_versions(wanted))
+    }
+}
+
+/// Objects that come in parts.
+impl Buckets {
+    /// Begins an upload; its name.
+    pub fn begin_upload(&self, name: &str, key: &str, intent: Intent, now: Timestamp) -> Result<String> {
+        names::check_key(key)?;
+        intent.attributes.check()?;
+        let room = self.room_of(key, Some(&intent.attributes))?;
+        let mut inner = self.lock();
+        let id = new_id(&mut inner.rng).to_string();
+        inner.bucket(name)?.uploads.begin(key, id.clone(), intent, room, now);
+        Ok(id)
+    }
+
+    /// Keeps a part.
+    pub fn put_part(&self, name: &str, key: &str, id: &str, number: u32, part: Part) -> Result<()> {
+        let room = self.room(OF_A_VERSION)?;
+        self.lock().bucket(name)?.uploads.find(key, id)?.parts.insert(number, (part, room));
+        Ok(())
+    }
+
+    /// The object that the chosen parts make. The upload stays as it is.
+    pub fn assemble(&self, name: &str, key: &str, id: &str, chosen: &[Chosen]) -> Result<Assembled> {
+        self.lock().bucket(name)?.uploads.find(key, id)?.assemble(chosen)
+    }
+
+    /// Writes the object of an upload and ends the upload, if it hasn't ended meanwhile.
+    pub fn complete_upload(
+        &self,
+        name: &str,
+        key: &str,
+        id: &str,
+        object: Arc<Object>,
+        condition: &WriteCondition,
+        now: Timestamp,
+    ) -> Result<Written> {
+        let room = self.room_of(key, Some(&object.attributes))?;
+        let mut inner = self.lock();
+        let Inner { buckets, rng } = &mut *inner;
+        let bucket = buckets.get_mut(name).ok_or(Refusal::NoSuchBucket)?;
+        bucket.uploads.find(key, id)?;
+        bucket.check(key, condition)?;
+        bucket.uploads.remove(key, id)?;
+        Ok(bucket.put(key, object, || new_id(rng), room, now))
+    }
+
+    /// Forgets an upload and its parts.
+    pub fn abort_upload(&self, name: &str, key: &str, id: &str) -> Result<()> {
+        self.lock().bucket(name)?.uploads.remove(key, id)
+    }
+
+    /// What was said of an upload, its parts behind a number, at most so many, and whether there are more.
+    pub fn parts(&self, name: &str, key: &str, id: &str, after: u32, most: usize) -> Result<PartsPage> {
+        let mut inner = self.lock();
+        let upload = inner.bucket(name)?.uploads.find(key, id)?;
+        let mut parts = upload.parts.range(after.saturating_add(1)..);
+        let rows = parts.by_ref().take(most).map(|(number, (part, _))| (*number, part.clone())).collect();
+        Ok(PartsPage { intent: Arc::clone(&upload.intent), rows, more: parts.next().is_some() })
+    }
+
+    /// The uploads of keys that begin so, behind a key and an upload's name, at most so many, and whether there are more.
+    pub fn uploads(
+        &self,
+        name: &str,
+        prefix: &str,
+        after: Option<(String, String)>,
+        most: usize,
+    ) -> Result<(Vec<UploadRow>, bool)> {
+        Ok(self.lock().bucket(name)?.uploads.list(prefix, after, most))
     }
 }
 

@@ -123,10 +123,10 @@ fn the_aws_cli_uses_every_operation() {
 }
 
 #[test]
-fn boto3_uses_the_buckets() {
+fn boto3_and_its_transfer_manager_use_the_buckets() {
     let Some(python) = python() else { return };
     let stdout = Fake::start(&[]).run(python, "s3.py", &[]);
-    assert!(stdout.contains("16 operations of S3"), "{stdout}");
+    assert!(stdout.contains("23 operations of S3"), "{stdout}");
 }
 
 #[test]

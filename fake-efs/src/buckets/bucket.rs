@@ -9,6 +9,7 @@ use super::conditions::WriteCondition;
 use super::errors::{Refusal, Result};
 use super::object::{Found, Object};
 use super::room::Room;
+use super::uploads::Uploads;
 use super::version::VersionId;
 
 /// Whether a bucket keeps the versions of its objects.
@@ -76,6 +77,7 @@ pub(super) type Versions = Vec<Version>;
 pub(super) struct Bucket {
     pub(super) info: BucketInfo,
     pub(super) keys: BTreeMap<String, Versions>,
+    pub(super) uploads: Uploads,
     _room: Room,
 }
 
@@ -87,7 +89,7 @@ pub(super) fn shown(versions: &Versions) -> Option<(&Version, &Arc<Object>)> {
 
 impl Bucket {
     pub(super) fn new(info: BucketInfo, room: Room) -> Self {
-        Self { info, keys: BTreeMap::new(), _room: room }
+        Self { info, keys: BTreeMap::new(), uploads: Uploads::default(), _room: room }
     }
 
     /// Whether nothing at all is left.

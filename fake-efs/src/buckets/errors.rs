@@ -72,6 +72,27 @@ pub enum Refusal {
         /// The limit.
         most: u64,
     },
+    /// No such upload, or it is completed or aborted.
+    #[error(
+        "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or \
+         completed."
+    )]
+    NoSuchUpload,
+    /// A part isn't there, or is another one.
+    #[error(
+        "One or more of the specified parts could not be found. The part may not have been uploaded, or the specified \
+         entity tag may not match the part's entity tag."
+    )]
+    InvalidPart,
+    /// The parts are to be named in order.
+    #[error("The list of parts was not in ascending order. The parts list must be specified in order by part number.")]
+    InvalidPartOrder,
+    /// A part that isn't the last has less than 5 MiB.
+    #[error("Your proposed upload is smaller than the minimum allowed size")]
+    PartTooSmall,
+    /// An object has a part at least.
+    #[error("You must specify at least one part")]
+    NoParts,
     /// A token of a listing that this fake has not given.
     #[error("The continuation token provided is incorrect")]
     InvalidToken,

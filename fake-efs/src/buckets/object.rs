@@ -41,6 +41,12 @@ impl Content {
         whole
     }
 
+    /// The bytes of a range that lies within, as a content of its own that shares them.
+    pub fn part(&self, range: Range<u64>) -> Self {
+        let size = range.end.saturating_sub(range.start);
+        Self { segments: self.slice(range), size, rooms: self.rooms.clone() }
+    }
+
     /// How many bytes.
     pub fn size(&self) -> u64 {
         self.size
@@ -138,13 +144,28 @@ pub struct Object {
     pub attributes: Attributes,
     /// What the caller proved.
     pub checksum: Option<Checksum>,
+    /// How large the parts are that it came in; none if it came in one piece.
+    pub parts: Vec<u64>,
 }
 
 impl Object {
     /// An object that came in one piece.
     pub fn new(content: Arc<Content>, attributes: Attributes, checksum: Option<Checksum>) -> Self {
         let etag = hex::encode(content.md5());
-        Self { content, etag, attributes, checksum }
+        Self { content, etag, attributes, checksum, parts: Vec::new() }
+    }
+}
+
+impl Object {
+    /// The bytes of a part, by its number.
+    pub fn part(&self, number: u32) -> Option<Range<u64>> {
+        let before = usize::try_from(number).ok()?.checked_sub(1)?;
+        if self.parts.is_empty() {
+            return (before == 0).then(|| 0..self.content.size());
+        }
+        let size = self.parts.get(before)?;
+        let begin: u64 = self.parts[..before].iter().sum();
+        Some(begin..begin + size)
     }
 }
 

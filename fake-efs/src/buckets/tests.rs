@@ -145,6 +145,7 @@ fn what_is_kept_has_a_bound_and_copies_share_their_bytes() {
         etag: big.etag.clone(),
         attributes: Attributes::default(),
         checksum: None,
+        parts: Vec::new(),
     };
     buckets.put(B, "copy", Arc::new(copy), &WriteCondition::Always, at(1)).unwrap();
     drop(big);

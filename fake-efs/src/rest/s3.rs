@@ -15,6 +15,7 @@ mod host;
 mod listings;
 mod objects;
 mod operations;
+mod uploads;
 
 use std::sync::Arc;
 use std::time::Duration;

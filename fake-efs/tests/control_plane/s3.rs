@@ -366,3 +366,68 @@ async fn a_file_system_is_bound_to_a_bucket_that_exists_and_keeps_versions() {
     versioned(&fake, "b-bucket").await;
     assert_eq!(bind("b-bucket").await.0, 201);
 }
+
+#[tokio::test]
+async fn an_object_in_parts_is_put_together_when_all_are_there() {
+    let fake = fake(|settings| settings.limits = Limits { bucket_bytes: 30 << 20, ..Limits::default() }).await;
+    put(&fake, "/a-bucket", b"").await;
+    let begun = call(&fake, "POST", "/a-bucket/big?uploads", &[("x-amz-meta-a", "b")], b"").await.text();
+    let id = begun.split("<UploadId>").nth(1).unwrap().split('<').next().unwrap().to_owned();
+    let mut parts = Vec::new();
+    for (number, size) in [(1, 5 << 20), (2, 5 << 20), (3, 7)] {
+        let body = vec![b'0' + number; size];
+        let part = put(&fake, &format!("/a-bucket/big?partNumber={number}&uploadId={id}"), &body).await;
+        parts.push((number, part.header("etag").unwrap().to_owned()));
+    }
+    // Nothing is there before.
+    assert_eq!(get(&fake, "/a-bucket/big").await.status, 404);
+    assert!(get(&fake, "/a-bucket?uploads").await.text().contains(&id));
+    let listed = get(&fake, &format!("/a-bucket/big?uploadId={id}&max-parts=2")).await.text();
+    assert!(listed.contains("<NextPartNumberMarker>2<") && listed.matches("<Part>").count() == 2, "{listed}");
+    let complete = |parts: Vec<(u8, String)>| {
+        let (fake, id) = (&fake, &id);
+        async move {
+            let parts =
+                parts.iter().map(|(n, tag)| format!("<Part><PartNumber>{n}</PartNumber><ETag>{tag}</ETag></Part>"));
+            let body = format!("<CompleteMultipartUpload>{}</CompleteMultipartUpload>", parts.collect::<String>());
+            call(fake, "POST", &format!("/a-bucket/big?uploadId={id}"), &[], body.as_bytes()).await
+        }
+    };
+    let [one, two, three] = parts.clone().try_into().unwrap();
+    for (wrong, code) in [
+        (vec![two.clone(), one.clone()], "InvalidPartOrder"),
+        (vec![one.clone(), (2, "\"other\"".to_owned())], "InvalidPart"),
+        (vec![one.clone(), (4, one.1.clone())], "InvalidPart"),
+        (vec![(0, one.1.clone())], "InvalidArgument"),
+        (vec![], "MalformedXML"),
+    ] {
+        assert_eq!(complete(wrong).await.code().as_deref(), Some(code));
+    }
+    put(&fake, &format!("/a-bucket/big?partNumber=2&uploadId={id}"), b"small").await;
+    let small = (2, "\"eb5c1399a871211c7e7ed732d15e3a8b\"".to_owned());
+    assert_eq!(complete(vec![one.clone(), small, three.clone()]).await.code().as_deref(), Some("EntityTooSmall"));
+    let done = complete(vec![one, three]).await;
+    assert_eq!(done.status, 200, "{}", done.text());
+    let got = get(&fake, "/a-bucket/big").await;
+    assert_eq!((got.body.len(), got.header("x-amz-meta-a")), ((5 << 20) + 7, Some("b")));
+    assert!(got.body.ends_with(b"13333333") && got.header("etag").unwrap().ends_with("-2\""));
+    let second = get(&fake, "/a-bucket/big?partNumber=2").await;
+    assert_eq!(
+        (second.status, second.text().as_str(), second.header("x-amz-mp-parts-count")),
+        (206, "3333333", Some("2"))
+    );
+    assert_eq!(get(&fake, "/a-bucket/big?partNumber=3").await.code().as_deref(), Some("InvalidPartNumber"));
+    assert_eq!(complete(parts).await.code().as_deref(), Some("NoSuchUpload"));
+    // What was not chosen is gone, and so is what is aborted.
+    assert!(fake.world().buckets().bytes() < (5 << 20) + 5000);
+    let begun = call(&fake, "POST", "/a-bucket/other?uploads", &[], b"").await.text();
+    let id = begun.split("<UploadId>").nth(1).unwrap().split('<').next().unwrap().to_owned();
+    let copied = [("x-amz-copy-source", "/a-bucket/big"), ("x-amz-copy-source-range", "bytes=5242879-5242881")];
+    let path = format!("/a-bucket/other?partNumber=1&uploadId={id}");
+    let part = call(&fake, "PUT", &path, &copied, b"").await;
+    assert!(part.text().contains("<ETag>"), "{}", part.text());
+    let beyond = [copied[0], ("x-amz-copy-source-range", "bytes=0-99999999")];
+    assert_eq!(call(&fake, "PUT", &path, &beyond, b"").await.code().as_deref(), Some("InvalidArgument"));
+    assert_eq!(call(&fake, "DELETE", &format!("/a-bucket/other?uploadId={id}"), &[], b"").await.status, 204);
+    assert_eq!(put(&fake, &path, b"x").await.code().as_deref(), Some("NoSuchUpload"));
+}

@@ -1,10 +1,13 @@
-"""boto3's S3 client over the fake's buckets, against the fake whose address is the only argument."""
+"""boto3's S3 client and its transfer manager over the fake's buckets, against the fake whose address is the only argument."""
 
+import io
 import sys
 import urllib.error
 import urllib.request
 
 import boto3
+from boto3.s3.transfer import TransferConfig
+from botocore.compat import HAS_CRT
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -115,6 +118,35 @@ def objects():
         assert answer.read() == b"hello"
 
 
+def parts():
+    """Large objects, as the transfer manager sends and fetches them: in parts, several at a time."""
+    config = TransferConfig(multipart_threshold=6 << 20, multipart_chunksize=5 << 20)
+    data = bytes(range(256)) * (44 << 10)
+    assert len(data) == 11 << 20
+    s3.upload_fileobj(io.BytesIO(data), "a-bucket", "big", Config=config, ExtraArgs={"Metadata": {"a": "b"}})
+    head = s3.head_object(**B, Key="big", PartNumber=3)
+    assert head["PartsCount"] == 3 and head["ContentLength"] == 1 << 20 and head["ETag"].endswith('-3"'), head
+    fetched = io.BytesIO()
+    s3.download_fileobj("a-bucket", "big", fetched, Config=config)
+    assert fetched.getvalue() == data
+    s3.copy({**B, "Key": "big"}, "a-bucket", "big copy", Config=config)
+    copied = s3.get_object(**B, Key="big copy")
+    assert copied["Body"].read() == data and copied["ETag"] == head["ETag"]
+    for algorithm in ["CRC32C", "SHA256", "CRC64NVME"] if HAS_CRT else ["SHA256", "SHA1"]:
+        extra = {"ChecksumAlgorithm": algorithm}
+        s3.upload_fileobj(io.BytesIO(data), "a-bucket", "summed", Config=config, ExtraArgs=extra)
+        assert s3.head_object(**B, Key="summed", ChecksumMode="ENABLED")["Checksum" + algorithm]
+    begun = s3.create_multipart_upload(**B, Key="aborted")
+    upload = {**B, "Key": "aborted", "UploadId": begun["UploadId"]}
+    s3.upload_part(**upload, PartNumber=1, Body=b"x")
+    assert [part["PartNumber"] for part in s3.list_parts(**upload)["Parts"]] == [1]
+    assert [row["Key"] for row in s3.list_multipart_uploads(**B)["Uploads"]] == ["aborted"]
+    s3.abort_multipart_upload(**upload)
+    refused("NoSuchUpload", s3.list_parts, **upload)
+    for key in ["big", "big copy", "summed"]:
+        s3.delete_object(**B, Key=key)
+
+
 def listings():
     s3.create_bucket(Bucket="listed")
     L = {"Bucket": "listed"}
@@ -179,6 +211,7 @@ def everything_goes():
 
 buckets()
 objects()
+parts()
 listings()
 versions()
 everything_goes()

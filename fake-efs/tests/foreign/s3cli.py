@@ -59,6 +59,14 @@ with tempfile.TemporaryDirectory() as folder:
     run("s3", "mv", "s3://cli-bucket/tree/one.txt", "s3://cli-bucket/moved.txt")
     run("s3", "cp", "s3://cli-bucket/none", str(folder / "none"), fails="404")
 
+    # From 8 MiB on, the CLI sends in parts, and copies in parts.
+    (folder / "big").write_bytes(bytes(range(256)) * (36 << 10))
+    run("s3", "cp", str(folder / "big"), "s3://cli-bucket/big")
+    assert api("head-object", "--key", "big")["ETag"].endswith('-2"')
+    run("s3", "mv", "s3://cli-bucket/big", "s3://cli-bucket/big2")
+    run("s3", "cp", "s3://cli-bucket/big2", str(folder / "big2"))
+    assert (folder / "big").read_bytes() == (folder / "big2").read_bytes()
+    run("s3", "rm", "s3://cli-bucket/big2")
     first = api("put-object", "--key", "k", "--body", str(folder / "tree" / "one.txt"), "--metadata", "colour=red")
     second = api("put-object", "--key", "k", "--body", str(folder / "back" / "deep" / "two words.txt"))
     got = api("get-object", "--key", "k", "--version-id", first["VersionId"], "--range", "bytes=1-", str(folder / "got"))

@@ -82,6 +82,25 @@ pub(super) fn length(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
+/// The conditions of a copy, about its source.
+macro_rules! source_conditions {
+    ($input:expr) => {
+        $crate::buckets::ReadConditions {
+            if_match: $input.copy_source_if_match.clone().map($crate::rest::s3::convert::etags),
+            if_none_match: $input.copy_source_if_none_match.clone().map($crate::rest::s3::convert::etags),
+            if_modified_since: $input
+                .copy_source_if_modified_since
+                .as_ref()
+                .and_then($crate::rest::s3::convert::moment),
+            if_unmodified_since: $input
+                .copy_source_if_unmodified_since
+                .as_ref()
+                .and_then($crate::rest::s3::convert::moment),
+        }
+    };
+}
+pub(super) use source_conditions;
+
 /// The checksums of an answer, each with a member of its own.
 #[derive(Default)]
 pub(super) struct Sums {

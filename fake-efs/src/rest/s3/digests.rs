@@ -89,8 +89,38 @@ pub(super) fn name(algorithm: Algorithm) -> &'static str {
     }
 }
 
+/// The algorithm of S3's name.
+pub(super) fn algorithm(wanted: &str) -> Option<Algorithm> {
+    use Algorithm::*;
+    [Crc32, Crc32c, Crc64Nvme, Sha1, Sha256].into_iter().find(|it| name(*it) == wanted)
+}
+
+/// Hexadecimal MD5.
+pub(super) async fn md5(content: &Arc<Content>) -> S3Result<String> {
+    let content = Arc::clone(content);
+    off_the_loop(move || hex::encode(content.md5())).await
+}
+
+/// The checksum of all bytes of a content, in base64.
+pub(super) async fn checksum_of(algorithm: Algorithm, content: Arc<Content>) -> S3Result<String> {
+    off_the_loop(move || checksum(algorithm, &content)).await
+}
+
+/// The checksum of a few bytes, in base64.
+pub(super) fn checksum_of_bytes(algorithm: Algorithm, bytes: &[u8]) -> String {
+    hashed(algorithm, |hasher| hasher.update(bytes))
+}
+
 /// A checksum in base64.
 fn checksum(algorithm: Algorithm, content: &Content) -> String {
+    hashed(algorithm, |hasher| {
+        for slice in content.slice(0..content.size()) {
+            hasher.update(&slice);
+        }
+    })
+}
+
+fn hashed(algorithm: Algorithm, update: impl FnOnce(&mut ChecksumHasher)) -> String {
     let mut hasher = ChecksumHasher::default();
     match algorithm {
         Algorithm::Crc32 => hasher.crc32 = Some(Crc32::new()),
@@ -99,9 +129,7 @@ fn checksum(algorithm: Algorithm, content: &Content) -> String {
         Algorithm::Sha1 => hasher.sha1 = Some(Sha1::new()),
         Algorithm::Sha256 => hasher.sha256 = Some(Sha256::new()),
     }
-    for slice in content.slice(0..content.size()) {
-        hasher.update(&slice);
-    }
+    update(&mut hasher);
     let sums = hasher.finalize();
     let all =
         [sums.checksum_crc32, sums.checksum_crc32c, sums.checksum_crc64nvme, sums.checksum_sha1, sums.checksum_sha256];

@@ -30,6 +30,11 @@ fn code(refusal: &Refusal) -> S3ErrorCode {
         Refusal::NotModified { .. } => NotModified,
         Refusal::MetadataTooLarge => MetadataTooLarge,
         Refusal::Full { .. } => EntityTooLarge,
+        Refusal::NoSuchUpload => NoSuchUpload,
+        Refusal::InvalidPart => InvalidPart,
+        Refusal::InvalidPartOrder => InvalidPartOrder,
+        Refusal::PartTooSmall => EntityTooSmall,
+        Refusal::NoParts => MalformedXML,
     }
 }
 

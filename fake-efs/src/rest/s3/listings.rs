@@ -18,13 +18,13 @@ const PLAIN: &AsciiSet =
 
 /// How keys are written into an answer. XML can't hold all characters that keys may have.
 #[derive(Clone, Copy)]
-enum Encoding {
+pub(super) enum Encoding {
     Plain,
     Url,
 }
 
 impl Encoding {
-    fn of(wanted: Option<&EncodingType>) -> S3Result<Self> {
+    pub(super) fn of(wanted: Option<&EncodingType>) -> S3Result<Self> {
         match wanted.map(EncodingType::as_str) {
             None => Ok(Self::Plain),
             Some(EncodingType::URL) => Ok(Self::Url),
@@ -35,14 +35,14 @@ impl Encoding {
         }
     }
 
-    fn write(self, text: &str) -> String {
+    pub(super) fn write(self, text: &str) -> String {
         match self {
             Self::Plain => text.to_owned(),
             Self::Url => utf8_percent_encode(text, PLAIN).to_string(),
         }
     }
 
-    fn told(self) -> Option<EncodingType> {
+    pub(super) fn told(self) -> Option<EncodingType> {
         matches!(self, Self::Url).then(|| EncodingType::from_static(EncodingType::URL))
     }
 
@@ -52,7 +52,7 @@ impl Encoding {
 }
 
 /// How many rows are wanted; more than S3 gives at once is no error.
-fn most(wanted: Option<i32>) -> S3Result<usize> {
+pub(super) fn most(wanted: Option<i32>) -> S3Result<usize> {
     let Some(wanted) = wanted else { return Ok(MOST_ROWS) };
     usize::try_from(wanted).map(|most| most.min(MOST_ROWS)).map_err(|_| {
         let words = "Argument maxKeys must be an integer between 0 and 2147483647";
@@ -112,7 +112,7 @@ pub(super) fn second(
 }
 
 /// At most a thousand.
-fn count(rows: usize) -> i32 {
+pub(super) fn count(rows: usize) -> i32 {
     i32::try_from(rows).unwrap_or(i32::MAX)
 }
 

@@ -13,7 +13,7 @@ use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
 
 use super::access::{Call, resource};
 use super::attributes::{attributes, encryption};
-use super::convert::{Sums, done, etag, etags, length, split, time, version, write_condition};
+use super::convert::{Sums, done, etag, etags, length, source_conditions, split, time, version, write_condition};
 use super::digests;
 use super::errors::not_implemented;
 use crate::buckets::{Deleted, Found, Object, ReadConditions, Refusal, WriteCondition};
@@ -51,7 +51,7 @@ pub(super) async fn put(front: &Front, request: S3Request<PutObjectInput>) -> S3
 
 /// What GetObject and HeadObject answer alike.
 macro_rules! described {
-    ($output:ident, $found:expr, $range:expr, $checksums:expr) => {{
+    ($output:ident, $found:expr, $range:expr, $checksums:expr, $part:expr) => {{
         let (found, range): (&Found, &std::ops::Range<u64>) = (&$found, &$range);
         let Object { content, attributes, checksum, .. } = &*found.object;
         let is_part = range.end - range.start < content.size();
@@ -74,6 +74,8 @@ macro_rules! described {
             e_tag: Some(etag(&found.object.etag)),
             expires: attributes.expires.map(time),
             last_modified: Some(time(found.modified)),
+            // Told to who asks for a part.
+            parts_count: $part.and(i32::try_from(found.object.parts.len()).ok().filter(|parts| *parts > 0)),
             metadata: Some(attributes.metadata.clone().into_iter().collect()),
             ssekms_key_id: key,
             server_side_encryption: Some(encryption),
@@ -124,11 +126,14 @@ impl Read<'_> {
                 let words = "Cannot specify both Range header and partNumber query parameter";
                 return Err(S3Error::with_message(S3ErrorCode::InvalidRequest, words));
             }
-            // Objects are kept in one piece, whatever they came in.
-            (None, Some(1)) => return Ok((found, 0..size, (size > 0).then(|| shown(&(0..size), size)))),
-            (None, Some(_)) => {
-                let words = "The requested partnumber is not satisfiable";
-                return Err(super::errors::named(416, "InvalidPartNumber", words.to_owned()));
+            (None, Some(number)) => {
+                let part = u32::try_from(number).ok().and_then(|number| found.object.part(number));
+                let range = part.ok_or_else(|| {
+                    let words = "The requested partnumber is not satisfiable";
+                    super::errors::named(416, "InvalidPartNumber", words.to_owned())
+                })?;
+                let text = (range.start < range.end).then(|| shown(&range, size));
+                return Ok((found, range, text));
             }
             (Some(range), None) => range,
         };
@@ -166,7 +171,8 @@ pub(super) fn get(front: &Front, request: S3Request<GetObjectInput>) -> S3Result
         let words = "The operation is not valid for the object's storage class";
         return Err(S3Error::with_message(S3ErrorCode::InvalidObjectState, words));
     }
-    let mut output = described!(GetObjectOutput, found, range, wants_checksum(input.checksum_mode.as_ref()));
+    let mut output =
+        described!(GetObjectOutput, found, range, wants_checksum(input.checksum_mode.as_ref()), input.part_number);
     output.content_range = content_range;
     let slices = found.object.content.slice(range);
     output.body = Some(StreamingBlob::wrap(stream::iter(slices.into_iter().map(Ok::<_, std::convert::Infallible>))));
@@ -185,7 +191,8 @@ pub(super) fn head(front: &Front, request: S3Request<HeadObjectInput>) -> S3Resu
         part: input.part_number,
     };
     let (found, range, content_range) = read.find(front, &call, &conditions!(input))?;
-    let mut output = described!(HeadObjectOutput, found, range, wants_checksum(input.checksum_mode.as_ref()));
+    let mut output =
+        described!(HeadObjectOutput, found, range, wants_checksum(input.checksum_mode.as_ref()), input.part_number);
     output.content_range = content_range;
     done(output)
 }
@@ -305,24 +312,6 @@ impl Source<'_> {
         matches!(self.source, CopySource::Bucket { bucket, key, version_id: None }
             if **bucket == *to_bucket && **key == *to_key)
     }
-}
-
-/// The conditions of a copy, about its source.
-macro_rules! source_conditions {
-    ($input:expr) => {
-        $crate::buckets::ReadConditions {
-            if_match: $input.copy_source_if_match.clone().map($crate::rest::s3::convert::etags),
-            if_none_match: $input.copy_source_if_none_match.clone().map($crate::rest::s3::convert::etags),
-            if_modified_since: $input
-                .copy_source_if_modified_since
-                .as_ref()
-                .and_then($crate::rest::s3::convert::moment),
-            if_unmodified_since: $input
-                .copy_source_if_unmodified_since
-                .as_ref()
-                .and_then($crate::rest::s3::convert::moment),
-        }
-    };
 }
 
 /// CopyObject. The copy shares the bytes.

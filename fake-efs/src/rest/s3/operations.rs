@@ -5,7 +5,7 @@ use std::sync::Arc;
 use s3s::dto::*;
 use s3s::{S3, S3Request, S3Response, S3Result};
 
-use super::{buckets, listings, objects};
+use super::{buckets, listings, objects, uploads};
 use crate::rest::Front;
 
 /// What there is to call: S3's operations on the fake's buckets.
@@ -46,6 +46,13 @@ operations! {
     delete_objects DeleteObjectsInput DeleteObjectsOutput objects::delete_many;
     list_objects ListObjectsInput ListObjectsOutput listings::older;
     list_objects_v2 ListObjectsV2Input ListObjectsV2Output listings::second;
+    create_multipart_upload CreateMultipartUploadInput CreateMultipartUploadOutput uploads::begin;
+    upload_part UploadPartInput UploadPartOutput uploads::put, await;
+    upload_part_copy UploadPartCopyInput UploadPartCopyOutput uploads::copy, await;
+    complete_multipart_upload CompleteMultipartUploadInput CompleteMultipartUploadOutput uploads::complete, await;
+    abort_multipart_upload AbortMultipartUploadInput AbortMultipartUploadOutput uploads::abort;
+    list_parts ListPartsInput ListPartsOutput uploads::parts;
+    list_multipart_uploads ListMultipartUploadsInput ListMultipartUploadsOutput uploads::list;
     list_object_versions ListObjectVersionsInput ListObjectVersionsOutput listings::versions;
 }
 
