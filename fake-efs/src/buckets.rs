@@ -24,7 +24,7 @@ use rand::distr::{Alphanumeric, SampleString};
 use rand::rngs::StdRng;
 
 use self::bucket::Bucket;
-pub use self::bucket::{BucketInfo, Deleted, Versioning, Written};
+pub use self::bucket::{BucketInfo, Changed, Deleted, Versioning, Written};
 pub use self::conditions::{Etags, ReadConditions, WriteCondition};
 pub use self::errors::{Condition, Refusal, Result};
 pub use self::listing::{MOST_ROWS, ObjectRow, Page, Place, VersionRow, Wanted};
@@ -129,6 +129,11 @@ impl Buckets {
         let mut inner = self.lock();
         inner.bucket(name)?.info.versioning = if enabled { Versioning::Enabled } else { Versioning::Suspended };
         Ok(())
+    }
+
+    /// What has changed since a time that an answer before has told.
+    pub fn changes(&self, name: &str, since: u64) -> Result<Changed> {
+        Ok(self.lock().bucket(name)?.changes(since))
     }
 
     /// Writes an object.

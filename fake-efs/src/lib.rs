@@ -4,11 +4,13 @@
 //! * [`rest`]: the HTTP server.
 //! * [`nfs`]: the file server, over [`tls`] or plain.
 //! * [`store`]: where files are kept.
+//! * [`buckets`]: where objects are kept; the module `bond` makes files of S3 Files of them.
 //! * [`admission`]: the seam between control plane and file server.
 //! * [`FakeEfs`]: both servers, started in this process.
 //! * [`faults`], [`journal`], [`identities`]: what goes wrong, what was asked, and who is who.
 
 pub mod admission;
+mod bond;
 pub mod buckets;
 pub mod cli;
 mod doors;

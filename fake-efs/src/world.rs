@@ -7,6 +7,7 @@
 pub mod access_points;
 pub mod archive;
 pub(crate) mod authorization;
+mod bonds;
 pub mod clock;
 pub(crate) mod connections;
 pub mod errors;
@@ -38,6 +39,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use self::archive::Archive;
+use self::bonds::Bonds;
 use self::clock::{Clock, SystemClock};
 use self::errors::{EfsError, ErrorName, Result};
 use self::ids::{AccessPointId, FileSystemId, IdSource, MountTargetId};
@@ -107,6 +109,7 @@ pub struct World {
     volumes: Arc<dyn Volumes>,
     /// What S3 keeps. They have a lock of their own, for their work is about bytes.
     buckets: Arc<Buckets>,
+    bonds: Bonds,
     state: Mutex<State>,
 }
 
@@ -202,6 +205,7 @@ impl World {
             doors,
             volumes,
             buckets,
+            bonds: Bonds::default(),
             state: Mutex::new(state),
         }
     }
@@ -226,6 +230,7 @@ impl World {
         self.clock.advance(by);
         self.files.advance(i64::try_from(by.as_nanos()).unwrap_or(i64::MAX));
         self.step(|_, _| ());
+        self.synchronize();
     }
 
     /// Runs one operation: takes the lock, lets pass what is due, does the work and keeps what changed.
@@ -259,7 +264,10 @@ impl World {
 
     /// Changes delays, for tests and the admin API.
     pub fn set_delays(&self, change: impl FnOnce(&mut Delays)) {
-        self.step(|state, _| change(&mut state.delays));
+        self.step(|state, _| {
+            change(&mut state.delays);
+            self.renew_terms(state);
+        });
     }
 
     /// The delays in force.

@@ -1,6 +1,6 @@
 //! One bucket: its keys, and the versions behind each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -72,12 +72,28 @@ pub struct Deleted {
 /// The versions of a key, the oldest first. Never empty while they are in a bucket.
 pub(super) type Versions = Vec<Version>;
 
+/// Changes that are remembered for who follows a bucket; who is further behind looks at everything.
+const MOST_CHANGES: usize = 4096;
+
+/// What has changed in a bucket since a time that somebody remembers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// These keys show something else, or nothing; and the time now.
+    Keys(Vec<String>, u64),
+    /// Too long ago; and the time now.
+    TooMany(u64),
+}
+
 /// A bucket with what is in it.
 #[derive(Debug)]
 pub(super) struct Bucket {
     pub(super) info: BucketInfo,
     pub(super) keys: BTreeMap<String, Versions>,
     pub(super) uploads: Uploads,
+    /// Counts changes of what keys show.
+    sequence: u64,
+    /// The keys of the last ones, the youngest last.
+    recent: VecDeque<String>,
     _room: Room,
 }
 
@@ -89,7 +105,31 @@ pub(super) fn shown(versions: &Versions) -> Option<(&Version, &Arc<Object>)> {
 
 impl Bucket {
     pub(super) fn new(info: BucketInfo, room: Room) -> Self {
-        Self { info, keys: BTreeMap::new(), uploads: Uploads::default(), _room: room }
+        Self {
+            info,
+            keys: BTreeMap::new(),
+            uploads: Uploads::default(),
+            sequence: 0,
+            recent: VecDeque::new(),
+            _room: room,
+        }
+    }
+
+    /// What has changed since a time.
+    pub(super) fn changes(&self, since: u64) -> Changed {
+        let new = usize::try_from(self.sequence.saturating_sub(since)).unwrap_or(usize::MAX);
+        if new > self.recent.len() {
+            return Changed::TooMany(self.sequence);
+        }
+        Changed::Keys(self.recent.iter().skip(self.recent.len() - new).cloned().collect(), self.sequence)
+    }
+
+    fn note(&mut self, key: &str) {
+        self.sequence += 1;
+        if self.recent.len() == MOST_CHANGES {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(key.to_owned());
     }
 
     /// Whether nothing at all is left.
@@ -161,6 +201,7 @@ impl Bucket {
             versions.retain(|version| version.id != VersionId::Null);
         }
         versions.push(Version { id: id.clone(), modified, object, _room: room });
+        self.note(key);
         id
     }
 
@@ -174,6 +215,7 @@ impl Bucket {
     ) -> Result<Deleted> {
         if self.info.versioning == Versioning::Never {
             self.keys.remove(key);
+            self.note(key);
             return Ok(Deleted { version_id: None, marker: false });
         }
         let id = self.add(key, None, new_id, room?, now);
@@ -193,6 +235,7 @@ impl Bucket {
                 self.keys.remove(key);
             }
         }
+        self.note(key);
         Deleted { version_id: Some(id.clone()), marker }
     }
 }

@@ -91,6 +91,11 @@ impl Door {
         let sent = body::read(&mut parts, body, self.front.world.buckets()).await;
         let (call, response) = match identified.and_then(|requester| Ok((requester, sent?))) {
             Ok((requester, sent)) => {
+                if self.front.world.has_bonds() {
+                    // Files that are due are exported before anybody looks.
+                    let world = Arc::clone(&self.front.world);
+                    tokio::task::spawn_blocking(move || world.synchronize()).await.map_err(|_| Abort)?;
+                }
                 let content = sent.room.map(|room| Content::new(sent.bytes.clone(), room));
                 let call = Call::new(requester, content);
                 let response = self.call(&mut parts, &call, sent.bytes).await;

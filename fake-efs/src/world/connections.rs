@@ -60,7 +60,7 @@ impl World {
                 Some(target) => state.target_revocations.get(&target.id),
                 None => state.system_revocations.get(&fs.id),
             };
-            let store = self.volumes.store(&fs.id);
+            let store = self.store_of(state, fs);
             let (Some(revoked), Some(store)) = (revoked, store) else {
                 return Err(Refusal::FileSystem(fs.id.to_string()));
             };

@@ -116,6 +116,7 @@ impl World {
         if let Some(revocation) = state.system_revocations.remove(id) {
             revocation.cancel();
         }
+        self.bonds.remove(id);
         self.volumes.remove(id);
         state.dirty.insert(Entity::FileSystem(id.clone()));
     }

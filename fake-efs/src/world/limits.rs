@@ -66,9 +66,9 @@ impl Default for Limits {
 /// How long DeleteMountTarget waits for EC2, in seconds.
 pub(super) const EC2_PATIENCE: f64 = 30.0;
 
-/// How long resources stay in passing states, in seconds. All 0 by default: the first answer still says `creating`, and the
-/// next look finds the resource ready.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// How long resources stay in passing states, in seconds. All but one are 0 by default: the first answer still says `creating`, and
+/// the next look finds the resource ready.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Delays {
     /// A file system: creating to available. AWS: 5 to 15.
@@ -92,4 +92,24 @@ pub struct Delays {
     pub backup: f64,
     /// A replication: ENABLING to ENABLED, DELETING to gone.
     pub replication: f64,
+    /// A file of S3 Files: from its last change until it is exported to the bucket. 60 by default, as AWS's documentation says.
+    pub bucket_export: f64,
+}
+
+impl Default for Delays {
+    fn default() -> Self {
+        Self {
+            file_system_create: 0.0,
+            file_system_update: 0.0,
+            file_system_delete: 0.0,
+            access_point_create: 0.0,
+            access_point_delete: 0.0,
+            mount_target_create: 0.0,
+            mount_target_delete: 0.0,
+            network_interface_delete: 0.0,
+            backup: 0.0,
+            replication: 0.0,
+            bucket_export: 60.0,
+        }
+    }
 }

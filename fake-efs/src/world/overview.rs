@@ -59,7 +59,7 @@ impl World {
 
     /// The files of a file system.
     pub fn files(&self, id: &FileSystemId) -> Option<Arc<dyn Store>> {
-        self.volumes.store(id)
+        self.step(|state, _| self.store_of(state, state.file_systems.get(id)?))
     }
 
     /// What exists.

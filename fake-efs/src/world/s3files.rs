@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::bonds::bucket_name;
 use super::errors::{EfsError, ErrorName, Result};
 use super::file_systems::key_arn;
 use super::ids::FileSystemId;
@@ -198,6 +199,7 @@ impl World {
                     };
                 }
             });
+            self.renew_terms(state);
             Ok(())
         })
     }
@@ -208,7 +210,7 @@ impl World {
         if self.buckets.is_empty() {
             return Ok(());
         }
-        let name = arn.rsplit(":::").next().unwrap_or_default();
+        let name = bucket_name(arn);
         let found = self.buckets.info(name).ok().filter(|bucket| bucket.account == requester.scope.account);
         let Some(bucket) = found else {
             let text = format!("The bucket '{name}' does not exist, or belongs to another account.");

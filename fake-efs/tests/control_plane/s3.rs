@@ -1,5 +1,6 @@
 //! Buckets over a socket, without an SDK: what S3 answers, to the header. boto3 and the AWS CLI are in `tests/foreign.rs`.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use aws_sigv4::http_request::{
@@ -10,6 +11,8 @@ use aws_sigv4::sign::v4;
 use fake_efs::faults::{Effect, Rule};
 use fake_efs::identities::Signatures;
 use fake_efs::journal::Query;
+use fake_efs::world::clock::SystemClock;
+use fake_efs::world::ids::FileSystemId;
 use fake_efs::world::limits::Limits;
 use fake_efs::{FakeEfs, Instance};
 use serde_json::json;
@@ -430,4 +433,47 @@ async fn an_object_in_parts_is_put_together_when_all_are_there() {
     assert_eq!(call(&fake, "PUT", &path, &beyond, b"").await.code().as_deref(), Some("InvalidArgument"));
     assert_eq!(call(&fake, "DELETE", &format!("/a-bucket/other?uploadId={id}"), &[], b"").await.status, 204);
     assert_eq!(put(&fake, &path, b"x").await.code().as_deref(), Some("NoSuchUpload"));
+}
+
+#[tokio::test]
+async fn files_and_objects_are_the_same_after_their_delay() {
+    let fake = fake(|settings| settings.clock = Arc::new(SystemClock::default())).await;
+    versioned(&fake, "a-bucket").await;
+    put(&fake, "/a-bucket/data/k", b"hello").await;
+    put(&fake, "/a-bucket/data/large", &vec![b'x'; 200_000]).await;
+    let body = json!({
+        "bucket": "arn:aws:s3:::a-bucket",
+        "prefix": "data/",
+        "roleArn": "arn:aws:iam::123456789012:role/s3files",
+    });
+    let (_, made) = send(&fake, "PUT", "/file-systems", &body).await;
+    let id = FileSystemId::parse(made["fileSystemId"].as_str().unwrap()).unwrap();
+    let files = fake.world().files(&id).unwrap();
+    let root = files.root();
+    let text = |name: &[u8]| {
+        let mut out = Vec::new();
+        files.read(files.lookup(root, name).unwrap(), 0, 1 << 20, &mut out).unwrap();
+        out
+    };
+    assert_eq!(text(b"k"), b"hello");
+    assert_eq!(text(b"large").len(), 200_000);
+    files.write(files.lookup(root, b"k").unwrap(), 0, b"jelly").unwrap();
+    assert_eq!(fake.world().pending_exports(&id), Some((1, 0)));
+    assert_eq!(get(&fake, "/a-bucket/data/k").await.text(), "hello");
+    let later = json!({ "advance_seconds": 60 });
+    assert_eq!(send(&fake, "POST", "/_fake/clock", &later).await.0, 200);
+    assert_eq!(fake.world().pending_exports(&id), Some((0, 0)));
+    let got = get(&fake, "/a-bucket/data/k").await;
+    assert_eq!((got.text().as_str(), got.header("x-amz-meta-file-permissions")), ("jelly", Some("0644")));
+    // Without a delay, the next look at the bucket shows it.
+    assert_eq!(send(&fake, "PUT", "/_fake/delays", &json!({ "bucket_export": 0 })).await.0, 200);
+    files.write(files.lookup(root, b"k").unwrap(), 0, b"belly").unwrap();
+    assert_eq!(get(&fake, "/a-bucket/data/k").await.text(), "belly");
+    // And what is put is there at once.
+    put(&fake, "/a-bucket/data/k", b"put").await;
+    assert_eq!(text(b"k"), b"put");
+    call(&fake, "DELETE", "/a-bucket/data/k", &[], b"").await;
+    assert!(files.lookup(root, b"k").is_err());
+    assert_eq!(send(&fake, "DELETE", &format!("/file-systems/{id}"), &json!({})).await.0, 204);
+    assert_eq!(get(&fake, "/a-bucket/data/large").await.status, 200, "objects stay");
 }

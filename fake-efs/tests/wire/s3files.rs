@@ -1,7 +1,14 @@
-//! What file systems of S3 Files speak: NFSv4.1 and 4.2, without hard links.
+//! What file systems of S3 Files speak: NFSv4.1 and 4.2, without hard links; and what they are: objects of a bucket.
+
+use std::sync::Arc;
 
 use fake_efs::admission::Dialect;
-use fake_efs::nfs::Status;
+use fake_efs::buckets::{Attributes, Content, Object, Wanted, WriteCondition};
+use fake_efs::nfs::{Options, Status};
+use fake_efs::world::limits::Delays;
+use fake_efs::world::s3files::CreateBucketFileSystem;
+use fake_efs::world::scope::{Requester, Service};
+use fake_efs::world::{Settings, World};
 
 use super::client::*;
 use super::operations::populated;
@@ -88,4 +95,52 @@ fn hard_links_are_refused() {
         assert_eq!(run(&mut wire, minor, &link), Status::NotSupp as u32, "{minor}");
         assert_eq!(run(&mut wire, minor, &[putrootfh(), lookup(b"new")]), Status::NoEnt as u32, "{minor}");
     }
+}
+
+/// Through the whole of it: an object is read over NFS, written over NFS, and is a new version of the object.
+#[test]
+fn files_are_the_objects_of_a_bucket() {
+    let world =
+        World::new(Settings { delays: Delays { bucket_export: 0.0, ..Delays::default() }, ..Settings::default() });
+    let (buckets, now) = (world.buckets(), world.now());
+    buckets.create("a-bucket", &world.home().account, "us-east-1", now).unwrap();
+    buckets.set_versioning("a-bucket", true).unwrap();
+    let put = |text: &'static str| {
+        let content = Content::new(text.into(), buckets.room(text.len() as u64).unwrap());
+        let object = Arc::new(Object::new(Arc::new(content), Attributes::default(), None));
+        buckets.put("a-bucket", "data/k", object, &WriteCondition::Always, now).unwrap();
+    };
+    put("from the bucket");
+    let input = CreateBucketFileSystem {
+        bucket: "arn:aws:s3:::a-bucket".to_owned(),
+        prefix: Some("data/".to_owned()),
+        role_arn: "arn:aws:iam::123456789012:role/s3files".to_owned(),
+        kms_key_id: None,
+        client_token: None,
+        tags: Vec::new(),
+    };
+    let requester = Requester::root(world.home().clone().of(Service::S3Files));
+    let fs = world.create_bucket_file_system(&requester, input).unwrap();
+    let running = Running::with(world.files(&fs.id).unwrap(), Options::default());
+    running.policy(|policy| policy.dialect = Dialect::S3Files);
+    let mut wire = Wire::session(running.address, "bonded");
+    let (stateid, handle) = wire.open("k", 3);
+    let text = |wire: &mut Wire| {
+        let mut reply = wire.run(&[putfh(&handle), read(stateid, 0, 100)]);
+        assert_eq!(reply.status, OK);
+        reply.op(22).op(25).u32();
+        String::from_utf8(reply.opaque()).unwrap()
+    };
+    assert_eq!(text(&mut wire), "from the bucket");
+    put("from the bucket, again");
+    assert_eq!(text(&mut wire), "from the bucket, again");
+    assert_eq!(wire.run(&[putfh(&handle), write(stateid, 0, 2, b"over NFS, ")]).status, OK);
+    world.synchronize();
+    let found = buckets.get("a-bucket", "data/k", None).unwrap();
+    assert_eq!(found.object.content.slice(0..22).concat(), b"over NFS, ucket, again");
+    let all = Wanted { most: 10, ..Wanted::default() };
+    assert_eq!(buckets.versions("a-bucket", &all).unwrap().rows.len(), 3);
+    assert_eq!(wire.run(&[putrootfh(), remove(b"k")]).status, OK);
+    world.synchronize();
+    assert!(buckets.objects("a-bucket", &all).unwrap().rows.is_empty());
 }
