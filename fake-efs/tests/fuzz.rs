@@ -6,6 +6,8 @@
 //! seed, which is printed; `FUZZ_SEED=S FUZZ_ROUNDS=1` repeats the round that failed.
 #![allow(clippy::unwrap_used, reason = "a test that can not go on must panic")]
 
+#[path = "fuzz/buckets.rs"]
+mod buckets;
 #[path = "fuzz/certificates.rs"]
 mod certificates;
 #[path = "wire/client.rs"]

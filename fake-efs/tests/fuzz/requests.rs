@@ -121,14 +121,14 @@ const IDS: [&str; 16] = [
 ];
 
 /// An answer.
-struct Answer {
-    status: u16,
-    head: String,
-    body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
-    fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| {
             let (found, value) = line.split_once(':')?;
             found.eq_ignore_ascii_case(name).then(|| value.trim())
@@ -137,15 +137,15 @@ impl Answer {
 }
 
 /// One connection, kept as long as the server keeps it.
-struct Caller {
-    address: String,
-    stream: Option<TcpStream>,
+pub(crate) struct Caller {
+    pub(crate) address: String,
+    pub(crate) stream: Option<TcpStream>,
 }
 
 impl Caller {
     /// Sends a request; `None` if the server closed without an answer. A kept connection may have been closed before: then the
     /// request goes over a new one, as every client of HTTP does it.
-    fn ask(&mut self, request: &[u8]) -> Option<Answer> {
+    pub(crate) fn ask(&mut self, request: &[u8]) -> Option<Answer> {
         let kept = self.stream.is_some();
         let answer = self.ask_once(request);
         if answer.is_none() && kept { self.ask_once(request) } else { answer }
