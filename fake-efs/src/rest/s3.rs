@@ -40,9 +40,10 @@ use self::operations::Operations;
 pub(super) use self::operations::is_operation;
 use super::Front;
 use super::reply::{Abort, disturbed};
-use super::signature::{Claim, Signed};
+use super::signature::{Claim, Pieces, Signed};
 use super::uri;
 use crate::buckets::Content;
+use crate::identities::Signatures;
 use crate::world::scope::{Requester, Service};
 
 /// As it stands in signatures, in the journal and in fault rules.
@@ -88,7 +89,8 @@ impl Door {
             identified.map_err(|error| errors::of_signature(&error))
         };
         // Whoever calls, the body is read, so that the connection can be used again.
-        let sent = body::read(&mut parts, body, self.front.world.buckets()).await;
+        let signatures = self.signatures(&parts);
+        let sent = body::read(&mut parts, body, self.front.world.buckets(), signatures).await;
         let (call, response) = match identified.and_then(|requester| Ok((requester, sent?))) {
             Ok((requester, sent)) => {
                 if self.front.world.has_bonds() {
@@ -109,6 +111,18 @@ impl Door {
         };
         let response = response.map_err(|_| Abort)?;
         self.finish(&call, response, &id, started.elapsed()).await
+    }
+
+    /// The signatures that the pieces of a body must have, if they are signed and that is checked.
+    fn signatures(&self, parts: &Parts) -> Option<Pieces> {
+        let identities = &self.front.identities;
+        let hash = body::text(&parts.headers, body::CONTENT_SHA256)?;
+        if identities.signatures == Signatures::Ignored || !chunks::are_signed(hash) {
+            return None;
+        }
+        let request = signed(parts);
+        let claim = Claim::read(&request)?.ok()?;
+        Some(claim.pieces(&request, &identities.find(&claim.access_key_id)?))
     }
 
     /// Has the crate read the request and find the operation.

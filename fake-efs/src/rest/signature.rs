@@ -194,15 +194,26 @@ impl Claim {
         let canonical = self.canonical(request, &pairs, &stated_hash);
         let scope = format!("{}/{}/{}/aws4_request", self.date, self.region, self.service);
         let to_sign = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", hex::encode(Sha256::digest(canonical)));
-        let key = [&self.date, &self.region, &self.service]
-            .iter()
-            .fold(format!("AWS4{}", credential.secret).into_bytes(), |key, part| hmac(&key, part.as_bytes()).to_vec());
-        let key = hmac(&key, b"aws4_request");
+        let key = self.key(&credential.secret);
         if hex::encode(hmac(&key, to_sign.as_bytes())) == self.signature {
             Ok(credential)
         } else {
             Err(SignatureError::Mismatch)
         }
+    }
+
+    /// Checks the pieces of a body that is signed piece by piece, behind a request that was [verified](Self::verify).
+    pub(crate) fn pieces(&self, request: &Signed<'_>, credential: &Credential) -> Pieces {
+        let time = request.headers.get("x-amz-date").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let head = format!("{time}\n{}/{}/{}/aws4_request", self.date, self.region, self.service);
+        Pieces { key: self.key(&credential.secret), head, previous: self.signature.clone() }
+    }
+
+    /// The key that signs for a day, a region and a service.
+    fn key(&self, secret: &str) -> [u8; 32] {
+        let parts = [self.region.as_str(), &self.service, "aws4_request"];
+        let first = hmac(format!("AWS4{secret}").as_bytes(), self.date.as_bytes());
+        parts.iter().fold(first, |key, part| hmac(&key, part.as_bytes()))
     }
 
     /// The canonical request.
@@ -237,6 +248,33 @@ impl Claim {
             query.join("&"),
             self.signed_headers.join(";"),
         )
+    }
+}
+
+/// The signatures of a body's pieces: each covers the one before, the first that of the request.
+pub(crate) struct Pieces {
+    key: [u8; 32],
+    /// When, and for what.
+    head: String,
+    previous: String,
+}
+
+impl Pieces {
+    /// Whether this is the signature of the next piece.
+    pub(crate) fn verify(&mut self, piece: &[u8], signature: &str) -> bool {
+        let nothing = hex::encode(Sha256::digest(b""));
+        self.next("AWS4-HMAC-SHA256-PAYLOAD", &format!("{nothing}\n{}", hex::encode(Sha256::digest(piece))), signature)
+    }
+
+    /// Whether this is the signature of what follows the last piece.
+    pub(crate) fn verify_trailer(&mut self, trailer: &str, signature: &str) -> bool {
+        self.next("AWS4-HMAC-SHA256-TRAILER", &hex::encode(Sha256::digest(trailer)), signature)
+    }
+
+    fn next(&mut self, kind: &str, hashes: &str, signature: &str) -> bool {
+        let to_sign = format!("{kind}\n{}\n{}\n{hashes}", self.head, self.previous);
+        self.previous = hex::encode(hmac(&self.key, to_sign.as_bytes()));
+        self.previous == signature
     }
 }
 
@@ -314,6 +352,48 @@ mod tests {
             words("2015-08-30T12:00:00Z"),
             "Signature not yet current: 20150830T123600Z is still later than 20150830T121500Z (20150830T120000Z + 15 min.)"
         );
+    }
+
+    /// The example of S3's reference, "Transferring Payload in Multiple Chunks".
+    #[test]
+    fn pieces_are_signed_one_behind_the_other() {
+        let mut headers = HeaderMap::new();
+        headers.insert("host", "s3.amazonaws.com".parse().unwrap());
+        headers.insert("x-amz-date", "20130524T000000Z".parse().unwrap());
+        headers.insert("x-amz-storage-class", "REDUCED_REDUNDANCY".parse().unwrap());
+        headers.insert("x-amz-content-sha256", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD".parse().unwrap());
+        headers.insert("content-encoding", "aws-chunked".parse().unwrap());
+        headers.insert("x-amz-decoded-content-length", "66560".parse().unwrap());
+        headers.insert("content-length", "66824".parse().unwrap());
+        let authorization = "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request, \
+             SignedHeaders=content-encoding;content-length;host;x-amz-content-sha256;x-amz-date;\
+             x-amz-decoded-content-length;x-amz-storage-class, \
+             Signature=4f232c4386841ef735655705268965c44a0e4690baa4adea153f7db9fa80a0a9";
+        headers.insert("authorization", authorization.parse().unwrap());
+        let identities = Identities::new(Scope::new("123456789012", "us-east-1"), Signatures::Checked, 1);
+        identities.add_key(Credential {
+            access_key_id: "AKIAIOSFODNN7EXAMPLE".to_owned(),
+            secret: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".to_owned(),
+            session_token: None,
+            expires: None,
+            account: "123456789012".to_owned(),
+            principal: "arn:aws:iam::123456789012:user/u".to_owned(),
+        });
+        let request =
+            Signed { method: "PUT", path: "/examplebucket/chunkObject.txt", query: "", headers: &headers, body: &[] };
+        let claim = Claim::read(&request).unwrap().unwrap();
+        let now = "2013-05-24T00:00:00Z".parse().unwrap();
+        let credential = claim.verify(&request, "s3", &identities, now).unwrap();
+        let mut pieces = claim.pieces(&request, &credential);
+        for (size, signature) in [
+            (65_536, "ad80c730a21e5b8d04586a2213dd63b9a0e99e0e2307b0ade35a65485a288648"),
+            (1024, "0055627c9e194cb4542bae2aa5492e3c1575bbb81b612b7d234b86a503ef5497"),
+            (0, "b6c6ea8a5354eaf15b3cb7646744f4275b71ea724fed81ceb9323e279d449df9"),
+        ] {
+            assert!(pieces.verify(&vec![b'a'; size], signature), "{size}");
+        }
+        let mut pieces = claim.pieces(&request, &credential);
+        assert!(!pieces.verify(b"b", "ad80c730a21e5b8d04586a2213dd63b9a0e99e0e2307b0ade35a65485a288648"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::chunks;
 use crate::buckets::{Buckets, Room};
 use crate::rest::PATIENCE;
-use crate::rest::signature::UNSIGNED;
+use crate::rest::signature::{Pieces, UNSIGNED};
 
 /// Largest body that is no object, in bytes: the names of a thousand keys.
 const LARGEST_DOCUMENT: u64 = 4 << 20;
@@ -20,7 +20,7 @@ const LARGEST_DOCUMENT: u64 = 4 << 20;
 const LARGEST_OBJECT: u64 = 5 << 30;
 /// Says how long the object is within a body in pieces.
 const DECODED_LENGTH: HeaderName = HeaderName::from_static("x-amz-decoded-content-length");
-const CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
+pub(super) const CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
 
 /// A body.
 pub(super) struct Sent {
@@ -29,13 +29,18 @@ pub(super) struct Sent {
     pub(super) room: Option<Room>,
 }
 
-fn text(headers: &HeaderMap, name: impl http::header::AsHeaderName) -> Option<&str> {
+pub(super) fn text(headers: &HeaderMap, name: impl http::header::AsHeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 /// Reads the body and takes its pieces apart; what the trailers say is put among the headers. Whatever the answer is, the body is read
-/// to its end: clients send all of it before they look at the answer.
-pub(super) async fn read(parts: &mut Parts, body: Body, buckets: &Buckets) -> Result<Sent, S3Error> {
+/// to its end: clients send all of it before they look at the answer. Pieces must have the signatures that are given, if any are.
+pub(super) async fn read(
+    parts: &mut Parts,
+    body: Body,
+    buckets: &Buckets,
+    signatures: Option<Pieces>,
+) -> Result<Sent, S3Error> {
     let length = text(&parts.headers, http::header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
     // What is put may be an object or a part of one. A short document takes room, too, until it is read.
     let room = if parts.method == Method::PUT { room(parts, length, buckets).map(Some) } else { Ok(None) };
@@ -55,7 +60,8 @@ pub(super) async fn read(parts: &mut Parts, body: Body, buckets: &Buckets) -> Re
         return Err(S3Error::with_message(S3ErrorCode::MaxMessageLengthExceeded, words));
     };
     let hash = text(&parts.headers, CONTENT_SHA256).unwrap_or(UNSIGNED).to_owned();
-    let bytes = if chunks::are_pieces(&hash) { take_apart(parts, kept)? } else { whole(kept, hash).await? };
+    let bytes =
+        if chunks::are_pieces(&hash) { take_apart(parts, kept, signatures)? } else { whole(kept, hash).await? };
     if let Some(room) = &mut room {
         room.shrink(bytes.len() as u64);
     }
@@ -104,8 +110,8 @@ async fn keep(mut body: Body, most: u64, announced: u64) -> Result<Option<BytesM
 }
 
 /// Takes pieces apart, and turns the head into that of a whole body.
-fn take_apart(parts: &mut Parts, body: BytesMut) -> Result<Bytes, S3Error> {
-    let whole = chunks::join(body)?;
+fn take_apart(parts: &mut Parts, body: BytesMut, signatures: Option<Pieces>) -> Result<Bytes, S3Error> {
+    let whole = chunks::join(body, signatures)?;
     let announced = text(&parts.headers, DECODED_LENGTH).and_then(|length| length.parse::<usize>().ok());
     if announced.is_none_or(|announced| announced != whole.bytes.len()) {
         let words = "You did not provide the number of bytes specified by the x-amz-decoded-content-length HTTP header";

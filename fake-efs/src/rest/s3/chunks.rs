@@ -3,6 +3,10 @@
 use bytes::{Bytes, BytesMut};
 use s3s::{S3Error, S3ErrorCode};
 
+use crate::rest::signature::{Pieces, SignatureError};
+
+/// Signs what follows the last piece.
+const TRAILER_SIGNATURE: &str = "x-amz-trailer-signature";
 /// Longest head of a piece, or trailer: its size, or a checksum, and a signature.
 const LONGEST_LINE: usize = 4096;
 /// Most trailers. SDKs send one, and its signature.
@@ -21,20 +25,30 @@ pub(super) fn are_pieces(content_sha256: &str) -> bool {
     content_sha256.starts_with("STREAMING-")
 }
 
-/// Puts the pieces together, in the place where they are.
-pub(super) fn join(mut body: BytesMut) -> Result<Whole, S3Error> {
+/// Whether each piece has a signature of its own.
+pub(super) fn are_signed(content_sha256: &str) -> bool {
+    content_sha256.starts_with("STREAMING-AWS4-HMAC-SHA256-PAYLOAD")
+}
+
+/// Puts the pieces together, in the place where they are, and checks their signatures where that is asked for.
+pub(super) fn join(mut body: BytesMut, mut signatures: Option<Pieces>) -> Result<Whole, S3Error> {
     let (mut read, mut written) = (0, 0);
     loop {
         let (head, next) = line(&body, read)?;
-        let size = head.split(';').next().unwrap_or_default().trim();
-        let size = usize::from_str_radix(size, 16).map_err(|_| malformed("a piece's size is no hexadecimal number"))?;
+        let (size, extension) = head.split_once(';').unwrap_or((head, ""));
+        let signature = extension.trim().strip_prefix("chunk-signature=").unwrap_or_default().to_owned();
+        let size = usize::from_str_radix(size.trim(), 16);
+        let size = size.map_err(|_| malformed("a piece's size is no hexadecimal number"))?;
         if size == 0 {
-            let trailers = trailers(&body, next)?;
+            check(signatures.as_mut(), b"", &signature)?;
+            let mut trailers = trailers(&body, next)?;
+            check_trailers(signatures.as_mut(), &mut trailers)?;
             body.truncate(written);
             return Ok(Whole { bytes: body.freeze(), trailers });
         }
         let end = next.checked_add(size).filter(|end| *end <= body.len());
         let end = end.ok_or_else(|| malformed("a piece is shorter than its size"))?;
+        check(signatures.as_mut(), &body[next..end], &signature)?;
         body.copy_within(next..end, written);
         written += size;
         if body.get(end..end + 2) != Some(b"\r\n".as_slice()) {
@@ -42,6 +56,23 @@ pub(super) fn join(mut body: BytesMut) -> Result<Whole, S3Error> {
         }
         read = end + 2;
     }
+}
+
+fn check(signatures: Option<&mut Pieces>, piece: &[u8], signature: &str) -> Result<(), S3Error> {
+    if signatures.is_none_or(|signatures| signatures.verify(piece, signature)) { Ok(()) } else { Err(mismatch()) }
+}
+
+/// Checks the signature of the trailers, and takes it away from them. Without trailers there is none.
+fn check_trailers(signatures: Option<&mut Pieces>, trailers: &mut Vec<(String, String)>) -> Result<(), S3Error> {
+    let at = trailers.iter().position(|(name, _)| name == TRAILER_SIGNATURE);
+    let signature = at.map(|at| trailers.remove(at).1).unwrap_or_default();
+    let text: String = trailers.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
+    let Some(signatures) = signatures.filter(|_| !trailers.is_empty()) else { return Ok(()) };
+    if signatures.verify_trailer(&text, &signature) { Ok(()) } else { Err(mismatch()) }
+}
+
+fn mismatch() -> S3Error {
+    super::errors::of_signature(&SignatureError::Mismatch)
 }
 
 /// The line that begins there, and where the next one begins.
@@ -79,7 +110,7 @@ mod tests {
     use super::*;
 
     fn joined(body: &str) -> Result<Whole, String> {
-        join(BytesMut::from(body)).map_err(|error| error.message().unwrap_or_default().to_owned())
+        join(BytesMut::from(body), None).map_err(|error| error.message().unwrap_or_default().to_owned())
     }
 
     #[test]
