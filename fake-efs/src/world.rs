@@ -7,7 +7,7 @@
 pub mod access_points;
 pub mod archive;
 pub(crate) mod authorization;
-mod bonds;
+pub(crate) mod bonds;
 pub mod clock;
 pub(crate) mod connections;
 pub mod errors;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use super::conditions::WriteCondition;
 use super::errors::{Refusal, Result};
@@ -13,7 +14,8 @@ use super::uploads::Uploads;
 use super::version::VersionId;
 
 /// Whether a bucket keeps the versions of its objects.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Versioning {
     /// It never has.
     #[default]
@@ -25,7 +27,7 @@ pub enum Versioning {
 }
 
 /// What is known of a bucket.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BucketInfo {
     /// Its name, which no other bucket of any account has.
     pub name: String,

@@ -9,7 +9,7 @@ use axum::routing::{delete, get, post, put};
 use http::request::Parts;
 use jiff::SignedDuration;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::efs::Operation;
 use super::inquiry::Inquiry;
@@ -367,6 +367,11 @@ impl Front {
     /// All that exists in the accounts and regions that have anything, for the console.
     fn state(&self) -> Reply {
         let all = self.world.overview();
+        let pending = all.file_systems.iter().filter_map(|shown| {
+            let (changed, removed) = self.world.pending_exports(&shown.row.id)?;
+            Some((shown.row.id.to_string(), json!({ "changed": changed, "removed": removed })))
+        });
+        let pending: Map<_, _> = pending.collect();
         serialised(json!({
             "now": self.world.now().to_string(),
             "home": self.world.home(),
@@ -375,6 +380,9 @@ impl Front {
             "access_points": all.access_points,
             "access_points_total": all.access_points_total,
             "mount_targets": all.mount_targets,
+            "buckets": self.world.buckets().list(),
+            "bucket_bytes": self.world.buckets().bytes(),
+            "pending_exports": pending,
         }))
     }
 }

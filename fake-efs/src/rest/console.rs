@@ -2,6 +2,7 @@
 //! its one script fetches the same page again whenever something happens, and puts the new parts in place. What a page shows is in its
 //! address (see [`view`]), so that everything can be linked.
 
+mod buckets;
 mod files;
 mod graphs;
 mod html;

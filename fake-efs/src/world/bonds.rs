@@ -27,7 +27,7 @@ impl Bonds {
 }
 
 /// A bucket's name, from its ARN.
-pub(super) fn bucket_name(arn: &str) -> &str {
+pub(crate) fn bucket_name(arn: &str) -> &str {
     arn.rsplit(":::").next().unwrap_or_default()
 }
 

@@ -17,7 +17,7 @@ use fake_efs::world::limits::Limits;
 use fake_efs::{FakeEfs, Instance};
 use serde_json::json;
 
-use crate::support::{Answer, fake, request, send};
+use crate::support::{Answer, fake, get as get_json, page, request, send};
 
 /// A signature that nobody checks.
 const SIGNED: (&str, &str) = (
@@ -480,7 +480,16 @@ async fn files_and_objects_are_the_same_after_their_delay() {
     assert_eq!(text(b"k"), b"hello");
     assert_eq!(text(b"large").len(), 200_000);
     files.write(files.lookup(root, b"k").unwrap(), 0, b"jelly").unwrap();
-    assert_eq!(fake.world().pending_exports(&id), Some((1, 0)));
+    let (_, state) = get_json(&fake, "/_fake/state", &[]).await;
+    assert_eq!(state["pending_exports"][id.as_str()], json!({ "changed": 1, "removed": 0 }));
+    assert_eq!(
+        (&state["buckets"][0]["name"], &state["buckets"][0]["versioning"]),
+        (&json!("a-bucket"), &json!("enabled"))
+    );
+    let page = page(&fake).await;
+    let table = page.split("<section id=\"buckets\"").nth(1).expect("a table of buckets");
+    let table = table.split("</section>").next().unwrap();
+    assert!(table.contains("a-bucket") && table.contains(id.as_str()), "{table}");
     assert_eq!(get(&fake, "/a-bucket/data/k").await.text(), "hello");
     let later = json!({ "advance_seconds": 60 });
     assert_eq!(send(&fake, "POST", "/_fake/clock", &later).await.0, 200);

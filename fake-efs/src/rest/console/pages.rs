@@ -16,7 +16,7 @@ use crate::world::overview::Overview;
 /// Rows of a page of calls.
 const CALLS: usize = 50;
 /// Rows of a page of anything else.
-const ROWS: usize = 100;
+pub(super) const ROWS: usize = 100;
 /// Longest arguments that are shown.
 const ARGUMENTS: usize = 160;
 /// Most entries of the journal that are looked at for those that failed.
@@ -25,7 +25,7 @@ const SEARCHED: usize = 2000;
 const SERVICES: [&str; 7] = ["efs", "s3files", "s3", "sts", "imds", "pod-identity", "nfs"];
 
 /// A page of rows, and the addresses of those before and behind it.
-fn paged<T>(
+pub(super) fn paged<T>(
     view: &View,
     table: &'static str,
     size: usize,
@@ -52,7 +52,7 @@ fn name_of(tags: &[Tag]) -> String {
     tags.iter().find(|tag| tag.key == "Name").map_or_else(String::new, |tag| tag.value.clone())
 }
 
-fn file_system(id: &FileSystemId) -> Cell {
+pub(super) fn file_system(id: &FileSystemId) -> Cell {
     Cell::Link(id.to_string(), View::of_file_system(id).address())
 }
 
@@ -106,6 +106,7 @@ impl Front {
         if view.connection.is_none() {
             out.push_str(&self.file_systems(view, &all));
             if view.access_point.is_none() {
+                out.push_str(&self.buckets(view, &all));
                 out.push_str(&mount_targets(view, &all));
             }
             out.push_str(&self.access_points(view));

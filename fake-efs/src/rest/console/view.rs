@@ -15,7 +15,7 @@ const LONGEST: usize = 200;
 const DEEPEST: usize = 1001;
 
 /// The tables that have pages, by their names in the address.
-const PAGED: [&str; 5] = ["file-systems", "mount-targets", "access-points", "connections", "calls"];
+const PAGED: [&str; 6] = ["file-systems", "buckets", "mount-targets", "access-points", "connections", "calls"];
 
 /// An address that means nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
