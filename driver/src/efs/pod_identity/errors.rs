@@ -13,3 +13,13 @@ pub enum ExchangeError {
     #[error("{0}")]
     Away(String),
 }
+
+impl ExchangeError {
+    /// What was given can't be used. A clock that is wrong has all that is given look so.
+    pub(super) fn ended() -> Self {
+        Self::Away(
+            "the credentials that were given end within a minute, by this machine's clock; see whether that is right"
+                .to_owned(),
+        )
+    }
+}

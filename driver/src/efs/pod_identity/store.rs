@@ -21,10 +21,12 @@ use super::token::Token;
 
 /// Credentials that end within this time are as good as ended, as the data plane sees it, too.
 const ENDS_SOON: Duration = Duration::from_secs(60);
-/// Credentials are never renewed sooner than half of this, whatever the clocks say.
+/// Credentials are never renewed sooner than half of this, unless they end before: the agent gives what is left of its own.
 const LIFE_MIN: Duration = Duration::from_secs(600);
 /// First and longest pause after a failed exchange.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
+/// The longest pause while there are no credentials at all, and mounts may wait for them.
+const PAUSE_WITHOUT: Duration = Duration::from_secs(30);
 /// The wall clock may jump, which no timer tells.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// Exchanges at a time: after a restart of the driver the kubelet brings the tokens of all pods within a minute.
@@ -135,7 +137,8 @@ impl Held {
             // It was set back, and says nothing.
             Err(_) => half,
         };
-        half.saturating_sub(self.since.0.elapsed()).min(by_the_wall)
+        let good_for = self.ends().duration_since(now + ENDS_SOON).unwrap_or_default();
+        half.saturating_sub(self.since.0.elapsed()).min(by_the_wall).min(good_for)
     }
 }
 
@@ -162,7 +165,11 @@ impl KnownState {
         Some(match &self.failed {
             // Another token may be better than the one that was not good.
             Some(Failed { error: ExchangeError::Token(_), with, .. }) if *with != token => rests,
-            Some(failed) => rests.max(failed.pause.saturating_sub(failed.at.elapsed())),
+            Some(failed) => {
+                let is_without = self.held.as_ref().is_none_or(|held| !held.is_good(now));
+                let pause = if is_without { failed.pause.min(PAUSE_WITHOUT) } else { failed.pause };
+                rests.max(pause.saturating_sub(failed.at.elapsed()))
+            }
             None => rests,
         })
     }
@@ -192,15 +199,19 @@ impl Known {
         };
         // The semaphore is never closed.
         let _permit = self.permits.acquire().await;
-        let given = self.exchange.exchange(&self.identity, &token).await;
+        let given = self.exchange.exchange(&self.identity, &token).await.and_then(|credentials| {
+            let held = Held { credentials, since: (Instant::now(), SystemTime::now()) };
+            // They would be asked for again at once, for ever.
+            if held.is_good(SystemTime::now()) { Ok(held) } else { Err(ExchangeError::ended()) }
+        });
         let mut state = self.state();
         match given {
-            Ok(credentials) => {
+            Ok(held) => {
                 if state.failed.take().is_some() {
                     tracing::info!(identity = %self.identity, "has credentials again");
                 }
-                state.held =
-                    Some(Held { credentials: credentials.clone(), since: (Instant::now(), SystemTime::now()) });
+                let credentials = held.credentials.clone();
+                state.held = Some(held);
                 Ok(credentials)
             }
             Err(error) => {
@@ -409,6 +420,8 @@ mod tests {
     struct Sts {
         calls: AtomicUsize,
         refuses: Mutex<Option<ExchangeError>>,
+        /// Of the credentials that it gives.
+        life: Mutex<Duration>,
     }
 
     #[async_trait]
@@ -419,7 +432,7 @@ mod tests {
             if let Some(error) = self.refuses.lock().unwrap().clone() {
                 return Err(error);
             }
-            let ends = SystemTime::now() + Duration::from_secs(3600);
+            let ends = SystemTime::now() + *self.life.lock().unwrap();
             let name =
                 format!("{call} by {}", token.expires().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs());
             Ok(Credentials::new(name, "secret", Some("session".to_owned()), Some(ends), "test"))
@@ -446,7 +459,7 @@ mod tests {
     }
 
     fn start() -> (Arc<Sts>, PodIdentities) {
-        let sts = Arc::new(Sts::default());
+        let sts = Arc::new(Sts { life: Mutex::new(Duration::from_secs(3600)), ..Sts::default() });
         (Arc::clone(&sts), PodIdentities::new(sts))
     }
 
@@ -493,6 +506,46 @@ mod tests {
         sleep(Duration::from_secs(400)).await;
         assert_ne!(key(&pods, "a").await.expect("new ones"), first);
         assert_eq!(pods.trouble(&identity("a")), None);
+    }
+
+    /// The agent gives what is left of its own, and what was given may have ended while nobody could be asked.
+    #[test]
+    fn credentials_are_due_before_they_end_and_asked_for_often_once_they_have() {
+        let held = |life: u64, since: SystemTime| Held {
+            credentials: Credentials::new("a", "b", None, Some(since + Duration::from_secs(life)), "test"),
+            since: (Instant::now(), since),
+        };
+        let now = SystemTime::now();
+        for life in [61, 120, 300] {
+            let rests = held(life, now).rests(now);
+            assert!(rests <= Duration::from_secs(life) - ENDS_SOON, "of {life} s: {rests:?}");
+        }
+        let an_hour_ago = now - Duration::from_secs(3600);
+        let mut state = KnownState {
+            tokens: [(PathBuf::from("/pods/a"), Arc::new(token("a", "1", 1)))].into(),
+            held: Some(held(120, an_hour_ago)),
+            failed: None,
+        };
+        assert_eq!(state.due_in(now), Some(Duration::ZERO));
+        let (error, with) = (ExchangeError::Away("no answer".to_owned()), Arc::new(token("a", "1", 1)));
+        state.failed = Some(Failed { error, with, at: Instant::now(), pause: PAUSES.1 });
+        assert!(state.due_in(now).is_some_and(|due| due <= PAUSE_WITHOUT && due > PAUSE_WITHOUT / 2));
+        state.held = Some(held(3600, now - Duration::from_secs(2000)));
+        assert!(state.due_in(now).is_some_and(|due| due > PAUSE_WITHOUT), "these still serve");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn credentials_that_have_ended_when_they_come_are_a_failure_with_its_pauses() {
+        let (sts, pods) = start();
+        *sts.life.lock().unwrap() = Duration::from_secs(30);
+        pods.put(&identity("a"), Path::new("/pods/a"), token("a", "1", 1));
+        let refused = pods.admit(&identity("a")).await.expect_err("they have ended");
+        assert!(refused.to_string().contains("clock"), "{refused}");
+        sleep(Duration::from_secs(600)).await;
+        assert!((5..60).contains(&sts.calls()), "{} calls", sts.calls());
+        *sts.life.lock().unwrap() = Duration::from_secs(3600);
+        sleep(Duration::from_secs(60)).await;
+        assert!(key(&pods, "a").await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
