@@ -338,7 +338,8 @@ impl<'a> Reader<'a> {
     /// The rules are the node's, which would refuse the volume later.
     fn pod_identity(&mut self, encrypted: bool) -> BTreeMap<&'static str, String> {
         const KEY: &str = "authenticationSource";
-        let is_pods = match self.filled(KEY) {
+        // An empty one is a template that lost its value: the driver's identity must not be what comes of it.
+        let is_pods = match self.text(KEY).map(str::trim) {
             None | Some("driver") => false,
             Some("pod") => true,
             Some(_) => {
@@ -706,6 +707,7 @@ mod tests {
             (&[("enableTagging", "maybe")], &["enableTagging=\"maybe\"", "boolean"]),
             (&[("enforceZoneAffinity", "maybe")], &["enforceZoneAffinity=\"maybe\"", "boolean"]),
             (&[("authenticationSource", "node")], &["authenticationSource=\"node\"", "driver or pod"]),
+            (&[("authenticationSource", " ")], &["authenticationSource=\" \"", "driver or pod"]),
             (&[("roleArn", "arn:aws:iam::123456789012:role/a")], &["roleArn", "needs authenticationSource=pod"]),
             (&[("authenticationSource", "pod"), ("roleArn", "a")], &["roleArn=\"a\"", "the ARN of a role"]),
             (&[("authenticationSource", "pod"), ("stsRegion", "A.b")], &["stsRegion=\"A.b\"", "name of a region"]),

@@ -4,7 +4,6 @@
 //! means EKS Pod Identity. What the CSIDriver asks the kubelet for decides which of the two there are: without tokens for STS nobody's
 //! annotation is read, so that EKS Pod Identity needs no right to read service accounts. There is no second try with another identity.
 
-use std::collections::HashMap;
 use std::path::Path;
 
 use csi_proto::csi;
@@ -20,6 +19,9 @@ use crate::limits::cut;
 pub const TOKENS_KEY: &str = "csi.storage.k8s.io/serviceAccount.tokens";
 const NAMESPACE_KEY: &str = "csi.storage.k8s.io/pod.namespace";
 const ACCOUNT_KEY: &str = "csi.storage.k8s.io/serviceAccount.name";
+
+/// Bytes of a name, as Kubernetes limits those of service accounts (RFC 1123).
+const NAME_MAX: usize = 253;
 
 /// What the volume's attributes say of identities.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -54,9 +56,16 @@ impl PodRequest {
             return Ok(None);
         }
         let context = &request.volume_context;
-        let said = |key: &'static str| {
-            let value = context.get(key).filter(|value| !value.is_empty());
-            value.map(|value| cut(value)).ok_or(PodError::NoPodInfo(key))
+        // Whole: a name whose end is left out is another one's, too.
+        let said = |key: &'static str| -> Result<String, NodeError> {
+            match context.get(key).filter(|value| !value.is_empty()) {
+                Some(value) if value.len() > NAME_MAX => {
+                    let reason = format!("has {} bytes; no name in Kubernetes has more than {NAME_MAX}", value.len());
+                    Err(NodeError::request(format!("volume_context[{key:?}]"), reason))
+                }
+                Some(value) => Ok(value.clone()),
+                None => Err(PodError::NoPodInfo(key).into()),
+            }
         };
         let (namespace, account) = (said(NAMESPACE_KEY)?, said(ACCOUNT_KEY)?);
         let name = format!("service account {namespace}/{account}");
@@ -163,19 +172,10 @@ pub(crate) fn is_role(arn: &str) -> bool {
         && resource.strip_prefix("role/").is_some_and(|name| !name.is_empty() && visible(name))
 }
 
-/// A request's volume context for the log: without tokens.
-pub(super) fn without_tokens(context: &HashMap<String, String>) -> HashMap<String, String> {
-    let mut shown = HashMap::with_capacity(context.len());
-    for (key, value) in context {
-        let value = if key.eq_ignore_ascii_case(TOKENS_KEY) { crate::rpc::STRIPPED } else { value };
-        shown.insert(key.clone(), value.to_owned());
-    }
-    shown
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::efs::pod_identity::token::tests::jwt;
 
     #[test]
     fn a_role_is_told_from_what_is_none() {
@@ -200,12 +200,23 @@ mod tests {
         }
     }
 
+    /// Kubernetes allows names of 253 bytes. One whose end was left out would be another service account's, too.
     #[test]
-    fn tokens_are_blanked_for_the_log_however_the_key_is_written() {
-        let context = [(TOKENS_KEY, "x"), ("CSI.storage.k8s.io/serviceaccount.TOKENS", "y"), ("path", "z")];
-        let context = context.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-        let shown = without_tokens(&context);
-        assert_eq!(shown["path"], "z");
-        assert_eq!(shown.values().filter(|value| *value == crate::rpc::STRIPPED).count(), 2, "{shown:?}");
+    fn the_names_of_a_pod_are_taken_whole_or_refused() {
+        let request = |account: &str| {
+            let token = jwt("team-a", account, "1");
+            let tokens = format!(
+                r#"{{"sts.amazonaws.com":{{"token":"{token}","expirationTimestamp":"2100-01-01T00:00:00Z"}}}}"#
+            );
+            let context = [(NAMESPACE_KEY, "team-a"), (ACCOUNT_KEY, account), (TOKENS_KEY, tokens.as_str())];
+            let volume_context = context.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+            let request = csi::NodePublishVolumeRequest { volume_context, ..Default::default() };
+            let attributes = PodAttributes { is_asked_for: true, ..PodAttributes::default() };
+            PodRequest::parse(&request, attributes, "us-east-1")
+        };
+        let longest = "a".repeat(NAME_MAX);
+        assert_eq!(request(&longest).expect("a name").expect("asked for").account, longest);
+        let refused = request(&"a".repeat(NAME_MAX + 1)).expect_err("no name").to_string();
+        assert!(refused.contains("serviceAccount.name") && refused.contains("253"), "{refused}");
     }
 }

@@ -71,12 +71,16 @@ impl PublishRequest {
         if always_signed {
             check_for_s3_files(&context)?;
         }
-        let iam = iam_source(&parsed.efs, encrypted, always_signed)?;
+        if context.pod.is_asked_for && !encrypted {
+            let reason = "pod needs encryption; remove encryptInTransit: \"false\"";
+            return Err(NodeError::request("volume_context[\"authenticationSource\"]", reason));
+        }
+        let iam = iam_source(&parsed.efs, encrypted, always_signed || context.pod.is_asked_for)?;
         if parsed.efs.max_connections.is_some() && !encrypted {
             let reason = "needs encryption; remove encryptInTransit: \"false\", or use nconnect";
             return Err(NodeError::request("mountOptions maxconn", reason));
         }
-        check_pod(&context.pod, iam.as_ref(), encrypted)?;
+        check_pod(&context.pod, iam.as_ref())?;
         let mut options: MountOptions = parsed.kernel;
         if request.readonly || matches!(mode, Mode::SingleNodeReaderOnly | Mode::MultiNodeReaderOnly) {
             options.set_read_only();
@@ -221,7 +225,7 @@ fn iam_source(options: &EfsOptions, encrypted: bool, always_signed: bool) -> Res
 }
 
 /// The pod's identity goes with nothing that names another one.
-fn check_pod(pod: &PodAttributes, iam: Option<&IamSource>, encrypted: bool) -> Result<(), NodeError> {
+fn check_pod(pod: &PodAttributes, iam: Option<&IamSource>) -> Result<(), NodeError> {
     let field = |key: &str| format!("volume_context[{key:?}]");
     if !pod.is_asked_for {
         let given = [("roleArn", &pod.role), ("stsRegion", &pod.sts_region)];
@@ -229,10 +233,6 @@ fn check_pod(pod: &PodAttributes, iam: Option<&IamSource>, encrypted: bool) -> R
             Some((key, _)) => Err(NodeError::request(field(key), "needs authenticationSource: pod")),
             None => Ok(()),
         };
-    }
-    if !encrypted {
-        let reason = "pod needs encryption; remove encryptInTransit: \"false\"";
-        return Err(NodeError::request(field("authenticationSource"), reason));
     }
     match iam {
         None | Some(IamSource::Default) => Ok(()),
@@ -287,7 +287,7 @@ impl Context {
                 "encryptintransit" => context.encrypted = boolean(value).ok_or_else(|| not_boolean(field(), value))?,
                 "authenticationsource" => {
                     context.pod.is_asked_for = match value.as_str() {
-                        "" | "driver" => false,
+                        "driver" => false,
                         "pod" => true,
                         _ => {
                             let reason = format!("{:?} is neither \"driver\" nor \"pod\"", cut(value));
@@ -580,6 +580,8 @@ mod tests {
             ("a region of STS that is a host", fs, &[], &[pod, ("stsRegion", "evil.example.com")]),
             ("a pod without encryption", fs, &[], &[pod, plain]),
             ("two identities", fs, &["iam", "awsprofile=dev"], &[pod]),
+            ("two identities, one implied", fs, &["awsprofile=dev"], &[pod]),
+            ("an authentication that got lost", fs, &[], &[("authenticationSource", "")]),
             ("a pod that nobody names", fs, &[], &[pod]),
             ("a pod without a service account", fs, &[], &[pod, ("csi.storage.k8s.io/pod.namespace", "team-a")]),
             ("a pod without tokens", fs, &[], &[pod, of_pod[0], of_pod[1]]),

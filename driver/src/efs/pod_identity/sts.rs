@@ -13,6 +13,7 @@ use aws_sdk_sts::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use efs_common::causes::causes;
 use efs_tunnel::PodIdentity;
+use sha2::{Digest, Sha256};
 
 use super::errors::ExchangeError;
 use super::token::Token;
@@ -116,7 +117,14 @@ impl Sts {
 pub(super) fn session_name(identity: &PodIdentity) -> String {
     let name = format!("{}@{}", identity.service_account, identity.namespace);
     let fits = |c: char| c.is_ascii_alphanumeric() || "_+=,.@-".contains(c);
-    name.chars().map(|c| if fits(c) { c } else { '-' }).take(SESSION_MAX).collect()
+    let mut session: String = name.chars().map(|c| if fits(c) { c } else { '-' }).collect();
+    if session.len() > SESSION_MAX {
+        // What is left out still tells one from another.
+        let hash = hex::encode(&Sha256::digest(name.as_bytes())[..8]);
+        session.truncate(SESSION_MAX - hash.len() - 1);
+        session = format!("{session}.{hash}");
+    }
+    session
 }
 
 fn explain<E>(error: &SdkError<E>) -> ExchangeError
@@ -159,7 +167,9 @@ mod tests {
             })
         };
         assert_eq!(name("team-a", "app"), "app@team-a");
-        assert_eq!(name("n", &"a".repeat(253)), "a".repeat(64));
+        let long = |namespace| name(namespace, &"a".repeat(253));
+        assert!(long("n").starts_with(&"a".repeat(47)) && long("n").len() == SESSION_MAX, "{}", long("n"));
+        assert_ne!(long("n"), long("m"), "the namespace counts although it isn't seen");
         assert_eq!(name("n/ä", "a:b"), "a-b@n--");
     }
 }
