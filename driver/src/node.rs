@@ -437,7 +437,7 @@ impl Node for NodeService {
         let (volume, target) = (request.volume_id.clone(), request.target_path.clone());
         let shown = csi::NodePublishVolumeRequest {
             secrets: rpc::blanked(&request.secrets),
-            volume_context: pod::without_tokens(&request.volume_context),
+            volume_context: rpc::without_tokens(&request.volume_context),
             ..request.clone()
         };
         let node = Arc::clone(&self.node);

@@ -130,6 +130,19 @@ pub fn blanked(secrets: &std::collections::HashMap<String, String>) -> std::coll
     secrets.keys().map(|key| (key.clone(), STRIPPED.to_owned())).collect()
 }
 
+/// A copy of a request's parameters or volume context, for logging: without what is secret by its name. Tokens belong under one key, but what
+/// somebody has written by hand may stand under a similar one.
+pub fn without_tokens(map: &std::collections::HashMap<String, String>) -> std::collections::HashMap<String, String> {
+    let is_secret = |key: &str| {
+        let key = key.to_ascii_lowercase();
+        ["token", "secret", "password"].iter().any(|word| key.contains(word))
+    };
+    let shown = |(key, value): (&String, &String)| {
+        (key.clone(), if is_secret(key) { STRIPPED.to_owned() } else { value.clone() })
+    };
+    map.iter().map(shown).collect()
+}
+
 /// Counts and times every gRPC call by method and code.
 #[derive(Debug, Clone)]
 pub struct RpcMetrics(Metrics);
@@ -196,6 +209,17 @@ mod tests {
     use std::sync::{Arc, Mutex};
     use tracing_subscriber::Layer as _;
     use tracing_subscriber::layer::SubscriberExt;
+
+    #[test]
+    fn what_is_secret_by_its_name_is_blanked_for_the_log_however_the_key_is_written() {
+        let secret =
+            ["csi.storage.k8s.io/serviceAccount.tokens", "CSI.storage.k8s.io/serviceaccount.TOKEN", "clientSecret"];
+        let map = secret.iter().map(|key| ((*key).to_owned(), "marker".to_owned()));
+        let map = map.chain([("path".to_owned(), "z".to_owned())]).collect();
+        let shown = without_tokens(&map);
+        assert_eq!((shown["path"].as_str(), shown.len()), ("z", 4));
+        assert_eq!(shown.values().filter(|value| *value == STRIPPED).count(), 3, "{shown:?}");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_call_of_the_controller_ends_and_one_of_the_node_has_limits_of_its_own() {

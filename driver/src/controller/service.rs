@@ -9,7 +9,7 @@ use csi_proto::csi::controller_service_capability::{Rpc as RpcCapability, Type, 
 use tonic::{Request, Response, Status};
 
 use super::Controller;
-use crate::rpc::{blanked, observe};
+use crate::rpc::{blanked, observe, without_tokens};
 
 /// The calls that the controller answers, by capability.
 const CAPABILITIES: [rpc::Type; 10] = [
@@ -58,7 +58,9 @@ impl Rpc for ControllerService {
         request: Request<csi::CreateVolumeRequest>,
     ) -> Result<Response<csi::CreateVolumeResponse>, Status> {
         let request = request.into_inner();
-        let (name, shown) = (request.name.clone(), shown!(request));
+        let (name, mut shown) = (request.name.clone(), shown!(request));
+        shown.parameters = without_tokens(&shown.parameters);
+        shown.mutable_parameters = without_tokens(&shown.mutable_parameters);
         observe("CreateVolume", &name, shown, async { Ok(self.controller.create_volume(request).await?) }).await
     }
 
@@ -76,7 +78,10 @@ impl Rpc for ControllerService {
         request: Request<csi::ValidateVolumeCapabilitiesRequest>,
     ) -> Result<Response<csi::ValidateVolumeCapabilitiesResponse>, Status> {
         let request = request.into_inner();
-        let (id, shown) = (request.volume_id.clone(), shown!(request));
+        let (id, mut shown) = (request.volume_id.clone(), shown!(request));
+        shown.volume_context = without_tokens(&shown.volume_context);
+        shown.parameters = without_tokens(&shown.parameters);
+        shown.mutable_parameters = without_tokens(&shown.mutable_parameters);
         let call = async { Ok(self.controller.validate_volume_capabilities(request).await?) };
         observe("ValidateVolumeCapabilities", &id, shown, call).await
     }
@@ -95,7 +100,8 @@ impl Rpc for ControllerService {
         request: Request<csi::GetCapacityRequest>,
     ) -> Result<Response<csi::GetCapacityResponse>, Status> {
         let request = request.into_inner();
-        let shown = request.clone();
+        let mut shown = request.clone();
+        shown.parameters = without_tokens(&shown.parameters);
         observe("GetCapacity", "", shown, async { Ok(self.controller.get_capacity(request).await?) }).await
     }
 
@@ -158,7 +164,8 @@ impl Rpc for ControllerService {
         request: Request<csi::ControllerModifyVolumeRequest>,
     ) -> Result<Response<csi::ControllerModifyVolumeResponse>, Status> {
         let request = request.into_inner();
-        let (id, shown) = (request.volume_id.clone(), shown!(request));
+        let (id, mut shown) = (request.volume_id.clone(), shown!(request));
+        shown.mutable_parameters = without_tokens(&shown.mutable_parameters);
         observe("ControllerModifyVolume", &id, shown, async { Ok(self.controller.modify_volume(request).await?) }).await
     }
 

@@ -166,12 +166,14 @@ pub(super) fn volume_health(
     let mut published: Vec<Mount> =
         state.published().values().filter(|it| it.record.volume == *volume).map(Mount::from).collect();
     // A path that is unknown may be one through a symbolic link, or one where publishing has failed; what is known of the volume counts.
-    if let Some(path) = &path
-        && published.iter().any(|it| it.target == *path)
-    {
-        published.retain(|it| it.target == *path);
-    }
-    let failures = state.health.failures.of(volume, path.as_deref());
+    let known = path.as_ref().filter(|path| published.iter().any(|it| it.target == **path));
+    let failures = match known {
+        Some(path) => {
+            published.retain(|it| it.target == *path);
+            state.health.failures.at(volume, path)
+        }
+        None => state.health.failures.of(volume, path.as_deref()),
+    };
     if published.is_empty() && failures.is_empty() {
         let busy = state.claims.targets_of(volume).into_iter().next();
         return Err(match busy {

@@ -45,6 +45,14 @@ impl Failures {
         self.list().retain(|it| it.volume != volume || it.target != target);
     }
 
+    /// What is wrong with a volume at a target where it is published. What failed elsewhere is of no concern there: the volume may be another
+    /// tenant's, too.
+    pub(super) fn at(&self, volume: &str, target: &Path) -> Vec<Condition> {
+        let list = self.list();
+        let here = list.iter().filter(|it| it.volume == volume && it.target == target);
+        here.map(|it| it.condition.clone()).collect()
+    }
+
     /// What is wrong with a volume: at this target if it has failed there, at all of them otherwise.
     pub(super) fn of(&self, volume: &str, target: Option<&Path>) -> Vec<Condition> {
         let list = self.list();
@@ -103,6 +111,7 @@ mod tests {
         assert_eq!(failures.of("v", Some(a)), [condition("at a")]);
         assert_eq!(failures.of("v", None), [condition("at a"), condition("at b")]);
         assert_eq!(failures.of("v", Some(Path::new("/c"))), [condition("at a"), condition("at b")]);
+        assert_eq!((failures.at("v", a), failures.at("v", Path::new("/c"))), (vec![condition("at a")], vec![]));
         failures.forget("v", a);
         assert_eq!(failures.of("v", Some(a)), [condition("at b")]);
         assert_eq!(failures.of("x", None), []);
