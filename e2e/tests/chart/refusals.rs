@@ -12,6 +12,7 @@ fn wrong_values_are_refused_with_their_path() {
         ("controller: {tags: [a, b]}", "/controller/tags"),
         ("controller: {livenessProbe: {period: 3}}", "/controller/livenessProbe"),
         ("node: {healthPort: 99999}", "/node/healthPort"),
+        ("csiDriver: {nodeAllocatableUpdatePeriodSeconds: '5'}", "/csiDriver/nodeAllocatableUpdatePeriodSeconds"),
         // Helm takes what is null away from the defaults: I/O would stand still with each restart, and nobody has asked for that.
         ("node: {tunnel: null}", "'/node': missing property 'tunnel'"),
         ("node: {tunnel: {enabled: null}}", "'/node/tunnel': missing property 'enabled'"),
